@@ -1,0 +1,37 @@
+import pytest
+
+from tf_earlyticket import models
+from tf_earlyticket.errors import InputError
+
+
+def test_shape_classes_and_decay_reach_the_model():
+    model = models.build_model("resnet8", (16, 16, 1), 4, weight_decay=0.0)
+    assert model.input_shape == (None, 16, 16, 1)
+    assert model.output_shape == (None, 4)
+    assert not model.losses
+
+
+def test_every_name_is_an_attribute_of_the_package():
+    assert all(callable(getattr(models, name)) for name in models.model_names())
+    with pytest.raises(AttributeError, match="resnet21"):
+        _ = models.resnet21
+
+
+def test_unknown_name_gets_a_suggestion():
+    with pytest.raises(InputError, match="model='resnet65'.*Did you mean 'resnet56'"):
+        models.build_model("resnet65", (32, 32, 3), 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("resnet20", (32, 32), 10), r"input_shape=\(32, 32\)"),
+        (("resnet20", (4, 4, 3), 10), "at least 8"),
+        (("resnet18", (16, 16, 3), 10), "at least 32"),
+        (("resnet20", (32, 32, 3), 0), "num_classes=0"),
+        (("resnet20", (32, 32, 3), 10, -1e-4), "weight_decay=-0.0001"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        models.build_model(*arguments)

@@ -1,0 +1,185 @@
+import base64
+import copy
+import html
+import re
+
+import pytest
+
+from tf_earlyticket.report.html import count, duration, notes, percent, short, summary, write_html
+
+REPORT = {
+    "schema_version": 1,
+    "config": {"pruning": {"final_sparsity": 0.8}, "data": {"name": "digits"}},
+    "environment": {"python": "3.12.1", "host": {"devices": ["CPU:0", "CPU:1"]}},
+    "dense": {"test_accuracy": 0.9174, "epochs": 60},
+    "probe": {
+        "epochs": [1, 2, 3],
+        "ppr_accuracy": [0.612, 0.733, 0.741],
+        "pruned_accuracy": [0.101, 0.153, 0.204],
+        "dense_accuracy": [0.633, 0.756, 0.787],
+        "cost_epochs": 0.3,
+        "seconds": 3.0,
+    },
+    "start_epoch": 3,
+    "start_reason": "the last 3 probes differ by less than 0.5 points",
+    "ticket": {
+        "test_accuracy": 0.9136,
+        "sparsity": 0.8,
+        "layers": [
+            {"name": "conv1", "shape": [3, 3, 64, 64], "kept": 9216, "sparsity": 0.75},
+            {"name": "conv2", "shape": [3, 3, 64, 256], "kept": 27648, "sparsity": 0.8125},
+        ],
+    },
+    "cost": {
+        "train_epochs": 60.0,
+        "probe_epochs": 0.3,
+        "total_epochs": 60.3,
+        "iterative_pruning_epochs": 1206.0,
+        "iterative_pruning_source": "analytic",
+        "ratio": 0.05,
+    },
+    "seconds": {"train": 3725.0, "probe": 3.0},
+    "command": "python -m tf_earlyticket.train --config=my.py --seed=7",
+}
+METRICS = [
+    {
+        "epoch": 1,
+        "step": 10,
+        "learning_rate": 0.10000000149011612,
+        "loss": 1.0,
+        "accuracy": 0.5,
+        "val_loss": 1.0,
+        "val_accuracy": 0.456,
+        "sparsity": 0.0,
+        "ppr_accuracy": "",
+        "seconds": 1.5,
+    }
+]
+WEIGHT_STD = {"epochs": [1], "layers": {"conv1": [0.1234], "conv2": [0.0567]}}
+PNG = b"\x89PNG\r\n\x1a\nnot really"
+
+
+@pytest.fixture
+def page(tmp_path):
+    """Returns a function that writes a report and gives back its text."""
+    figure = tmp_path / "figures" / "ppr.png"
+    figure.parent.mkdir()
+    figure.write_bytes(PNG)
+
+    def write(report, metrics=METRICS, weight_std=WEIGHT_STD):
+        path = tmp_path / "run" / "report.html"
+        write_html(report, metrics, weight_std, {"ppr": figure}, path)
+        assert list(path.parent.iterdir()) == [path], "a temporary file was left behind"
+        return path.read_text(encoding="utf-8")
+
+    return write
+
+
+def changed(**values):
+    return copy.deepcopy(REPORT) | values
+
+
+def visible(text):
+    """Returns the words of a page as a reader sees them."""
+    text = re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+def test_page_holds_the_numbers_of_the_report(page):
+    text = visible(page(REPORT))
+    for words in (
+        "91.4 %",  # ticket
+        "91.7 %",  # dense
+        "80.0 %",
+        "conv2 3 × 3 × 64 × 256 147,456 27,648 81.2 % 0.0567",
+        "All 184,320 36,864 80.0 %",
+        "3 78.7 % 20.4 % 74.1 %",  # the third probe
+        "Iterative pruning to the same sparsity 1,206.0",
+        "Total / iterative pruning 5.0 %",
+        "train 1 h 2 min 5 s",
+        "1 0.1 50.0 % 45.6 % 0.0 % 1.5",  # the first epoch
+        "host.devices CPU:0, CPU:1",
+        '"final_sparsity": 0.8',
+        REPORT["command"],
+    ):
+        assert words in text, words
+
+
+def test_page_needs_no_other_file_and_no_network(page):
+    text = page(REPORT)
+    assert "http:" not in text and "https:" not in text
+    assert "<script" not in text and "@import" not in text and "url(" not in text
+    links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", text)
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert base64.b64encode(PNG).decode() in text
+
+
+def test_page_suits_phones_and_dark_screens(page):
+    text = page(REPORT)
+    assert 'name="viewport"' in text
+    assert "prefers-color-scheme: dark" in text
+    assert "max-width: 100%" in text
+
+
+def test_hostile_words_stay_words(page):
+    hostile = "<script>alert('x')</script>"
+    report = changed(start_reason=hostile, command=hostile, config={hostile: hostile})
+    report["environment"] = {hostile: hostile}
+    report["ticket"]["layers"][0]["name"] = hostile
+    text = page(report)
+    assert "<script" not in text
+    assert html.unescape(text).count(hostile) >= 6
+
+
+def test_page_can_be_written_without_any_result(page):
+    nulls = dict.fromkeys(("dense", "start_epoch", "ticket", "probe", "schedule", "decision"))
+    assert "No probe was made." in visible(page(changed(**nulls)))
+    assert "has not made a ticket yet" in visible(page({}, [], {}))
+
+
+def test_an_older_page_is_replaced(page):
+    page(REPORT)
+    assert "77.7 %" in page(changed(dense={"test_accuracy": 0.777})).replace("\u00a0", " ")
+
+
+def test_summary_is_three_sentences_with_the_comparison():
+    accuracy, start, cost = (s.replace("\u00a0", " ") for s in summary(REPORT))
+    assert accuracy == (
+        "The ticket reaches 91.4 % test accuracy, 0.3 points below the dense network's 91.7 %."
+    )
+    assert start == (
+        "Of the prunable weights 80.0 % are zero, and pruning started at epoch 3: "
+        "the last 3 probes differ by less than 0.5 points."
+    )
+    assert "60.3 epochs" in cost and "5.0 % of the 1,206.0" in cost
+
+
+@pytest.mark.parametrize(
+    ("dense", "words"),
+    [(0.9, "1.4 points above"), (0.9136, "the same as"), (0.92, "0.6 points below")],
+)
+def test_summary_names_the_direction_of_the_difference(dense, words):
+    assert words in summary(changed(dense={"test_accuracy": dense}))[0]
+
+
+def test_summary_compares_with_nothing_where_no_dense_network_was_trained():
+    assert "no dense network was trained" in summary(changed(dense=None))[0]
+    assert "no start epoch" in summary(changed(start_epoch=None, start_reason=""))[1]
+
+
+def test_notes_say_what_the_numbers_do_not_show():
+    found = " ".join(notes(changed(dense=None, decision={"detected": False}, notes=["JPEG data"])))
+    for words in ("not found by the probes", "No dense baseline", "calculated", "JPEG data"):
+        assert words in found
+    found = " ".join(notes(changed(decision={"detected": True})))
+    assert "not found by the probes" not in found and "No dense baseline" not in found
+    measured = changed(cost=REPORT["cost"] | {"iterative_pruning_source": "measured"})
+    assert "calculated" not in " ".join(notes(measured))
+
+
+def test_numbers_are_written_for_people():
+    assert percent(0.12345) == "12.3\u00a0%"
+    assert percent(None) == percent(float("nan")) == percent("") == "–"
+    assert count(1234567) == "1,234,567" and count(None) == "–"
+    assert duration(12.34) == "12.3 s" and duration(61) == "1 min 1 s"
+    assert short(0.10000000149011612) == "0.1" and short(None) == "–"

@@ -1,0 +1,49 @@
+"""tf_earlyticket: find winning lottery tickets early, and ship them.
+
+Names are imported when first used, so that `import tf_earlyticket` itself is light.
+"""
+
+import importlib
+
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.version import __version__
+
+_HOMES = {
+    "Config": "config",
+    "Decision": "core.detector",
+    "EarlyTicket": "callbacks.early_ticket",
+    "EarlyTicketPolynomialDecay": "adapters.schedule",
+    "MaskUpdate": "callbacks.mask_update",
+    "Observation": "core.detector",
+    "PPRProbe": "callbacks.ppr_probe",
+    "PPRSaturation": "core.detector",
+    "Ticket": "core.ticket",
+    "WeightStatistics": "callbacks.weight_statistics",
+    "export_ticket": "export",
+    "global_masks": "core.masks",
+    "layer_sparsity": "core.masks",
+    "layerwise_masks": "core.masks",
+    "mask_distance": "core.masks",
+    "mask_sparsity": "core.masks",
+    "rewind": "export",
+    "strip_pruning": "adapters.wrap",
+    "train_and_evaluate": "run",
+    "weight_statistics": "core.statistics",
+    "wrap_for_pruning": "adapters.wrap",
+}
+
+__all__ = ["InputError", "__version__", "models", *_HOMES]
+
+
+def __getattr__(name: str):
+    if name == "models":
+        return importlib.import_module("tf_earlyticket.models")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

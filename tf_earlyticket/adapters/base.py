@@ -1,0 +1,87 @@
+"""The protocol between everything that decides and the framework that holds the model."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import numpy as np
+
+from tf_earlyticket.core.schedule import PolynomialSparsity
+
+Arrays = dict[str, np.ndarray]
+
+
+class PruningAdapter(Protocol):
+    """What the callbacks, the probe and the export need of a model; knows nothing of when or why.
+
+    Arrays are keyed by the weight's name in model order. Masks are bool, True = kept.
+    """
+
+    ranking: str
+    group_size: int
+
+    def prepare(self) -> None:
+        """Call once before training: creates optimizer slots, makes the learning rate settable."""
+
+    def finish(self) -> None:
+        """Undoes what `prepare` changed in the user's optimizer."""
+
+    def weights(self) -> Arrays:
+        """Host copies of the prunable weights."""
+
+    def all_weights(self) -> Arrays:
+        """Host copies of every weight of the plain model: kernels, biases, BatchNorm."""
+
+    def set_all_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Writes every weight of the plain model, then masks them."""
+
+    def masks(self) -> Arrays:
+        """Host copies of the masks."""
+
+    def check_masks(self, masks: Mapping[str, np.ndarray]) -> Arrays:
+        """The masks as bool arrays; raises InputError if they do not fit the model."""
+
+    def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
+        """Writes the masks; zeroes pruned weights and their optimizer slots. Never retraces."""
+
+    def apply_masks(self) -> None:
+        """Zeroes pruned weights again, after something else has written weights."""
+
+    def violations(self) -> int:
+        """Number of pruned weights that are not zero: 0 unless something else wrote weights."""
+
+    def step(self) -> int:
+        """Optimizer steps done so far."""
+
+    def sparsity_schedule(self) -> PolynomialSparsity | None:
+        """The schedule in force, None while its begin is unset."""
+
+    def early_ticket_schedule(self):
+        """The `EarlyTicketPolynomialDecay` of the model, as the user set it and as it stands."""
+
+    def final_sparsity(self) -> float:
+        """The sparsity at which the schedule ends, as a fraction."""
+
+    def due_sparsity(self, after_step: int, step: int) -> float | None:
+        """The sparsity of the last update due in (after_step, step], None if none is due."""
+
+    def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
+        """Sets the begin, length and frequency where the user left them unset."""
+
+    def sandbox(self) -> AbstractContextManager[None]:
+        """Everything done inside is undone bit for bit at the end, also on exceptions."""
+
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+
+    def set_learning_rate(self, value: float) -> None:
+        """Sets a constant learning rate. Inside a sandbox only."""
+
+    def train(self, dataset, steps: int) -> int:
+        """Runs up to `steps` training steps and returns how many. Inside a sandbox only."""
+
+    def evaluate(self, dataset, steps: int | None = None) -> dict[str, float]:
+        """Loss and metrics over the data set. Inside a sandbox only."""
+
+    def synchronize_replicas(self) -> None:
+        """Makes statistics that each replica keeps for itself (BatchNorm) equal to their mean."""

@@ -1,0 +1,55 @@
+"""One name per layer and weight, the same for a wrapped, a stripped and a plain model."""
+
+from collections.abc import Iterator
+
+from tf_earlyticket.keras_compat import PruneLowMagnitude, keras
+
+
+def named_layers(model) -> Iterator[tuple[str, object]]:
+    """Yields (path, layer) of every layer that is not itself a model, in model order, once.
+
+    Pruning wrappers are yielded as they are, under the name of the layer inside. The path of a
+    layer in a nested model starts with that model's name: "backbone/conv1".
+    """
+    yield from _walk(model, "", set())
+
+
+def _walk(model, prefix: str, seen: set[int]):
+    for layer in model.layers:
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        name = layer.layer.name if isinstance(layer, PruneLowMagnitude) else layer.name
+        if isinstance(layer, keras.Model):
+            yield from _walk(layer, f"{prefix}{name}/", seen)
+        else:
+            yield f"{prefix}{name}", layer
+
+
+def named_weights(model) -> dict[str, object]:
+    """Returns every weight variable of the plain model by name, such as "stem_conv/kernel".
+
+    Masks and the other variables of the wrappers are left out.
+    """
+    weights = {}
+    for path, layer in named_layers(model):
+        inner = layer.layer if isinstance(layer, PruneLowMagnitude) else layer
+        for variable in inner.weights:
+            short = variable.name.split("/")[-1].split(":")[0]
+            name, number = f"{path}/{short}", 1
+            while name in weights:
+                number += 1
+                name = f"{path}/{short}_{number}"
+            weights[name] = variable
+    return weights
+
+
+def prunable_weights(model) -> dict[str, tuple[object, object, object]]:
+    """Returns TFMOT's (weight, mask, threshold) variables by the weight's name, in model order."""
+    by_id = {id(variable): name for name, variable in named_weights(model).items()}
+    return {
+        by_id[id(weight)]: (weight, mask, threshold)
+        for _, layer in named_layers(model)
+        if isinstance(layer, PruneLowMagnitude)
+        for weight, mask, threshold in layer.pruning_vars
+    }

@@ -1,0 +1,152 @@
+"""What a run writes while it trains: metrics.csv, TensorBoard, checkpoints."""
+
+import csv
+import io
+import json
+import math
+import time
+from pathlib import Path
+
+import tensorflow as tf
+
+from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.callbacks.early_ticket import EarlyTicket
+from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.paths import write_json, write_text
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "sparsity",
+    "ppr_accuracy",
+    "seconds",
+    "phase",
+)
+
+
+class MetricsLog(keras.callbacks.Callback):
+    """Collects a row per epoch and writes all rows so far to `metrics.csv` and TensorBoard.
+
+    Args:
+        path: The CSV file, or None to write none (processes other than the chief).
+        tensorboard: Directory for summaries, or None.
+        phase: Value of the column `phase`.
+        earlier_rows: Rows of the phases before, written in front.
+    """
+
+    def __init__(self, path: Path | None, tensorboard: Path | None, phase: str, earlier_rows=()):
+        super().__init__()
+        self.rows: list[dict] = []
+        self._path, self._phase = path, phase
+        self._earlier_rows = list(earlier_rows)
+        self._writer = None
+        if tensorboard is not None:
+            self._writer = tf.summary.create_file_writer(str(tensorboard / phase))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the row of the epoch."""
+        adapter = adapter_for(self.model)
+        known = {
+            "epoch": epoch + 1,
+            "step": adapter.step(),
+            "learning_rate": adapter.learning_rate(),
+            "seconds": time.perf_counter() - self._started,
+            "phase": self._phase,
+        }
+        values = {**(logs or {}), **known}
+        self.rows.append({column: _plain(values.get(column)) for column in COLUMNS})
+        if self._path is not None:
+            write_text(self._path, to_csv(self._earlier_rows + self.rows))
+        if self._writer is not None:
+            with self._writer.as_default(step=epoch + 1):
+                for column, value in self.rows[-1].items():
+                    if isinstance(value, float):
+                        tf.summary.scalar(column, value)
+            self._writer.flush()
+
+
+def _plain(value):
+    """Returns numbers as Python's own, None for a missing or undefined one, text as it is."""
+    if value is None or isinstance(value, (str, int)):
+        return value
+    value = float(value)
+    return None if math.isnan(value) else value
+
+
+def to_csv(rows: list[dict]) -> str:
+    """Returns the rows as CSV text; None becomes an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+class RunCheckpoint(keras.callbacks.Callback):
+    """Saves model, optimizer and the callbacks' state after every epoch; the last in the list.
+
+    Args:
+        directory: Where checkpoints of this phase go.
+        metrics_log: Its rows are part of the state.
+        early_ticket: Its state too; None in a phase without probes.
+    """
+
+    def __init__(self, directory: Path, metrics_log: MetricsLog, early_ticket: EarlyTicket | None):
+        super().__init__()
+        self._directory = directory
+        self._metrics_log = metrics_log
+        self._early_ticket = early_ticket
+
+    def restore(self, model) -> tuple[int, dict | None]:
+        """Restores the latest checkpoint, if there is one, and the callbacks' state with it.
+
+        Returns:
+            The epochs done, 0 if there is no checkpoint, and the state of `early_ticket`.
+        """
+        # Slots that do not exist yet would be restored later than masks are applied.
+        adapter_for(model).prepare()
+        manager = self._manager(model)
+        if manager.latest_checkpoint is None:
+            return 0, None
+        epoch = int(manager.latest_checkpoint.rsplit("-", 1)[1])
+        state = json.loads(self._state_path(epoch).read_text())
+        manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+        self._metrics_log.rows = state["rows"]
+        if self._early_ticket is not None:
+            self._early_ticket.set_state(state["early_ticket"])
+        return epoch, state["early_ticket"]
+
+    def _manager(self, model):
+        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        return tf.train.CheckpointManager(checkpoint, str(self._directory), max_to_keep=2)
+
+    def _state_path(self, epoch: int) -> Path:
+        return self._directory / f"state-{epoch}.json"
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves. The state goes first: a checkpoint without one could not be continued."""
+        self.save(epoch + 1)
+
+    def save(self, epoch: int) -> None:
+        """Saves everything as of the end of `epoch` (from 1)."""
+        adapter_for(self.model).synchronize_replicas()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        early_ticket = self._early_ticket
+        state = {
+            "rows": self._metrics_log.rows,
+            "early_ticket": early_ticket.get_state() if early_ticket is not None else None,
+        }
+        write_json(self._state_path(epoch), state)
+        self._manager(self.model).save(checkpoint_number=epoch)
+        for path in self._directory.glob("state-*.json"):
+            if int(path.stem.split("-")[1]) < epoch - 1:
+                path.unlink()

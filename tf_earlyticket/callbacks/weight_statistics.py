@@ -1,0 +1,28 @@
+"""`WeightStatistics`: the standard deviation of each layer's weights per epoch (paper Fig. 2a)."""
+
+from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.core.statistics import weight_statistics
+from tf_earlyticket.keras_compat import keras
+
+
+class WeightStatistics(keras.callbacks.Callback):
+    """Records W_std of every prunable weight at the end of each epoch, over kept weights.
+
+    Attributes:
+        history: {"epochs": [int, from 1], "layers": {weight name: [float per epoch]}}.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.history = {"epochs": [], "layers": {}}
+
+    def on_train_begin(self, logs=None):
+        """Looks up the prunable weights; an earlier history is kept and continued."""
+        self.adapter = adapter_for(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Records the epoch."""
+        statistics = weight_statistics(self.adapter.weights(), self.adapter.masks())
+        self.history["epochs"].append(epoch + 1)
+        for name, values in statistics.items():
+            self.history["layers"].setdefault(name, []).append(float(values["std"]))

@@ -1,0 +1,1 @@
+"""What the paper defines, as functions of NumPy arrays and integers. Knows no Keras."""

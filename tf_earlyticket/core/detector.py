@@ -1,0 +1,187 @@
+"""When has PPR accuracy saturated? Decided online, from past probes only (paper Fig. 4 and 6)."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tf_earlyticket.errors import InputError
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one probe measured on the held-out data, as fractions in [0, 1].
+
+    Attributes:
+        ppr_accuracy: After pseudo-pruning and retraining.
+        pruned_accuracy: After pseudo-pruning, without retraining.
+        dense_accuracy: Of the dense network at that epoch.
+    """
+
+    ppr_accuracy: float
+    pruned_accuracy: float
+    dense_accuracy: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether pruning may start, and why, in words and numbers."""
+
+    saturated: bool
+    reason: str
+
+
+class Detector(Protocol):
+    """Looks at one observation after the other; never at a later one."""
+
+    name: str
+
+    def update(self, epoch: int, observation: Observation) -> Decision:
+        """Takes the observation of `epoch` (from 1, increasing) and decides."""
+
+    def reset(self) -> None:
+        """Forgets every observation."""
+
+
+class PPRSaturation:
+    """Saturated when waiting longer is expected to gain less than `tolerance` PPR accuracy.
+
+    After each probe a saturating curve a - b exp(-epoch / tau) is fitted to the later two thirds
+    of the probes so far, for every tau of a grid, from much shorter than the time observed to so
+    long that the curve is a straight line. Each tau counts with its likelihood, so the gain still
+    to come until `latest_start_epoch` has a mean and a standard deviation. Saturation needs, at
+    `confirmations` probes in a row:
+
+    - expected gain + one standard deviation <= tolerance;
+    - PPR accuracy has risen: it is at least `minimum_rise` above its lowest, or already within
+      that distance of the dense accuracy (a curve that has not moved yet is flat as well);
+    - PPR accuracy is not below its best so far by more than the tolerance and the noise.
+
+    Args:
+        latest_start_epoch: The epoch until which waiting is possible.
+        tolerance: Gain not worth waiting for, as a fraction (0.01 is one point of accuracy).
+        minimum_rise: As a fraction.
+        minimum_probes: Probes needed for a decision, at least 4.
+        confirmations: Probes in a row that must agree.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+
+    name = "ppr_saturation"
+
+    def __init__(
+        self,
+        latest_start_epoch: int,
+        *,
+        tolerance: float = 0.01,
+        minimum_rise: float = 0.05,
+        minimum_probes: int = 5,
+        confirmations: int = 2,
+    ):
+        for argument, value, least in (
+            ("latest_start_epoch", latest_start_epoch, 1),
+            ("minimum_probes", minimum_probes, 4),
+            ("confirmations", confirmations, 1),
+        ):
+            if value < least:
+                raise InputError(f"{argument}={value}: expected an integer of at least {least}.")
+        for argument, value in (("tolerance", tolerance), ("minimum_rise", minimum_rise)):
+            if not 0 < value < 1:
+                raise InputError(f"{argument}={value}: expected a fraction in (0, 1).")
+        self.latest_start_epoch = latest_start_epoch
+        self.tolerance = tolerance
+        self.minimum_rise = minimum_rise
+        self.minimum_probes = minimum_probes
+        self.confirmations = confirmations
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets every observation."""
+        self._epochs: list[int] = []
+        self._observations: list[Observation] = []
+        self._agreeing = 0
+
+    def update(self, epoch: int, observation: Observation) -> Decision:
+        """Takes the probe of `epoch` and decides.
+
+        Raises:
+            InputError: If epochs do not increase or the accuracy is not a finite number.
+        """
+        if self._epochs and epoch <= self._epochs[-1]:
+            raise InputError(f"epoch={epoch}: expected one after {self._epochs[-1]}.")
+        if not np.isfinite(observation.ppr_accuracy):
+            raise InputError(f"ppr_accuracy={observation.ppr_accuracy}: expected a finite number.")
+        self._epochs.append(epoch)
+        self._observations.append(observation)
+        if len(self._epochs) < self.minimum_probes:
+            return Decision(False, f"{len(self._epochs)} of at least {self.minimum_probes} probes")
+        agrees, reason = self._judge()
+        self._agreeing = self._agreeing + 1 if agrees else 0
+        return Decision(self._agreeing >= self.confirmations, reason)
+
+    def _judge(self) -> tuple[bool, str]:
+        accuracies = np.array([o.ppr_accuracy for o in self._observations])
+        epochs = np.array(self._epochs, float)
+        recent = slice(-max(self.minimum_probes, -(-2 * len(epochs) // 3)), None)
+        gain, deviation, level, noise = remaining_gain(
+            epochs[recent], accuracies[recent], self.latest_start_epoch
+        )
+        dense = self._observations[-1].dense_accuracy
+        reason = (
+            f"PPR accuracy {100 * level:.1f} % at epoch {self._epochs[-1]}; waiting until epoch "
+            f"{self.latest_start_epoch} is expected to gain {100 * gain:.1f} +- "
+            f"{100 * deviation:.1f} points (tolerance {100 * self.tolerance:.1f})"
+        )
+        # The best and the worst of many noisy probes lie off the curve by about two deviations.
+        risen = level >= accuracies.min() + self.minimum_rise + 2 * noise
+        if not risen and level < dense - self.minimum_rise:
+            return False, reason + f"; it has not risen by {100 * self.minimum_rise:.0f} points yet"
+        if level < accuracies.max() - self.tolerance - 2 * noise:
+            return False, reason + f"; it is below its best, {100 * accuracies.max():.1f} %"
+        return gain + deviation <= self.tolerance, reason
+
+
+def remaining_gain(
+    epochs: np.ndarray, accuracies: np.ndarray, until_epoch: float
+) -> tuple[float, float, float, float]:
+    """Estimates how much a saturating curve still gains between its last epoch and `until_epoch`.
+
+    Args:
+        epochs: [n] increasing, n >= 4.
+        accuracies: [n] fractions.
+        until_epoch: Where the gain ends; the last epoch or earlier gives zero.
+
+    Returns:
+        (expected gain, its standard deviation, fitted level at the last epoch, standard deviation
+        of the noise of one probe), all as fractions.
+    """
+    count = len(epochs)
+    span = epochs[-1] - epochs[0]
+    taus = span * np.geomspace(0.1, 30, 40)
+    age = epochs[None, :] - epochs[-1]
+    horizon = max(until_epoch - epochs[-1], 0.0)
+    # Curves are scaled to rise by one over the time observed, so that b is the same size for all.
+    scale = -np.expm1(-span / taus)[:, None]
+    first_age = age[:, :1]
+    curve = -np.expm1(-(age - first_age) / taus[:, None]) / scale
+    future = (np.exp(-span / taus) - np.exp(-(span + horizon) / taus)) / scale[:, 0]
+
+    centred = curve - curve.mean(axis=1, keepdims=True)
+    power = (centred**2).sum(axis=1)
+    slope = centred @ (accuracies - accuracies.mean()) / power
+    fitted = accuracies.mean() + slope[:, None] * centred
+    squares = ((accuracies - fitted) ** 2).sum(axis=1)
+    # Without a floor a perfect fit would claim certainty.
+    squares = np.maximum(squares, (count - 3) * 1e-6)
+    variance = squares / (count - 3)
+    weights = (squares / squares.min()) ** (-(count - 3) / 2)
+    weights /= weights.sum()
+
+    gains = slope * future
+    gain = float(weights @ gains)
+    second_moment = weights @ (gains**2 + variance / power * future**2)
+    deviation = float(np.sqrt(max(second_moment - gain**2, 0.0)))
+    level = float(weights @ fitted[:, -1])
+    noise = float(np.sqrt(weights @ variance))
+    return gain, deviation, level, noise

@@ -1,0 +1,102 @@
+"""Data sets small enough to be held in memory as uint8 arrays."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tf_earlyticket.data.catalog import DatasetSpec
+from tf_earlyticket.data.preprocess import normalize, random_crop_flip
+from tf_earlyticket.data.streams import Data, Stream, fold_in, random_key, shuffled
+
+
+class Split(NamedTuple):
+    """Examples in a fixed order.
+
+    `images`: uint8 [n, height, width, channels]; `labels`: int32 [n].
+    """
+
+    images: np.ndarray | tf.Tensor
+    labels: np.ndarray | tf.Tensor
+
+
+class InMemoryData(Data):
+    """Arrays in memory: an epoch is a permutation of indices and one gather per batch."""
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        *,
+        train: Split,
+        validation: Split,
+        test: Split,
+        pad: int,
+        flip: bool,
+    ) -> None:
+        """Copies the arrays into host memory.
+
+        Args:
+            spec: the specification; its counts must be those of the arrays.
+            train: training examples.
+            validation: held-out examples, disjoint from `train`.
+            test: test examples.
+            pad: pixels added on each side before the random crop.
+            flip: whether training images are mirrored at random.
+        """
+        super().__init__(spec)
+        self._pad = pad
+        self._flip = flip
+        # On an accelerator the arrays would be copied back for every new stream.
+        with tf.device("CPU:0"):
+            self._splits = {
+                name: Split(
+                    tf.convert_to_tensor(split.images, tf.uint8),
+                    tf.convert_to_tensor(split.labels, tf.int32),
+                )
+                for name, split in (("train", train), ("validation", validation), ("test", test))
+            }
+
+    def arrays(self, split: str) -> Split:
+        """Returns NumPy arrays of "train", "validation" or "test", without augmentation."""
+        images, labels = self._splits[split]
+        return Split(images.numpy(), labels.numpy())
+
+    def _batches(
+        self,
+        epochs: tf.data.Dataset,
+        stream: Stream,
+        batch_size: int,
+        seed: int,
+        fraction: float,
+    ) -> tf.data.Dataset:
+        images, labels = self._splits["train"]
+        examples = tf.range(self.spec.train_examples)
+        if fraction < 1.0:
+            subset_key = random_key(seed, 0, Stream.PROBE_SUBSET)
+            examples = shuffled(examples, subset_key)[: self._part(fraction)]
+        steps = len(examples) // batch_size
+
+        def indices(epoch: tf.Tensor) -> tf.data.Dataset:
+            key = random_key(seed, epoch, stream)
+            order = shuffled(examples, fold_in(key, 0))[: steps * batch_size]
+            keys = tf.random.split(fold_in(key, 1), steps, alg="philox")
+            return tf.data.Dataset.from_tensor_slices(
+                (tf.reshape(order, [steps, batch_size]), keys)
+            )
+
+        def load(index: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            batch = tf.gather(images, index)
+            batch = random_crop_flip(batch, key, pad=self._pad, flip=self._flip)
+            return normalize(batch, self.spec.name), tf.gather(labels, index)
+
+        # Outside flat_map, so that the next epoch's first batches are made early.
+        return epochs.flat_map(indices).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
+        images, labels = self._splits[split]
+
+        def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return normalize(tf.gather(images, index), self.spec.name), tf.gather(labels, index)
+
+        indices = tf.data.Dataset.range(len(labels)).batch(batch_size)
+        return indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)

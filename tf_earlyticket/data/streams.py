@@ -1,0 +1,204 @@
+"""The interface of loaded data, and the epoch arithmetic that all sets share.
+
+The order and the augmentation of an epoch are a pure function of
+(seed, epoch): all randomness is stateless and keyed, so a run that restarts at
+epoch 7 sees what the uninterrupted run saw, without replaying epochs 1 to 6.
+"""
+
+import abc
+import enum
+
+import tensorflow as tf
+
+from tf_earlyticket.data.catalog import DatasetSpec
+from tf_earlyticket.errors import InputError
+
+_FOREVER = 2**62  # epochs; Dataset.range counts in int64
+
+
+class Stream(enum.IntEnum):
+    """What a random key is for; equal (seed, epoch) of two purposes stay unrelated."""
+
+    TRAIN = 0
+    PROBE = 1
+    PROBE_SUBSET = 2
+
+
+def random_key(seed: int, epoch: int | tf.Tensor, stream: Stream) -> tf.Tensor:
+    """Returns the int64 key of shape [2] for one epoch of one stream."""
+    pair = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    return fold_in(pair, int(stream))
+
+
+def fold_in(key: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
+    """Returns a new int64 key of shape [2] derived from `key` and an integer."""
+    # Philox by name: the automatic choice differs between kinds of device.
+    return tf.random.fold_in(key, tf.cast(number, tf.int64), alg="philox")
+
+
+def shuffled(values: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """Returns `values` permuted along the first axis, as a function of `key` only."""
+    # On one kind of device only, because equal sort keys may be ordered differently on another.
+    with tf.device("CPU:0"):
+        return tf.random.experimental.stateless_shuffle(values, seed=key, alg="philox")
+
+
+class Data(abc.ABC):
+    """A loaded data set.
+
+    Every stream yields (image, label): float32 [batch, height, width, channels],
+    normalised per channel, and int32 [batch].
+
+    Attributes:
+        spec: what is in it (`DatasetSpec`), as counted in the files.
+    """
+
+    def __init__(self, spec: DatasetSpec) -> None:
+        """Keeps the specification."""
+        self.spec = spec
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Returns the whole batches in an epoch, floor(train_examples / batch_size).
+
+        Raises:
+            InputError: if `batch_size` is not between 1 and the training examples.
+        """
+        return _whole_batches(self.spec.train_examples, batch_size)
+
+    def train(
+        self, batch_size: int, *, seed: int, first_epoch: int = 1, last_epoch: int | None = None
+    ) -> tf.data.Dataset:
+        """Streams shuffled, augmented training batches of consecutive epochs.
+
+        Args:
+            batch_size: examples per batch; the rest of an epoch that fills no
+                batch is dropped (another rest each epoch).
+            seed: an integer from 0 to 2**63 - 1.
+            first_epoch: the epoch to begin with, counted from 1.
+            last_epoch: the last epoch, inclusive; None: endless.
+
+        Returns:
+            A data set with static batch size and `steps_per_epoch` batches per epoch.
+
+        Raises:
+            InputError: for an argument out of range.
+        """
+        steps = self.steps_per_epoch(batch_size)
+        _check_integer("first_epoch", first_epoch, 1)
+        if last_epoch is not None:
+            _check_integer("last_epoch", last_epoch, first_epoch)
+        epochs = tf.data.Dataset.range(first_epoch, (last_epoch or _FOREVER) + 1)
+        batches = self._batches(epochs, Stream.TRAIN, batch_size, _checked_seed(seed), 1.0)
+        length = (
+            tf.data.INFINITE_CARDINALITY
+            if last_epoch is None
+            else steps * (last_epoch - first_epoch + 1)
+        )
+        return _finished(batches, length)
+
+    def probe(
+        self, batch_size: int, *, seed: int, epoch: int = 0, fraction: float = 1.0
+    ) -> tf.data.Dataset:
+        """Streams one pass over a fixed random part of the training set.
+
+        Which examples take part depends on `seed` and `fraction` only; their order
+        and augmentation also on `epoch`. Iterating again gives the same batches.
+
+        Args:
+            batch_size: examples per batch; an incomplete last batch is dropped.
+            seed: an integer from 0 to 2**63 - 1.
+            epoch: the epoch of the dense run at which the probe is made, from 0 on.
+            fraction: part of the training set, in (0, 1].
+
+        Returns:
+            A finite data set with the element spec of `train(batch_size, ...)`.
+
+        Raises:
+            InputError: for an argument out of range, or a fraction that fills no batch.
+        """
+        self.steps_per_epoch(batch_size)
+        _check_integer("epoch", epoch, 0)
+        if not 0 < fraction <= 1:
+            raise InputError(f"fraction={fraction!r}: accepted is a number in (0, 1].")
+        steps = self._part(fraction) // batch_size
+        if steps == 0:
+            raise InputError(
+                f"fraction={fraction!r}: gives {self._part(fraction)} of "
+                f"{self.spec.train_examples} training examples; at least "
+                f"batch_size={batch_size} are needed."
+            )
+        epochs = tf.data.Dataset.range(epoch, epoch + 1)
+        batches = self._batches(epochs, Stream.PROBE, batch_size, _checked_seed(seed), fraction)
+        return _finished(batches, steps)
+
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        """Streams every held-out example once, in order; the last batch may be partial.
+
+        Raises:
+            InputError: if `batch_size` < 1 or nothing is held out.
+        """
+        if self.spec.validation_examples == 0:
+            raise InputError("validation_examples=0: a validation set needs at least 1.")
+        return self._evaluation("validation", batch_size, self.spec.validation_examples)
+
+    def test(self, batch_size: int) -> tf.data.Dataset:
+        """Streams every test example once, in order; the last batch may be partial.
+
+        Raises:
+            InputError: if `batch_size` < 1.
+        """
+        return self._evaluation("test", batch_size, self.spec.test_examples)
+
+    def _evaluation(self, split: str, batch_size: int, examples: int) -> tf.data.Dataset:
+        _check_integer("batch_size", batch_size, 1)
+        return _finished(self._in_order(split, batch_size), -(-examples // batch_size))
+
+    def _part(self, fraction: float) -> int:
+        """Returns the number of training examples in a fraction of them."""
+        return round(fraction * self.spec.train_examples)
+
+    @abc.abstractmethod
+    def _batches(
+        self,
+        epochs: tf.data.Dataset,
+        stream: Stream,
+        batch_size: int,
+        seed: int,
+        fraction: float,
+    ) -> tf.data.Dataset:
+        """Maps a data set of epoch numbers (int64 []) to shuffled, augmented batches."""
+
+    @abc.abstractmethod
+    def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
+        """Returns the batches of "validation" or "test" without augmentation."""
+
+
+def _finished(batches: tf.data.Dataset, length: int) -> tf.data.Dataset:
+    """Adds the known length, prefetching and the options for distribution."""
+    options = tf.data.Options()
+    options.deterministic = True
+    # The files of one set may be fewer than the workers, so shard by element.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    batches = batches.apply(tf.data.experimental.assert_cardinality(length))
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _whole_batches(examples: int, batch_size: int) -> int:
+    _check_integer("batch_size", batch_size, 1)
+    if batch_size > examples:
+        raise InputError(
+            f"batch_size={batch_size}: accepted is at most the {examples} training examples."
+        )
+    return examples // batch_size
+
+
+def _checked_seed(seed: int) -> int:
+    _check_integer("seed", seed, 0)
+    if seed >= 2**63:
+        raise InputError(f"seed={seed!r}: accepted is an integer below 2**63.")
+    return int(seed)
+
+
+def _check_integer(argument: str, value: int, low: int) -> None:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < low:
+        raise InputError(f"{argument}={value!r}: accepted is an integer from {low} on.")

@@ -1,0 +1,14 @@
+"""The config of `python -m tf_earlyticket.train` without flags: digits, ResNet20."""
+
+from tf_earlyticket.config import Config
+
+
+def get_config(variant=None):
+    """Returns the default `Config`; `smoke` is the same job, shorter."""
+    config = Config()
+    if variant == "smoke":
+        config.train.epochs = 8
+        config.train.drop_epochs = (5, 7)
+    elif variant is not None:
+        raise ValueError(f"variant {variant!r}: expected smoke or none.")
+    return config

@@ -1,0 +1,19 @@
+"""The one exception type for input that the user has to change."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A value from the user cannot be used.
+
+    The message is one line that names the argument, field or flag, the value
+    received and what is accepted. The command-line programs print it and exit
+    with status 2; in Python it is an ordinary `ValueError`.
+    """
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Returns " Did you mean 'x'?" for the closest known name, or "" if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,83 @@
+"""The files of a run, named in one place, and how they are written: whole or not at all."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from tf_earlyticket.config import Config, flatten
+from tf_earlyticket.errors import InputError
+
+
+class RunPaths:
+    """Names of the files under `workdir`.
+
+    Args:
+        workdir: Directory of one run.
+    """
+
+    def __init__(self, workdir: str | os.PathLike):
+        self.workdir = Path(workdir)
+        self.config = self.workdir / "config.json"
+        self.flags = self.workdir / "flags.txt"
+        self.metrics = self.workdir / "metrics.csv"
+        self.weight_statistics = self.workdir / "weight_statistics.json"
+        self.report = self.workdir / "report.json"
+        self.report_html = self.workdir / "report.html"
+        self.figures = self.workdir / "figures"
+        self.tensorboard = self.workdir / "tensorboard"
+        self.checkpoints = self.workdir / "checkpoints"
+        self.ticket = self.workdir / "ticket"
+        self.saved_model = self.ticket / "saved_model"
+
+    def claim(self, config: Config) -> None:
+        """Creates the directory and writes `config.json`, or checks that it holds this config.
+
+        Raises:
+            InputError: If the directory cannot be written or holds a run of another config.
+        """
+        try:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.workdir):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"--workdir={self.workdir}: cannot be written ({error.strerror}); expected a "
+                "directory that can be created and written."
+            ) from error
+        if not self.config.exists():
+            write_json(self.config, config.to_dict())
+            return
+        try:
+            present = flatten(json.loads(self.config.read_text()))
+        except (json.JSONDecodeError, AttributeError) as error:
+            raise InputError(
+                f"--workdir={self.workdir}: its config.json cannot be read; expected an empty "
+                "directory or one of an earlier run."
+            ) from error
+        wanted = flatten(config.to_dict())
+        for name in {**wanted, **present}:
+            if present.get(name) != wanted.get(name):
+                raise InputError(
+                    f"--workdir={self.workdir} holds a run of another config ({name} is "
+                    f"{present.get(name)!r} there, {wanted.get(name)!r} here); expected an empty "
+                    "directory or the same config."
+                )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file under a temporary name, then renames it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value) -> None:
+    """Writes `value` as JSON, whole or not at all. NaN is refused: it is not JSON."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")

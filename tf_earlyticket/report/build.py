@@ -1,0 +1,130 @@
+"""Puts the results of a run's phases together: the content of `report.json`."""
+
+import importlib.metadata
+import os
+import platform
+
+from tf_earlyticket.core.cost import iterative_pruning_epochs
+
+SCHEMA_VERSION = 1
+_PACKAGES = (
+    "tensorflow",
+    "tf_keras",
+    "tensorflow-model-optimization",
+    "tensorflow-datasets",
+    "numpy",
+)
+
+
+def environment(strategy: str, replicas: int) -> dict:
+    """Returns what the run ran on: versions, machine, devices."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpu_count": os.cpu_count(),
+        "strategy": strategy,
+        "replicas": replicas,
+    }
+
+
+def build_report(
+    config: dict,
+    *,
+    search: dict,
+    retrain: dict | None,
+    dense: dict | None,
+    evaluation: dict,
+    environment: dict,
+    steps_per_epoch: int,
+    command: str,
+    notes: list[str],
+) -> dict:
+    """Returns the report as plain JSON values; see INTERFACE in the README for its keys.
+
+    Args:
+        config: The resolved config, nested.
+        search: Result of the search phase.
+        retrain: Result of the retraining in mode `rewind`, else None.
+        dense: Result of the dense baseline, None if it was not trained.
+        evaluation: {"ticket_accuracy", "dense_accuracy" or None, "sparsity", "layers",
+            "seconds"} measured on the test set.
+        environment: From `environment`.
+        steps_per_epoch: Optimizer steps of an epoch.
+        command: Command line that repeats the run.
+        notes: Sentences that a reader of the numbers has to know.
+    """
+    epochs = config["train"]["epochs"]
+    final_sparsity = config["pruning"]["final_sparsity"]
+    start_epoch = search["start_epoch"]
+    probes = search["probes"]
+    observed = [probe["observation"] for probe in probes]
+    probe_epochs = sum(probe["cost_epochs"] for probe in probes)
+    train_epochs = start_epoch + epochs if retrain is not None else epochs
+    iterative = iterative_pruning_epochs(final_sparsity, epochs)
+    probe_seconds = sum(probe["seconds"] for probe in probes)
+    seconds = {
+        "train": _seconds(search) + _seconds(retrain) - probe_seconds,
+        "probe": probe_seconds,
+        "dense_baseline": _seconds(dense),
+        "evaluate_and_export": evaluation["seconds"],
+    }
+    # In mode `rewind` the mask is there from the first step of the retraining on.
+    updates = search["updates"] if retrain is None else [[0, evaluation["sparsity"]]]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "mode": config["pruning"]["mode"],
+        "config": config,
+        "environment": environment,
+        "command": command,
+        "notes": notes,
+        "dense": None
+        if dense is None
+        else {"test_accuracy": evaluation["dense_accuracy"], "epochs": epochs},
+        "probe": {
+            "epochs": [probe["epoch"] for probe in probes],
+            **{
+                name: [observation[name] for observation in observed]
+                for name in ("ppr_accuracy", "pruned_accuracy", "dense_accuracy")
+            },
+            "cost_epochs": probe_epochs,
+            "seconds": probe_seconds,
+            "learning_rate": search["probe_learning_rate"],
+            "fraction": search["probe_fraction"],
+        },
+        "start_epoch": start_epoch,
+        "start_reason": search["start_reason"],
+        "decision": {
+            "detected": search["detected"],
+            "latest_start_epoch": search["latest_start_epoch"],
+            "detector": search["detector"],
+        },
+        "schedule": {
+            **(search["schedule"] or {"begin_step": 0, "end_step": 0, "frequency": 1}),
+            "initial_sparsity": config["pruning"]["initial_sparsity"],
+            "final_sparsity": final_sparsity,
+            "steps_per_epoch": steps_per_epoch,
+            "updates": updates,
+        },
+        "ticket": {
+            "test_accuracy": evaluation["ticket_accuracy"],
+            "sparsity": evaluation["sparsity"],
+            "layers": evaluation["layers"],
+        },
+        "cost": {
+            "train_epochs": float(train_epochs),
+            "probe_epochs": probe_epochs,
+            "total_epochs": train_epochs + probe_epochs,
+            # Spent for comparison only, not to find or train the ticket.
+            "baseline_epochs": float(epochs - start_epoch) if dense is not None else 0.0,
+            "iterative_pruning_epochs": float(iterative),
+            "iterative_pruning_source": "analytic",
+            "ratio": (train_epochs + probe_epochs) / iterative,
+        },
+        "seconds": {**seconds, "total": sum(seconds.values())},
+    }
+
+
+def _seconds(phase: dict | None) -> float:
+    return sum(row["seconds"] for row in phase["rows"]) if phase else 0.0

@@ -1,0 +1,131 @@
+"""`train_and_evaluate`: the main job from a config to a ticket with its report."""
+
+import json
+import time
+
+import tensorflow as tf
+
+from tf_earlyticket.adapters.select import training_record
+from tf_earlyticket.config import Config, validate
+from tf_earlyticket.data.catalog import check_available
+from tf_earlyticket.data.loading import load
+from tf_earlyticket.export import export_ticket
+from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.paths import RunPaths, write_json
+from tf_earlyticket.report.build import build_report, environment
+from tf_earlyticket.report.figures import draw_all
+from tf_earlyticket.report.html import write_html
+from tf_earlyticket.training.distribute import make_strategy
+from tf_earlyticket.training.phases import Run, retrain, search, train_dense
+from tf_earlyticket.training.setup import dataset_spec
+
+NOTES = {
+    "cifar10": "CIFAR-10 accuracies depend on the copy of the data: one that went through JPEG "
+    "compression gives slightly lower ones than the lossless original.",
+}
+
+
+def train_and_evaluate(
+    config: Config,
+    workdir,
+    *,
+    data_dir=None,
+    strategy: str = "auto",
+    tpu: str | None = None,
+    command: str = "",
+) -> dict:
+    """Runs the main job, or continues it in a `workdir` that it was started in.
+
+    Trains dense with probes, starts pruning where the detector says so (or, in mode `rewind`,
+    retrains the rewound ticket), optionally finishes the dense training for comparison,
+    evaluates on the test set once, exports the ticket and writes the report.
+
+    Args:
+        config: What to do.
+        workdir: Directory of the run; see "The files of a run" in the README.
+        data_dir: Where TFDS data sets lie; default TFDS's own directory.
+        strategy: Devices, see `make_strategy`.
+        tpu: Name or address of the TPU, for strategy "tpu".
+        command: Command line that repeats the run, for the report.
+
+    Returns:
+        The content of `report.json`.
+
+    Raises:
+        InputError: Before any work, for a config, data set or workdir that cannot be used.
+    """
+    validate(config)
+    check_available(config.data.name, data_dir)
+    paths = RunPaths(workdir)
+    paths.claim(config)
+    if paths.report.exists():
+        return json.loads(paths.report.read_text())
+    keras.utils.set_random_seed(config.seed)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    run = Run(
+        config=config,
+        paths=paths,
+        data=load(dataset_spec(config), data_dir),
+        strategy=make_strategy(strategy, tpu),
+    )
+    found = run.result("search") or search(run)
+    rows = found["rows"]
+    retrained = None
+    if config.pruning.mode == "rewind":
+        retrained = run.result("retrain") or retrain(run, rows)
+        rows = rows + retrained["rows"]
+    dense = None
+    if config.train.dense_baseline:
+        dense = run.result("dense") or train_dense(run, rows)
+    evaluation = run.result("evaluation") or _evaluate_and_export(run, found)
+    report = build_report(
+        config.to_dict(),
+        search=found,
+        retrain=retrained,
+        dense=dense,
+        evaluation=evaluation,
+        environment=environment(strategy, run.strategy.num_replicas_in_sync),
+        steps_per_epoch=run.steps_per_epoch,
+        command=command,
+        notes=[NOTES[config.data.name]] if config.data.name in NOTES else [],
+    )
+    write_json(paths.weight_statistics, found["weight_std"])
+    figures = draw_all(report, rows, found["weight_std"], paths.figures)
+    write_html(report, rows, found["weight_std"], figures, paths.report_html)
+    # Last: a report.json stands for a complete run.
+    write_json(paths.report, report)
+    return report
+
+
+def _evaluate_and_export(run: Run, found: dict) -> dict:
+    started = time.perf_counter()
+    config = run.config
+    test = run.data.test(config.train.batch_size)
+    dense_accuracy = None
+    if config.train.dense_baseline:
+        run.restore("dense")
+        dense_accuracy = run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+    run.restore("retrain" if config.pruning.mode == "rewind" else "search")
+    accuracy = run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+    record = training_record(run.model)
+    record.rewind_weights = run.rewind_weights()
+    record.rewind_epoch = config.pruning.rewind_epoch
+    record.start_epoch = found["start_epoch"]
+    record.start_reason = found["start_reason"]
+    ticket = export_ticket(
+        run.model,
+        run.paths.ticket,
+        provenance={"config": config.to_dict(), "test_accuracy": accuracy},
+    )
+    run.directory("evaluation").mkdir(parents=True, exist_ok=True)
+    return run.finish(
+        "evaluation",
+        {
+            "ticket_accuracy": accuracy,
+            "dense_accuracy": dense_accuracy,
+            "sparsity": ticket.sparsity,
+            "layers": ticket.layers(),
+            "seconds": time.perf_counter() - started,
+        },
+    )

@@ -1,0 +1,210 @@
+"""The phases of a run. Each continues from its last checkpoint and ends with a result file."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tf_earlyticket.adapters.select import adapter_for, training_record
+from tf_earlyticket.callbacks.early_ticket import EarlyTicket
+from tf_earlyticket.callbacks.mask_update import MaskUpdate
+from tf_earlyticket.callbacks.ppr_probe import LEARNING_RATE_SHARE
+from tf_earlyticket.callbacks.progress import ProgressLine
+from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
+from tf_earlyticket.config import Config
+from tf_earlyticket.core.detector import PPRSaturation
+from tf_earlyticket.core.masks import compute_masks
+from tf_earlyticket.core.plan import plan_ramp
+from tf_earlyticket.data.streams import Data
+from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.paths import RunPaths, write_json
+from tf_earlyticket.training.setup import build_wrapped_model
+
+REWIND_FILE = "rewind_weights.npz"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all phases of a run share."""
+
+    config: Config
+    paths: RunPaths
+    data: Data
+    strategy: tf.distribute.Strategy
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+        return self.data.steps_per_epoch(self.config.train.batch_size)
+
+    @cached_property
+    def model(self):
+        """The compiled, wrapped model into which every phase restores its state."""
+        return build_wrapped_model(self.config, self.steps_per_epoch, self.strategy)
+
+    def directory(self, phase: str) -> Path:
+        """Where the checkpoints of a phase go."""
+        return self.paths.checkpoints / phase
+
+    def result(self, phase: str) -> dict | None:
+        """Returns the result of a finished phase, else None."""
+        path = self.directory(phase) / "result.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def finish(self, phase: str, result: dict) -> dict:
+        """Marks a phase as finished."""
+        write_json(self.directory(phase) / "result.json", result)
+        return result
+
+    def restore(self, phase: str) -> None:
+        """Restores the model's last state of a phase."""
+        RunCheckpoint(self.directory(phase), MetricsLog(None, None, phase), None).restore(
+            self.model
+        )
+
+    def rewind_weights(self) -> dict[str, np.ndarray]:
+        """Returns the weights of the rewind epoch, from the file that the search wrote."""
+        with np.load(self.paths.checkpoints / REWIND_FILE, allow_pickle=False) as file:
+            return {str(name): file[f"array_{n}"] for n, name in enumerate(file["names"])}
+
+
+class _KeepRewindWeights(keras.callbacks.Callback):
+    """Writes the weights of the rewind epoch to a file, whole or not at all."""
+
+    def __init__(self, run: Run):
+        super().__init__()
+        self._path = run.paths.checkpoints / REWIND_FILE
+        self._epoch = run.config.pruning.rewind_epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch != self._epoch:
+            return
+        weights = adapter_for(self.model).all_weights()
+        arrays = {f"array_{n}": value for n, value in enumerate(weights.values())}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_name(f".tmp.{self._path.name}")
+        np.savez(temporary, names=np.array(list(weights)), **arrays)
+        temporary.replace(self._path)
+
+
+def search(run: Run) -> dict:
+    """Trains dense with probes until the start epoch; in mode `continue` prunes to the end.
+
+    The state right before pruning is kept as phase "branch", from where the dense baseline
+    continues.
+
+    Returns:
+        The state of `EarlyTicket`, the detector, the schedule's steps and the rows of metrics.
+    """
+    config, model = run.config, run.model
+    stop = config.pruning.mode == "rewind"
+    plan = plan_ramp(
+        config.train.epochs,
+        ramp_epochs=config.pruning.ramp_epochs,
+        hold_epochs=config.pruning.hold_epochs,
+    )
+    metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, "search")
+    branch = RunCheckpoint(run.directory("branch"), metrics_log, None)
+    branch.set_model(model)
+    probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
+    validation = run.data.validation(config.train.batch_size)
+    detector = PPRSaturation(plan.latest_start_epoch, tolerance=config.probe.tolerance)
+    early_ticket = EarlyTicket(
+        lambda: probe_data,
+        lambda: validation,
+        detector=detector,
+        probe_every=config.probe.every_epochs,
+        probe_first=config.probe.first_epoch,
+        probe_fraction=config.probe.fraction,
+        probe_learning_rate=config.probe.learning_rate
+        or LEARNING_RATE_SHARE * config.train.learning_rate,
+        ramp_epochs=plan.ramp_epochs,
+        hold_epochs=plan.hold_epochs,
+        rewind_epoch=config.pruning.rewind_epoch,
+        before_start=branch.save,
+        stop_at_start=stop,
+    )
+    checkpoint = RunCheckpoint(run.directory("search"), metrics_log, early_ticket)
+    done, state = checkpoint.restore(model)
+    if done > config.pruning.rewind_epoch:
+        record = training_record(model)
+        record.rewind_weights = run.rewind_weights()
+        record.rewind_epoch = config.pruning.rewind_epoch
+    if done < config.train.epochs and not (stop and state and state["start_epoch"]):
+        _fit(run, done, [early_ticket, metrics_log, _KeepRewindWeights(run), checkpoint], "search")
+        state = early_ticket.get_state()
+    schedule = adapter_for(model).sparsity_schedule()
+    steps = ("begin_step", "end_step", "frequency")
+    return run.finish(
+        "search",
+        {
+            **state,
+            "latest_start_epoch": plan.latest_start_epoch,
+            "detector": detector.name,
+            "schedule": {step: getattr(schedule, step) for step in steps} if schedule else None,
+            "rows": metrics_log.rows,
+        },
+    )
+
+
+def retrain(run: Run, earlier_rows: list[dict]) -> dict:
+    """Mode `rewind`: the mask of the start epoch on the rewound weights, trained in full.
+
+    Returns:
+        {"rows": the rows of metrics, "updates": the one mask update}.
+    """
+    run.restore("search")
+    adapter = adapter_for(run.model)
+    masks = compute_masks(
+        adapter.weights(),
+        run.config.pruning.final_sparsity,
+        ranking=adapter.ranking,
+        group_size=adapter.group_size,
+    )
+    # A model of its own: the optimizer begins anew.
+    fresh = Run(run.config, run.paths, run.data, run.strategy)
+    adapter = adapter_for(fresh.model)
+    adapter.prepare()
+    adapter.set_all_weights(run.rewind_weights())
+    adapter.set_masks(masks)
+    result = _train_on(fresh, "retrain", earlier_rows)
+    run.restore("retrain")
+    return result
+
+
+def train_dense(run: Run, earlier_rows: list[dict]) -> dict:
+    """Finishes the dense training from the state right before pruning, for comparison.
+
+    Returns:
+        {"rows": the rows of metrics of the epochs after the start epoch}.
+    """
+    run.restore("branch")
+    start = run.result("search")["start_epoch"]
+    return _train_on(run, "dense", earlier_rows, start)
+
+
+def _train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 0) -> dict:
+    metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, phase, earlier_rows)
+    checkpoint = RunCheckpoint(run.directory(phase), metrics_log, None)
+    done, _ = checkpoint.restore(run.model)
+    done = done or first_done
+    if done < run.config.train.epochs:
+        _fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase)
+    return run.finish(phase, {"rows": metrics_log.rows})
+
+
+def _fit(run: Run, done: int, callbacks: list, phase: str) -> None:
+    config = run.config.train
+    *callbacks, checkpoint = callbacks
+    run.model.fit(
+        run.data.train(config.batch_size, seed=run.config.seed, first_epoch=done + 1),
+        epochs=config.epochs,
+        initial_epoch=done,
+        steps_per_epoch=run.steps_per_epoch,
+        validation_data=run.data.validation(config.batch_size),
+        callbacks=[*callbacks, ProgressLine(phase), checkpoint],
+        verbose=0,
+    )
