@@ -65,7 +65,7 @@ class TrainConfig:
     """
 
     epochs: int = 60
-    batch_size: int = 64
+    batch_size: int = 32
     learning_rate: float = 0.1
     drop_epochs: tuple[int, ...] = (36, 48)
     drop_factor: float = 0.1
