@@ -25,6 +25,7 @@ _HOMES = {
     "layerwise_masks": "core.masks",
     "mask_distance": "core.masks",
     "mask_sparsity": "core.masks",
+    "memorization_capacity": "experiments.memorization",
     "rewind": "export",
     "strip_pruning": "adapters.wrap",
     "train_and_evaluate": "run",

@@ -118,6 +118,9 @@ class TfmotAdapter:
 
     def _build_apply(self):
         optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is not None:
+            # Slots that did not exist yet would never be masked.
+            optimizers.build_optimizer(self.model)
         targets = [
             (*variables, list(optimizers.slots(optimizer, variables[0])) if optimizer else [])
             for variables in self._variables.values()
