@@ -5,22 +5,25 @@ from typing import Protocol
 
 import numpy as np
 
+from tf_earlyticket.core.signals import WeightSignals
 from tf_earlyticket.errors import InputError
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What one probe measured on the held-out data, as fractions in [0, 1].
+    """What is known at the end of an epoch: a probe's accuracies, if one was made, and signals.
 
     Attributes:
-        ppr_accuracy: After pseudo-pruning and retraining.
+        ppr_accuracy: On the held-out data after pseudo-pruning and retraining, a fraction.
         pruned_accuracy: After pseudo-pruning, without retraining.
         dense_accuracy: Of the dense network at that epoch.
+        signals: What the weights alone tell; None where nobody asked.
     """
 
-    ppr_accuracy: float
-    pruned_accuracy: float
-    dense_accuracy: float
+    ppr_accuracy: float | None = None
+    pruned_accuracy: float | None = None
+    dense_accuracy: float | None = None
+    signals: WeightSignals | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class Detector(Protocol):
     """Looks at one observation after the other; never at a later one."""
 
     name: str
+
+    def wants_probe(self, epoch: int, signals: WeightSignals) -> bool:
+        """Tells whether a probe at the end of `epoch` would be of use, before it is made."""
 
     def update(self, epoch: int, observation: Observation) -> Decision:
         """Takes the observation of `epoch` (from 1, increasing) and decides."""
@@ -102,12 +108,18 @@ class PPRSaturation:
         self._observations: list[Observation] = []
         self._agreeing = 0
 
+    def wants_probe(self, epoch: int, signals: WeightSignals) -> bool:
+        """Always."""
+        return True
+
     def update(self, epoch: int, observation: Observation) -> Decision:
-        """Takes the probe of `epoch` and decides.
+        """Takes the probe of `epoch` and decides; an epoch without one changes nothing.
 
         Raises:
             InputError: If epochs do not increase or the accuracy is not a finite number.
         """
+        if observation.ppr_accuracy is None:
+            return Decision(False, f"no probe at epoch {epoch}")
         if self._epochs and epoch <= self._epochs[-1]:
             raise InputError(f"epoch={epoch}: expected one after {self._epochs[-1]}.")
         if not np.isfinite(observation.ppr_accuracy):

@@ -165,14 +165,14 @@ class Ticket:
         for (name, weight), array in zip(weights.items(), arrays, strict=True):
             actual = {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}
             _expect(source, f"entry {name!r} of rewind_weights", weight, actual)
+        fields = {
+            "rewind_epoch": _get(source, record, "rewind_epoch", int | None),
+            "start_epoch": _get(source, record, "start_epoch", int | None),
+            "provenance": _get(source, record, "provenance", dict),
+        }
+        rewind_weights = dict(zip(weights, arrays, strict=True))
         try:
-            return cls(
-                masks=masks,
-                rewind_weights=dict(zip(weights, arrays, strict=True)),
-                rewind_epoch=_get(source, record, "rewind_epoch", int | None),
-                start_epoch=_get(source, record, "start_epoch", int | None),
-                provenance=_get(source, record, "provenance", dict),
-            )
+            return cls(masks=masks, rewind_weights=rewind_weights, **fields)
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
 
