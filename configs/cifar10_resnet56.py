@@ -41,6 +41,7 @@ def get_config(variant=None):
         config.data.train_examples = 2_560
         config.data.validation_examples = 1_000
         config.train.epochs = 6
+        config.train.batch_size = 32
         config.train.drop_epochs = (4, 5)
         config.train.dtype_policy = "mixed_bfloat16"
         config.train.dense_baseline = True

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from tf_earlyticket.adapters.wrap import prunable_layer_names
-from tf_earlyticket.callbacks.early_ticket import default_probe_fraction
+from tf_earlyticket.callbacks.ppr_probe import default_fraction, retraining_steps
 from tf_earlyticket.config import Config
 from tf_earlyticket.core.masks import kept_count
 from tf_earlyticket.core.plan import plan_ramp, probe_epochs, update_frequency
@@ -23,7 +23,8 @@ def describe_run(config: Config) -> str:
     )
     ramp_steps = plan.ramp_epochs * steps_per_epoch
     frequency = pruning.frequency or update_frequency(ramp_steps, train.steps_per_execution)
-    fraction = config.probe.fraction or default_probe_fraction(train.epochs, len(probes))
+    fraction = config.probe.fraction or default_fraction(train.epochs, len(probes))
+    probe_steps = retraining_steps(fraction, steps_per_epoch)
     model = build_plain_model(config)
     names = prunable_layer_names(model)
     shapes = {name: model.get_layer(name).kernel.shape.as_list() for name in names}
@@ -42,7 +43,7 @@ def describe_run(config: Config) -> str:
             f"steps: {steps_per_epoch} per epoch, {steps_per_epoch * train.epochs} in "
             f"{train.epochs} epochs",
             f"probes: at most {len(probes)}, at epochs {', '.join(map(str, probes))}, each "
-            f"retraining for {100 * fraction:.0f} % of an epoch",
+            f"retraining for {probe_steps} of {steps_per_epoch} steps",
             f"schedule: mode {pruning.mode}; sparsity {pruning.initial_sparsity} to "
             f"{pruning.final_sparsity} over {ramp_steps} steps ({plan.ramp_epochs} epochs), an "
             f"update every {frequency} steps, starting after epoch {plan.latest_start_epoch} at "

@@ -123,6 +123,8 @@ def rewind(model, ticket: Ticket) -> None:
     adapter.check_masks(ticket.masks)
     adapter.set_all_weights(ticket.rewind_weights)
     adapter.set_masks(ticket.masks)
+    # Again: the first time, masks that the model had before zeroed weights that the ticket keeps.
+    adapter.set_all_weights(ticket.rewind_weights)
     record = training_record(model)
     record.rewind_weights = dict(ticket.rewind_weights)
     record.rewind_epoch = ticket.rewind_epoch

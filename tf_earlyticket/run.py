@@ -6,12 +6,12 @@ import time
 import tensorflow as tf
 
 from tf_earlyticket.adapters.select import training_record
-from tf_earlyticket.config import Config, validate
-from tf_earlyticket.data.catalog import check_available
+from tf_earlyticket.config import Config
 from tf_earlyticket.data.loading import load
 from tf_earlyticket.export import export_ticket
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import RunPaths, write_json
+from tf_earlyticket.preflight import check_run
 from tf_earlyticket.report.build import build_report, environment
 from tf_earlyticket.report.figures import draw_all
 from tf_earlyticket.report.html import write_html
@@ -54,12 +54,13 @@ def train_and_evaluate(
     Raises:
         InputError: Before any work, for a config, data set or workdir that cannot be used.
     """
-    validate(config)
-    check_available(config.data.name, data_dir)
+    check_run(config, data_dir, strategy)
+    devices = make_strategy(strategy, tpu)
     paths = RunPaths(workdir)
     paths.claim(config)
-    if paths.report.exists():
-        return json.loads(paths.report.read_text())
+    report = _finished(paths)
+    if report is not None:
+        return report
     keras.utils.set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -67,7 +68,7 @@ def train_and_evaluate(
         config=config,
         paths=paths,
         data=load(dataset_spec(config), data_dir),
-        strategy=make_strategy(strategy, tpu),
+        strategy=devices,
     )
     found = run.result("search") or search(run)
     rows = found["rows"]
@@ -96,6 +97,14 @@ def train_and_evaluate(
     # Last: a report.json stands for a complete run.
     write_json(paths.report, report)
     return report
+
+
+def _finished(paths: RunPaths) -> dict | None:
+    try:
+        return json.loads(paths.report.read_text())
+    except (FileNotFoundError, ValueError):
+        # A damaged report is written anew from the results of the phases.
+        return None
 
 
 def _evaluate_and_export(run: Run, found: dict) -> dict:

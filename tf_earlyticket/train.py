@@ -5,6 +5,7 @@ reported at once.
 """
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -13,13 +14,12 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from tf_earlyticket import default_config
-from tf_earlyticket.config import Config, field_paths, validate
-from tf_earlyticket.data.catalog import check_available
+from tf_earlyticket.config import Config, field_paths
 from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.paths import RunPaths, write_text
+from tf_earlyticket.preflight import STRATEGIES, check_config, check_run, check_strategy
 
 PROGRAM = "python -m tf_earlyticket.train"
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
 
 def define_flags() -> None:
@@ -48,31 +48,43 @@ def parse(argv: list[str], define) -> list[str]:
         # The config's fields become flags of their own while it is defined, so that fails too.
         define()
         return flags.FLAGS(argv)
-    except flags.Error as error:
-        # A config file that raises is quoted with its traceback: the last line says what is wrong.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise InputError(lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}") from error
-    except (KeyError, AttributeError) as error:
-        raise InputError(_unknown_field(argv)) from error
-    except (OSError, ValueError, TypeError, SyntaxError, ImportError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        given = [argument for argument in argv if argument.startswith("--config")]
-        raise InputError(
-            f"{' '.join(given)}: {lines[-1] if lines else error}; expected a Python file whose "
-            "get_config() returns a Config."
-        ) from error
+    except SystemExit:
+        # absl ends --help with status 1; asking for help is no failure.
+        sys.exit(0)
+    except Exception as error:
+        raise InputError(_explain(error, argv)) from error
+
+
+def _explain(error: Exception, argv: list[str]) -> str:
+    # absl quotes a config file that raises with its traceback: the last line says what is wrong.
+    text = str(error.args[0] if error.args else error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    in_config_file = "parsing config file" in text
+    if isinstance(error, flags.Error) and not in_config_file:
+        message = re.sub(r"invalid literal for int.*", "expected an integer.", lines[0])
+        message = re.sub(r"\(.Non-boolean arg.*", "expected true or false.", message)
+        message = re.sub(r"could not convert string to float.*", "expected a number.", message)
+        return message.removeprefix("ERROR:: ")
+    unknown = _unknown_field(argv)
+    if unknown and isinstance(error, (KeyError, AttributeError)) and not in_config_file:
+        return unknown
+    given = [argument for argument in argv[1:] if argument.startswith("--config=")]
+    lines[-1] = lines[-1].rstrip(".")
+    reason = lines[-1] if in_config_file else f"{type(error).__name__}: {lines[-1]}"
+    return (
+        f"{' '.join(given) or '--config'}: {reason}; expected a Python file whose get_config() "
+        "returns a Config."
+    )
 
 
 def _unknown_field(argv: list[str]) -> str:
     known = field_paths(Config())
-    for argument in argv[1:]:
+    for argument in flags.FLAGS.read_flags_from_files(argv[1:]):
         name = argument.lstrip("-").split("=")[0]
         if name.startswith("config.") and name.removeprefix("config.") not in known:
-            # A field is easiest to mistype in its last part.
             field = name.removeprefix("config.")
-            hint = suggestion(field, known)
-            return f"--{name} is not a field of the config.{hint.replace(repr(field), '')}"
-    return "the config has no such field; see --dry_run for all of them."
+            return f"--{name} is not a field of the config.{suggestion(field, known)}"
+    return ""
 
 
 def main(argv: list[str]) -> None:
@@ -82,18 +94,16 @@ def main(argv: list[str]) -> None:
     values = flags.FLAGS
     config = values.config
     if not isinstance(config, Config):
+        name = config_flags.get_config_filename(values["config"])
+        reason = f"returns a {type(config).__name__}" if Path(name).is_file() else "is no file"
         raise InputError(
-            f"--config={config_flags.get_config_filename(values['config'])} cannot be loaded; "
-            "expected a Python file whose get_config() returns a Config."
+            f"--config={name}: {reason}; expected a Python file whose get_config() returns a "
+            "Config."
         )
     if values.seed is not None:
         config.seed = values.seed
-    if values.strategy not in STRATEGIES:
-        raise InputError(
-            f"--strategy={values.strategy}: expected one of {', '.join(STRATEGIES)}."
-            f"{suggestion(values.strategy, STRATEGIES)}"
-        )
-    validate(config)
+    check_config(config)
+    check_strategy(values.strategy)
     # TensorFlow's notices would bury what this program says; --verbosity brings them back.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not values["verbosity"].present:
@@ -103,11 +113,12 @@ def main(argv: list[str]) -> None:
 
         print(describe_run(config))
         return
-    check_available(config.data.name, values.data_dir)
+    check_run(config, values.data_dir, values.strategy)
     workdir = Path(values.workdir or Path("runs") / config.run_name())
     paths = RunPaths(workdir)
     paths.claim(config)
-    arguments = [*sys.argv[1:]]
+    # Flag files are written out: this one may itself be among them.
+    arguments = values.read_flags_from_files(sys.argv[1:])
     if values.workdir is None:
         arguments.append(f"--workdir={workdir}")
     write_text(paths.flags, "".join(f"{argument}\n" for argument in arguments))

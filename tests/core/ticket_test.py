@@ -152,7 +152,10 @@ def test_a_missing_file_is_named(tmp_path, name):
     [
         (lambda r: r.update(schema_version=2), "schema_version must be 1, got 2"),
         (lambda r: r.pop("rewind_epoch"), "field 'rewind_epoch' is missing"),
-        (lambda r: r.update(rewind_epoch="5"), r"rewind_epoch must be of type int \| None, got '5'"),
+        (
+            lambda r: r.update(rewind_epoch="5"),
+            r"rewind_epoch must be of type int .*got '5'",
+        ),
         (lambda r: r.update(start_epoch=-1), "start_epoch must be an integer >= 0, got -1"),
         (lambda r: r.update(layers=3), "layers must be of type list, got 3"),
         (lambda r: r["layers"].pop(), "masks.npz must hold 1 arrays .* got 2"),

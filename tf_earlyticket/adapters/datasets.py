@@ -3,6 +3,7 @@
 import logging
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.framework import graph_pb2
 
 from tf_earlyticket.errors import InputError
@@ -42,7 +43,7 @@ def _copies(dataset: tf.data.Dataset, argument: str):
         )
         _reseed(graph)
         serialized = graph.SerializeToString()
-    except (tf.errors.OpError, ValueError) as error:
+    except (tf.errors.OpError, DecodeError, ValueError) as error:
         logger.warning(
             "%s cannot be copied (%s), so probing may change the order in which training sees its "
             "examples; pass a function that returns a new data set to avoid that.",

@@ -1,5 +1,6 @@
 """What pruning needs of an optimizer: its slots per weight, and a learning rate that can be set."""
 
+import contextlib
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -45,36 +46,37 @@ def slots(optimizer, weight) -> Iterator[tf.Variable]:
     zero gradient leaves a zero weight where it is whatever their value.
     """
     optimizer = inner_optimizer(optimizer)
-    if is_legacy(optimizer):
-        named = ((name, optimizer.get_slot(weight, name)) for name in optimizer.get_slot_names())
-    else:
-        index = optimizer._index_dict.get(optimizer._var_key(weight))
-        count = len(optimizer._index_dict)
-        named = (
-            (name, values[index])
-            for name, values in vars(optimizer).items()
-            if index is not None
-            and isinstance(values, list)
-            and name != "_variables"
-            and len(values) == count
-        )
+    named = _legacy_slots(optimizer, weight) if is_legacy(optimizer) else _slots(optimizer, weight)
     for name, slot in named:
         if "accumulator" not in name and getattr(slot, "shape", None) == weight.shape:
             yield slot
+
+
+def _slots(optimizer, weight):
+    # None before the optimizer is built, and for frozen weights.
+    indices = getattr(optimizer, "_index_dict", {})
+    index = indices.get(optimizer._var_key(weight))
+    if index is not None:
+        for name, values in vars(optimizer).items():
+            if isinstance(values, list) and name != "_variables" and len(values) == len(indices):
+                yield name, values[index]
+
+
+def _legacy_slots(optimizer, weight):
+    for name in optimizer.get_slot_names():
+        # A frozen weight has none.
+        with contextlib.suppress(KeyError):
+            yield name, optimizer.get_slot(weight, name)
 
 
 def variables(optimizer) -> list[tf.Variable]:
     """Returns every variable of the optimizer, with its learning rate and its loss scale."""
     inner = inner_optimizer(optimizer)
     found = list(inner.variables() if callable(inner.variables) else inner.variables)
-    for name in ("_learning_rate", "_current_learning_rate"):
-        value = getattr(inner, name, None)
-        if isinstance(value, OverridableSchedule):
-            found.append(value.override)
-        elif isinstance(value, tf.Variable):
-            found.append(value)
-    if is_legacy(inner):
-        found += [v for v in inner._hyper.values() if isinstance(v, tf.Variable)]
+    # Attributes as well: neither the learning rate nor Nadam's running product is among them.
+    attributes = [*vars(inner).values(), *getattr(inner, "_hyper", {}).values()]
+    found += [value for value in attributes if isinstance(value, tf.Variable)]
+    found += [value.override for value in attributes if isinstance(value, OverridableSchedule)]
     loss_scale = getattr(optimizer, "_loss_scale", None)
     found += list(getattr(loss_scale, "_weights", {}).values())
     unique = {id(variable): variable for variable in found}
@@ -105,12 +107,14 @@ class OverridableSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         """Returns a config that holds the wrapped schedule."""
-        return {"schedule": keras.optimizers.schedules.serialize(self.schedule)}
+        schedule = keras.optimizers.schedules.serialize(self.schedule)
+        return {"schedule": schedule, "temporary": self.temporary}
 
     @classmethod
     def from_config(cls, config):
         """Rebuilds the wrapped schedule."""
-        return cls(keras.optimizers.schedules.deserialize(config["schedule"]))
+        schedule = keras.optimizers.schedules.deserialize(config["schedule"])
+        return cls(schedule, config["temporary"])
 
 
 def install_override(model) -> None:

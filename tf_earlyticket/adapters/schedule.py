@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tf_earlyticket.core.plan import update_frequency
 from tf_earlyticket.core.schedule import PolynomialSparsity
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import keras, tfmot
@@ -15,8 +16,9 @@ class EarlyTicketPolynomialDecay(tfmot.sparsity.keras.PolynomialDecay):
     pruned until `begin` is called), the end step always updates, so `final_sparsity` is reached
     whatever the frequency, and begin == end (one-shot) is defined.
 
-    The begin that training uses lives in the wrapped model's variables, so it is part of every
-    checkpoint; `et.EarlyTicket` and `et.MaskUpdate` keep this object in step with them.
+    `wrap_for_pruning` copies the schedule, so call `begin` before it. The begin that training uses
+    lives in the wrapped model's variables, so it is part of every checkpoint; `et.EarlyTicket` and
+    `et.MaskUpdate` keep the model's copy in step with them.
 
     Args:
         final_sparsity: Fraction in [0, 1) of the prunable weights that are zero at the end.
@@ -24,7 +26,7 @@ class EarlyTicketPolynomialDecay(tfmot.sparsity.keras.PolynomialDecay):
         begin_step: Optimizer step at which pruning starts; None until a probe sets it.
         ramp_steps: Optimizer steps from begin to end; 0 is one-shot; None: chosen by
             `et.EarlyTicket` from the epochs that `fit` was given.
-        frequency: Optimizer steps between mask updates; None: chosen as for `ramp_steps`.
+        frequency: Optimizer steps between mask updates; None: about 20 updates in the ramp.
         power: Exponent of the polynomial, 3 in the paper.
 
     Raises:
@@ -56,10 +58,14 @@ class EarlyTicketPolynomialDecay(tfmot.sparsity.keras.PolynomialDecay):
             raise InputError(
                 f"begin_step={begin_step} needs ramp_steps as well (0 for one-shot pruning)."
             )
-        self.polynomial(begin_step or 0, ramp_steps or 0, frequency or 1)
+        self.polynomial(begin_step or 0, ramp_steps or 0, frequency)
 
-    def polynomial(self, begin_step: int, ramp_steps: int, frequency: int) -> PolynomialSparsity:
+    def polynomial(
+        self, begin_step: int, ramp_steps: int, frequency: int | None
+    ) -> PolynomialSparsity:
         """Returns eq. 6 as a pure function of steps, for the given begin, length and frequency."""
+        if frequency is None:
+            frequency = update_frequency(ramp_steps)
         return PolynomialSparsity(
             initial_sparsity=self.initial_sparsity,
             final_sparsity=self.final_sparsity,
@@ -91,15 +97,14 @@ class EarlyTicketPolynomialDecay(tfmot.sparsity.keras.PolynomialDecay):
         frequency = self.frequency if frequency is None else frequency
         if ramp_steps is None:
             raise InputError("ramp_steps is unset: give it to begin() or to the schedule.")
-        frequency = frequency or max(1, ramp_steps)
-        self.polynomial(step, ramp_steps, frequency)
+        frequency = self.polynomial(step, ramp_steps, frequency).frequency
         self.begin_step, self.ramp_steps, self.frequency = step, ramp_steps, frequency
 
     def sparsity(self) -> PolynomialSparsity | None:
         """Returns the schedule as a pure function of steps, or None while the begin is unset."""
         if self.begin_step is None:
             return None
-        return self.polynomial(self.begin_step, self.ramp_steps, self.frequency or 1)
+        return self.polynomial(self.begin_step, self.ramp_steps, self.frequency)
 
     def __call__(self, step):
         """Returns TFMOT's pair (should_prune: bool scalar, sparsity: float32 scalar in [0, 1))."""
@@ -107,10 +112,11 @@ class EarlyTicketPolynomialDecay(tfmot.sparsity.keras.PolynomialDecay):
             return tf.constant(False), tf.constant(0.0)
         step = tf.cast(step, tf.int64)
         begin, end = self.begin_step, self.end_step
+        frequency = self.sparsity().frequency
         should_prune = (
             (step >= begin)
             & (step <= end)
-            & ((tf.math.floormod(step - begin, self.frequency or 1) == 0) | (step == end))
+            & ((tf.math.floormod(step - begin, frequency) == 0) | (step == end))
         )
         left = tf.cast(tf.clip_by_value(end - step, 0, self.ramp_steps), tf.float32)
         left = tf.math.divide_no_nan(left, float(self.ramp_steps)) ** self.power

@@ -25,7 +25,8 @@ class Snapshot:
         self._stop_training = model.stop_training
         self._numpy_state = np.random.get_state()
         self._python_state = random.getstate()
-        self._operation_seeds = context.context()._rng
+        # Absent until tf.random.set_seed is called.
+        self._operation_seeds = getattr(context.context(), "_rng", None)
         self._operation_seeds_state = (
             self._operation_seeds.getstate() if self._operation_seeds else None
         )
@@ -58,6 +59,7 @@ def _state_variables(model) -> list[tf.Variable]:
 
 def _generators(model):
     for layer in model._flatten_layers():
-        generator = getattr(getattr(layer, "_random_generator", None), "_generator", None)
-        if generator is not None:
-            yield generator
+        keras_generator = getattr(layer, "_random_generator", None)
+        for value in (*vars(layer).values(), getattr(keras_generator, "_generator", None)):
+            if isinstance(value, tf.random.Generator):
+                yield value

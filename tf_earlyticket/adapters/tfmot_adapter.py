@@ -6,9 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tf_earlyticket.adapters import optimizers
+from tf_earlyticket.adapters import optimizers, stepping
 from tf_earlyticket.adapters.base import Arrays
-from tf_earlyticket.adapters.names import named_weights, prunable_weights
+from tf_earlyticket.adapters.masking import MaskWriter
+from tf_earlyticket.adapters.names import check_weights, named_weights, prunable_weights
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.snapshot import Snapshot
 from tf_earlyticket.adapters.wrapper import UNSET, MaskedPruneLowMagnitude
@@ -43,20 +44,31 @@ class TfmotAdapter:
         self.ranking = self._wrappers[0].ranking
         self.group_size = self._wrappers[0].group_size
         self._variables = prunable_weights(model)
-        self._apply = None
+        self._writer = MaskWriter(
+            self._variables.values(), [wrapper.pruning_step for wrapper in self._wrappers]
+        )
 
     @property
     def _scope(self):
         return self.model.distribute_strategy.scope
 
-    def prepare(self) -> None:
-        """Creates the optimizer's slots and makes the learning rate settable."""
-        if getattr(self.model, "optimizer", None) is None:
+    def _optimizer(self):
+        return getattr(self.model, "optimizer", None)
+
+    def _check_compiled(self) -> None:
+        if self._optimizer() is None:
             raise InputError("The model has no optimizer: call model.compile(...) before training.")
+
+    def prepare(self) -> None:
+        """Creates the optimizer's slots and makes the learning rate settable.
+
+        Raises:
+            InputError: If the model is not compiled, or its optimizer is of an unknown kind.
+        """
+        self._check_compiled()
         with self._scope():
             optimizers.build_optimizer(self.model)
         optimizers.install_override(self.model)
-        self._apply = None
         self._sync_schedule()
 
     def finish(self) -> None:
@@ -78,15 +90,7 @@ class TfmotAdapter:
             InputError: If a name is missing or unknown, or a shape differs; nothing is written.
         """
         variables = named_weights(self.model)
-        for name in [*variables, *weights]:
-            if name not in weights or name not in variables:
-                where = "the model" if name in weights else "the given weights"
-                raise InputError(f"Weight {name!r} is not in {where}.")
-            if tuple(variables[name].shape) != np.shape(weights[name]):
-                raise InputError(
-                    f"Weight {name!r} has shape {np.shape(weights[name])}: the model's has "
-                    f"{tuple(variables[name].shape)}."
-                )
+        check_weights(weights, variables)
         keras.backend.batch_set_value([(variables[name], weights[name]) for name in variables])
         self.apply_masks()
 
@@ -111,39 +115,9 @@ class TfmotAdapter:
             InputError: If names or shapes differ from the model's, or a mask is not 0/1.
         """
         masks = self.check_masks(masks)
-        if self._apply is None:
-            self._apply = self._build_apply()
         with self._scope():
-            self._apply([tf.constant(masks[name]) for name in self._variables], self.step())
-
-    def _build_apply(self):
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is not None:
-            # Slots that did not exist yet would never be masked.
-            optimizers.build_optimizer(self.model)
-        targets = [
-            (*variables, list(optimizers.slots(optimizer, variables[0])) if optimizer else [])
-            for variables in self._variables.values()
-        ]
-        steps = [wrapper.pruning_step for wrapper in self._wrappers]
-
-        @tf.function
-        def apply(masks, step):
-            for (weight, mask_variable, threshold, slots), mask in zip(targets, masks, strict=True):
-                masked = tf.where(mask, weight, tf.zeros_like(weight))
-                # For TFMOT's PruningSummaries: the least magnitude that was kept.
-                kept = tf.where(mask, tf.abs(masked), tf.fill(tf.shape(mask), masked.dtype.max))
-                threshold.assign(
-                    tf.where(tf.reduce_any(mask), tf.reduce_min(kept), tf.zeros_like(threshold))
-                )
-                mask_variable.assign(tf.cast(mask, mask_variable.dtype))
-                weight.assign(masked)
-                for slot in slots:
-                    slot.assign(tf.where(mask, slot, tf.zeros_like(slot)))
-            for pruning_step in steps:
-                pruning_step.assign(step)
-
-        return lambda masks, step: apply(masks, tf.constant(step, tf.int64))
+            ordered = [masks[name] for name in self._variables]
+            self._writer.write(ordered, self._optimizer(), self.step())
 
     def apply_masks(self) -> None:
         """Zeroes pruned weights and their slots again."""
@@ -156,7 +130,7 @@ class TfmotAdapter:
 
     def step(self) -> int:
         """Optimizer steps done so far, 0 without an optimizer."""
-        optimizer = getattr(self.model, "optimizer", None)
+        optimizer = self._optimizer()
         return int(optimizer.iterations) if optimizer is not None else 0
 
     @property
@@ -168,7 +142,7 @@ class TfmotAdapter:
         """The schedule that a probe may begin.
 
         Raises:
-                InputError: If the model was wrapped with another schedule.
+            InputError: If the model was wrapped with another schedule.
         """
         if not isinstance(self.schedule, EarlyTicketPolynomialDecay):
             raise InputError(
@@ -178,9 +152,18 @@ class TfmotAdapter:
         return self.schedule
 
     def final_sparsity(self) -> float:
-        """The sparsity at which the schedule ends, as a fraction."""
-        schedule = self.schedule
-        return getattr(schedule, "final_sparsity", None) or schedule.target_sparsity
+        """The sparsity at which the schedule ends, as a fraction.
+
+        Raises:
+            InputError: If the schedule is of a kind that does not tell.
+        """
+        for name in ("final_sparsity", "target_sparsity"):
+            if hasattr(self.schedule, name):
+                return getattr(self.schedule, name)
+        raise InputError(
+            f"The model's schedule is a {type(self.schedule).__name__}: expected one with a "
+            "final_sparsity or target_sparsity."
+        )
 
     def _sync_schedule(self) -> None:
         """Brings the schedule objects in step with the variables, which checkpoints restore."""
@@ -213,7 +196,12 @@ class TfmotAdapter:
         return None
 
     def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
-        """Sets the begin in every wrapper's variables and in the schedule objects."""
+        """Sets the begin in every wrapper's variables and in the schedule objects.
+
+        Raises:
+            InputError: If a value is out of range, or the schedule has no begin to set.
+        """
+        self.early_ticket_schedule().polynomial(step, ramp_steps, frequency)
         steps = [step, ramp_steps, frequency]
         with self._scope():
             for wrapper in self._wrappers:
@@ -222,7 +210,12 @@ class TfmotAdapter:
 
     @contextlib.contextmanager
     def sandbox(self):
-        """Everything done inside is undone bit for bit at the end, also on exceptions."""
+        """Everything done inside is undone bit for bit at the end, also on exceptions.
+
+        Raises:
+            InputError: If the model is not compiled.
+        """
+        self._check_compiled()
         snapshot = Snapshot(self.model)
         try:
             yield
@@ -238,48 +231,16 @@ class TfmotAdapter:
         optimizers.set_learning_rate(self.model.optimizer, value)
 
     def train(self, dataset, steps: int) -> int:
-        """Runs up to `steps` training steps with the compiled step of `fit`; returns how many.
-
-        Inside a sandbox only. Fewer where the data set is shorter. Not by `fit` itself: a nested
-        one resets the counters and callbacks of the one that is running.
-        """
-        function = self.model.make_train_function()
-        per_call = int(self.model._steps_per_execution)
-        iterator = iter(self._distribute(dataset))
-        done = 0
-        while done < steps:
-            now = min(per_call, steps - done)
-            self.model._steps_per_execution.assign(now)
-            try:
-                function(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                break
-            done += now
-        return done
+        """Runs up to `steps` training steps and returns how many. Inside a sandbox only."""
+        return stepping.train(self.model, dataset, steps)
 
     def evaluate(self, dataset, steps: int | None = None) -> dict[str, float]:
-        """Loss and metrics over the data set, or its first `steps` batches. Inside a sandbox only.
+        """Loss and scalar metrics over the data set or `steps` batches. Inside a sandbox only.
 
         Raises:
             InputError: If the data set is empty.
         """
-        function = self.model.make_test_function()
-        self.model._steps_per_execution.assign(1)
-        self.model.reset_metrics()
-        iterator = iter(self._distribute(dataset))
-        done, logs = 0, None
-        while done != steps:
-            try:
-                logs = function(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                break
-            done += 1
-        if logs is None:
-            raise InputError("The data set is empty: expected at least one batch.")
-        return {name: float(value) for name, value in logs.items()}
-
-    def _distribute(self, dataset):
-        return self.model.distribute_strategy.experimental_distribute_dataset(dataset)
+        return stepping.evaluate(self.model, dataset, steps)
 
     def synchronize_replicas(self) -> None:
         """Makes statistics that each replica keeps for itself equal to their mean."""

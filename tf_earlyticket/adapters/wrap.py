@@ -1,10 +1,11 @@
 """`wrap_for_pruning` and `strip_pruning`: into the wrappers and out again, on copies."""
 
+import contextlib
 from collections.abc import Callable, Collection
 
 from tf_earlyticket.adapters.names import named_layers
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
-from tf_earlyticket.adapters.wrapper import MaskedPruneLowMagnitude
+from tf_earlyticket.adapters.wrapper import MaskedPruneLowMagnitude, is_prunable
 from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.keras_compat import PruneLowMagnitude, PruneRegistry, keras, tfmot
 
@@ -12,9 +13,6 @@ _CONVOLUTIONS = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
     keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
@@ -69,12 +67,21 @@ def wrap_for_pruning(
     chosen = {id(layer) for layer in _choose(model, prunable)}
 
     def wrap(layer):
-        copy = _copy_layer(layer, resettable_random_state=True)
+        copy = _copy_layer(layer)
         if id(layer) not in chosen:
             return copy
         return MaskedPruneLowMagnitude(copy, schedule, ranking=ranking, group_size=group_size)
 
-    return _clone(model, wrap)
+    with _resettable_random_state():
+        copy = _clone(model, wrap)
+    for method in ("call", "train_step", "test_step", "compute_loss"):
+        if getattr(type(copy), method) is not getattr(type(model), method):
+            raise InputError(
+                f"Model {model.name!r} is a {type(model).__name__} with a {method} of its own, "
+                "which its copy would lose: expected a class with keras.Model's constructor, "
+                "(inputs, outputs, name)."
+            )
+    return copy
 
 
 def strip_pruning(model):
@@ -106,8 +113,6 @@ def _choose(model, prunable) -> list:
         kernels = [
             layer for _, layer in layers if isinstance(layer, (*_CONVOLUTIONS, keras.layers.Dense))
         ]
-        # DepthwiseConv2D counts as a Conv2D in Keras; TFMOT has nothing to prune in it.
-        kernels = [k for k in kernels if not isinstance(k, keras.layers.DepthwiseConv2D)]
         first = next((k for k in kernels if isinstance(k, _CONVOLUTIONS)), None)
         chosen = [layer for layer in kernels[:-1] if layer is not first]
     elif callable(prunable):
@@ -123,7 +128,7 @@ def _choose(model, prunable) -> list:
                 )
         chosen = [known[name] for name in known if name in set(prunable)]
     for layer in chosen:
-        if not (hasattr(layer, "get_prunable_weights") or PruneRegistry.supports(layer)):
+        if not is_prunable(layer):
             raise InputError(
                 f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned: expected "
                 "a Keras layer that TFMOT supports or one with get_prunable_weights()."
@@ -140,7 +145,9 @@ def _choose(model, prunable) -> list:
 def _has_prunable_weight(layer) -> bool:
     if hasattr(layer, "get_prunable_weights"):
         return bool(layer.get_prunable_weights())
-    return PruneRegistry._is_rnn_layer(layer) or bool(PruneRegistry._weight_names(layer))
+    return not PruneRegistry.supports(layer) or bool(
+        PruneRegistry._is_rnn_layer(layer) or PruneRegistry._weight_names(layer)
+    )
 
 
 def _check_keras(model) -> None:
@@ -173,13 +180,24 @@ def _check_model(model) -> None:
         raise InputError(f"Model {name!r} is wrapped for pruning already: expected a plain model.")
 
 
-def _copy_layer(layer, resettable_random_state: bool = False):
+@contextlib.contextmanager
+def _resettable_random_state():
+    # Keras' older random operations keep their state inside the compiled step, where a probe
+    # could not put it back.
+    backend = keras.backend.experimental
+    enabled = backend.is_tf_random_generator_enabled()
+    backend.enable_tf_random_generator()
+    try:
+        yield
+    finally:
+        if not enabled:
+            backend.disable_tf_random_generator()
+
+
+def _copy_layer(layer):
     config = layer.get_config()
+    # The kind of random state that wrap_for_pruning chose.
     config.pop("rng_type", None)
-    if resettable_random_state and hasattr(layer, "_random_generator"):
-        # Keras' older random operations keep their state inside the compiled step, where a probe
-        # could not put it back.
-        config["rng_type"] = "stateful"
     try:
         return type(layer).from_config(config)
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -190,18 +208,23 @@ def _copy_layer(layer, resettable_random_state: bool = False):
 
 
 def _clone(model, make_layer):
-    pairs = []
+    # By identity: a layer may be shared by a model and another inside it.
+    copies = {}
 
     def clone_layer(layer):
-        if isinstance(layer, keras.Model):
-            return keras.models.clone_model(layer, clone_function=clone_layer)
-        copy = make_layer(layer)
-        pairs.append((layer, copy))
-        return copy
+        if id(layer) not in copies:
+            if isinstance(layer, keras.Model):
+                copy = keras.models.clone_model(layer, clone_function=clone_layer)
+            else:
+                copy = make_layer(layer)
+            copies[id(layer)] = layer, copy
+        return copies[id(layer)][1]
 
     with model.distribute_strategy.scope():
         copy = keras.models.clone_model(model, clone_function=clone_layer)
-        for old, new in pairs:
+        for old, new in copies.values():
+            if isinstance(new, keras.Model):
+                continue
             new.set_weights(old.get_weights())
             if isinstance(new, keras.layers.Normalization):
                 new.finalize_state()

@@ -2,7 +2,6 @@
 weights in the forward pass."""
 
 import contextlib
-import inspect
 
 import tensorflow as tf
 
@@ -10,11 +9,18 @@ from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import (
     PruneLowMagnitude,
+    PruneRegistry,
     enable_auto_cast_variables,
     keras,
 )
 
 UNSET = -1
+_KERNEL_LAYERS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Dense,
+)
 
 
 @tf.custom_gradient
@@ -49,13 +55,26 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         **kwargs: As for `PruneLowMagnitude`.
 
     Raises:
-        InputError: On build, if a prunable weight is not an attribute of the layer itself.
+        InputError: If the layer cannot be pruned; on build, if a prunable weight is not an
+            attribute of the layer itself, or its regularizer would move pruned weights.
     """
 
     def __init__(self, layer, pruning_schedule, ranking="global", group_size=1, **kwargs):
         # Without the layer's own policy the wrapper would read its variables in another type.
         kwargs.setdefault("dtype", layer.dtype_policy)
+        if not is_prunable(layer):
+            raise InputError(
+                f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned: expected "
+                "a Keras layer that TFMOT supports or one with get_prunable_weights()."
+            )
+        if not (hasattr(layer, "get_prunable_weights") or PruneRegistry.supports(layer)):
+            layer.get_prunable_weights = lambda: [layer.kernel]
         super().__init__(layer, pruning_schedule, **kwargs)
+        if tuple(self.block_size) != (1, 1) or self.sparsity_m_by_n is not None:
+            raise InputError("block_size and sparsity_m_by_n are not supported: use group_size.")
+        # The layer's own __call__, which sees to these, is never run.
+        self.supports_masking = layer.supports_masking
+        self._activity_regularizer = getattr(layer, "_activity_regularizer", None)
         self.ranking = ranking
         self.group_size = group_size
 
@@ -65,7 +84,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         self.weight_attributes = [
             _attribute_of(self.layer, weight) for weight, _, _ in self.pruning_vars
         ]
-        self._layer_takes_training = "training" in inspect.signature(self.layer.call).parameters
+        _check_regularizers(self.layer)
         if isinstance(self.pruning_schedule, EarlyTicketPolynomialDecay):
             schedule = self.pruning_schedule
             begun = schedule.begin_step is not None
@@ -77,18 +96,24 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
                 dtype=tf.int64,
                 trainable=False,
                 initializer=keras.initializers.Constant(
-                    [schedule.begin_step, schedule.ramp_steps, schedule.frequency or 1]
+                    [schedule.begin_step, schedule.ramp_steps, schedule.sparsity().frequency]
                     if begun
                     else [UNSET] * 3
                 ),
             )
 
-    def call(self, inputs, training=None, **kwargs):
+    def call(self, inputs, training=None, mask=None, **kwargs):
         """Calls the layer with masked gradients; adds no other operation."""
+        if self.layer._expects_training_arg:
+            kwargs["training"] = training
+        if self.layer._expects_mask_arg:
+            kwargs["mask"] = mask
         with self._masked_gradients():
-            if self._layer_takes_training:
-                kwargs["training"] = training
             return self.layer.call(inputs, **kwargs)
+
+    def compute_mask(self, inputs, mask=None):
+        """Returns the layer's mask of its output, such as that of `Embedding(mask_zero=True)`."""
+        return self.layer.compute_mask(inputs, mask)
 
     @contextlib.contextmanager
     def _masked_gradients(self):
@@ -113,6 +138,26 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
     def get_config(self):
         """Returns the wrapper's config; the layer and the schedule are nested in it."""
         return {**super().get_config(), "ranking": self.ranking, "group_size": self.group_size}
+
+
+def is_prunable(layer) -> bool:
+    """Tells whether a layer has weights that can be pruned, as far as its type tells."""
+    return (
+        hasattr(layer, "get_prunable_weights")
+        or PruneRegistry.supports(layer)
+        # TFMOT's registry knows exact classes only, and not all of these.
+        or isinstance(layer, _KERNEL_LAYERS)
+    )
+
+
+def _check_regularizers(layer) -> None:
+    for name, value in vars(layer).items():
+        # Its gradient is not zero where the weight is.
+        if isinstance(value, keras.regularizers.OrthogonalRegularizer):
+            raise InputError(
+                f"{name} of layer {layer.name!r} is an OrthogonalRegularizer, which moves pruned "
+                "weights: expected an L1 or L2 regularizer."
+            )
 
 
 def _attribute_of(layer, weight) -> str:

@@ -1,29 +1,22 @@
 """`EarlyTicket`: one callback that finds the start epoch and prunes from there."""
 
-import dataclasses
 import logging
 import math
 from collections.abc import Callable
 
 from tf_earlyticket.adapters.select import adapter_for, training_record
+from tf_earlyticket.callbacks import search_state
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
-from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
+from tf_earlyticket.callbacks.ppr_probe import PPRProbe, default_fraction
+from tf_earlyticket.callbacks.run_plan import plan_run
 from tf_earlyticket.callbacks.weight_statistics import WeightStatistics
-from tf_earlyticket.core.detector import Detector, Observation, PPRSaturation
+from tf_earlyticket.core.detector import Detector, PPRSaturation
 from tf_earlyticket.core.masks import mask_sparsity
-from tf_earlyticket.core.plan import RampPlan, plan_ramp, probe_epochs, update_frequency
+from tf_earlyticket.core.plan import RampPlan, probe_epochs
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import keras
 
 logger = logging.getLogger(__name__)
-
-# Left unset, probing costs about this part of the run's epochs at most.
-PROBE_BUDGET = 0.05
-
-
-def default_probe_fraction(epochs: int, probes: int) -> float:
-    """Returns the part of an epoch per probe that keeps all probes within the budget."""
-    return min(1.0, PROBE_BUDGET * epochs / probes)
 
 
 class EarlyTicket(keras.callbacks.Callback):
@@ -41,7 +34,7 @@ class EarlyTicket(keras.callbacks.Callback):
         probe_first: Epoch of the first probe, from 1; default `probe_every`.
         probe_fraction: Part of an epoch that a probe retrains for; default: what keeps all
             probes together within 5 % of the run's epochs.
-        probe_learning_rate: Default a tenth of the rate at the start of training.
+        probe_learning_rate: Default a tenth of the rate when `fit` starts.
         ramp_epochs: Length of the ramp; 0 is one-shot; default: the schedule's, else a fifth of
             the epochs.
         hold_epochs: Epochs of training at the final sparsity; default 15 % of the epochs.
@@ -56,7 +49,7 @@ class EarlyTicket(keras.callbacks.Callback):
         start_epoch: Epoch (from 1) at whose end pruning started; None before.
         start_reason: Why then, in words and numbers.
         detected: True if the detector decided, False if the fallback did.
-        plan: The `RampPlan` of this run.
+        plan: The `RampPlan` of this `fit`; None if pruning began in an earlier one.
 
     Raises:
         InputError: For arguments out of range, and when `fit` starts, before training, if the
@@ -98,12 +91,10 @@ class EarlyTicket(keras.callbacks.Callback):
         self.detector = detector
         self._own_detector = detector is None
         self._probe_every, self._probe_first = probe_every, probe_first
-        self._probe_fraction = probe_fraction
+        self._probe_fraction, self._verbose = probe_fraction, verbose
         self._ramp_epochs, self._hold_epochs = ramp_epochs, hold_epochs
         self._rewind_epoch = rewind_epoch
-        self._before_start = before_start
-        self._stop_at_start = stop_at_start
-        self._verbose = verbose
+        self._before_start, self._stop_at_start = before_start, stop_at_start
         self._restored: dict | None = None
 
     @property
@@ -119,43 +110,37 @@ class EarlyTicket(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Checks everything and plans the run; forgets an earlier `fit`."""
         self.adapter = adapter_for(self.model)
-        schedule = self.adapter.early_ticket_schedule()
         self._epochs = self.params["epochs"]
-        self._steps_per_epoch = self.params.get("steps")
-        ramp_epochs = self._ramp_epochs
-        if ramp_epochs is None and schedule.ramp_steps is not None:
-            if self._steps_per_epoch is None:
-                raise InputError(
-                    "ramp_steps of the schedule needs a known number of steps per epoch: pass "
-                    "fit(steps_per_epoch=...) or give ramp_epochs to EarlyTicket."
-                )
-            ramp_epochs = math.ceil(schedule.ramp_steps / self._steps_per_epoch)
-        self.plan: RampPlan = plan_ramp(
-            self._epochs, ramp_epochs=ramp_epochs, hold_epochs=self._hold_epochs
-        )
-        if self._rewind_epoch >= self.plan.latest_start_epoch:
-            raise InputError(
-                f"rewind_epoch={self._rewind_epoch}: expected one before "
-                f"{self.plan.latest_start_epoch}, the latest epoch at which pruning can start."
-            )
-        self._plan_probes()
+        self.adapter.early_ticket_schedule()
+        begun = self.adapter.sparsity_schedule() is not None
+        self.plan: RampPlan | None = None if begun else self._plan_run()
         for part in self._parts:
             part.on_train_begin(logs)
         self.start_epoch: int | None = None
-        self.start_reason = ""
-        self.detected = False
-        self.probe.results = []
+        self.start_reason, self.detected = "", False
         self.statistics.history = {"epochs": [], "layers": {}}
         self._first_epoch = True
 
-    def _plan_probes(self):
-        latest = self.plan.latest_start_epoch
+    def _plan_run(self) -> RampPlan:
+        schedule = self.adapter.early_ticket_schedule()
+        if schedule.frequency is not None and schedule.ramp_steps != 0:
+            self.mask_update.check_frequency(schedule.frequency)
+        plan = plan_run(
+            schedule,
+            epochs=self._epochs,
+            steps_per_epoch=self.params.get("steps"),
+            ramp_epochs=self._ramp_epochs,
+            hold_epochs=self._hold_epochs,
+            rewind_epoch=self._rewind_epoch,
+        )
+        latest = plan.latest_start_epoch
         self.probe.epochs = probe_epochs(latest, every=self._probe_every, first=self._probe_first)
         if self._probe_fraction is None:
-            self.probe.fraction = default_probe_fraction(self._epochs, len(self.probe.epochs))
+            self.probe.fraction = default_fraction(self._epochs, len(self.probe.epochs))
         if self._own_detector:
             self.detector = PPRSaturation(latest)
         self.detector.reset()
+        return plan
 
     def on_epoch_begin(self, epoch, logs=None):
         """Continues where a restored run was; copies the weights to rewind to."""
@@ -164,20 +149,37 @@ class EarlyTicket(keras.callbacks.Callback):
             self._continue_from(epoch)
         self.mask_update.on_epoch_begin(epoch, logs)
         record = training_record(self.model)
-        if epoch == self._rewind_epoch or record.rewind_epoch is None:
+        known = record.rewind_epoch is not None
+        if not known or (epoch == self._rewind_epoch and not self._pruned_before):
+            if epoch > self._rewind_epoch:
+                logger.warning("Rewind weights: those of epoch %d; earlier ones are gone.", epoch)
             record.rewind_weights = self.adapter.all_weights()
             record.rewind_epoch = epoch
 
     def _continue_from(self, epoch: int):
+        schedule = self.adapter.sparsity_schedule()
+        if schedule is None and self.plan is None:
+            # A checkpoint from before the start was restored since `on_train_begin`.
+            self.plan = self._plan_run()
         if self._restored is not None:
-            self._restore()
-        begun = self.adapter.sparsity_schedule() is not None
-        if begun and not self.start_reason:
-            self.start_reason = "the schedule's begin_step was set before this fit"
-        if not begun and epoch > self.plan.latest_start_epoch:
+            search_state.restore(self, self._restored, searching=schedule is None)
+            self._restored = None
+        # Then the rewind weights of the earlier `fit` stay: the present ones are trained.
+        self._pruned_before = mask_sparsity(self.adapter.masks()) > 0
+        if schedule is None:
+            if epoch >= self.plan.latest_start_epoch:
+                raise InputError(
+                    f"initial_epoch={epoch}: the final sparsity cannot be reached in the epochs "
+                    f"left; expected at most {self.plan.latest_start_epoch - 1}, or more epochs."
+                )
+            return
+        self.start_reason = self.start_reason or "the schedule's begin_step was set before this fit"
+        steps_per_epoch = self.params.get("steps") or math.inf
+        last_step = self.adapter.step() + (self._epochs - epoch) * steps_per_epoch
+        if last_step < schedule.end_step:
             raise InputError(
-                f"initial_epoch={epoch}: the final sparsity cannot be reached in the epochs left; "
-                f"expected at most {self.plan.latest_start_epoch}, or more epochs."
+                f"epochs={self._epochs}: training would end at step {last_step}, before the final "
+                f"sparsity is reached at step {schedule.end_step}; expected more epochs."
             )
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -192,11 +194,9 @@ class EarlyTicket(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Probes, decides, starts; then checks the masks and records statistics."""
         logs = {} if logs is None else logs
-        number = epoch + 1
-        self._steps_per_epoch = self.probe.steps_per_epoch = self.probe._batches
         logs["ppr_accuracy"] = float("nan")
         if self.adapter.sparsity_schedule() is None:
-            self._search(number, logs)
+            self._search(epoch + 1, logs)
         self.mask_update.on_epoch_end(epoch, logs)
         self.statistics.on_epoch_end(epoch, logs)
 
@@ -222,64 +222,29 @@ class EarlyTicket(keras.callbacks.Callback):
 
     def _start(self, number: int, reason: str, *, detected: bool):
         self.start_epoch, self.start_reason, self.detected = number, reason, detected
-        record = training_record(self.model)
-        record.start_epoch, record.start_reason = number, reason
+        search_state.record_start(self)
         if self._verbose:
             print(f"\nPruning starts after epoch {number}: {reason}.")
         if self._before_start is not None:
             self._before_start(number)
         if self._stop_at_start:
             self.model.stop_training = True
-            return
-        schedule = self.adapter.early_ticket_schedule()
-        ramp_steps = schedule.ramp_steps
-        if ramp_steps is None:
-            ramp_steps = self.plan.ramp_epochs * self._steps_per_epoch
-        frequency = schedule.frequency
-        if frequency is None:
-            frequency = update_frequency(ramp_steps, int(self.model._steps_per_execution))
-        step = self.adapter.step()
-        self.adapter.begin_schedule(step, ramp_steps=ramp_steps, frequency=frequency)
-        self.mask_update._step = step - 1
-        self.mask_update.update(step)
+        else:
+            self.mask_update.begin(self.plan.ramp_epochs * self.probe.steps_per_epoch)
 
     def on_train_end(self, logs=None):
         """Says so if training was stopped before the final sparsity."""
-        reached = mask_sparsity(self.adapter.masks())
         schedule = self.adapter.sparsity_schedule()
-        if not self._stop_at_start and (
-            schedule is None or self.adapter.step() < schedule.end_step
-        ):
-            logger.warning(
-                "Training stopped at sparsity %.4f, before the final sparsity was reached.", reached
-            )
+        complete = schedule is not None and self.adapter.step() >= schedule.end_step
+        if not (complete or self._stop_at_start):
+            sparsity = mask_sparsity(self.adapter.masks())
+            logger.warning("Training stopped at sparsity %.4f, before the final one.", sparsity)
         self.adapter.finish()
 
     def get_state(self) -> dict:
         """Returns what a restart needs besides the model, as plain JSON values."""
-        return {
-            "probes": [dataclasses.asdict(result) for result in self.probe.results],
-            "start_epoch": self.start_epoch,
-            "start_reason": self.start_reason,
-            "detected": self.detected,
-            "updates": [list(update) for update in self.mask_update.updates],
-            "weight_std": self.statistics.history,
-            "probe_learning_rate": self.probe.learning_rate,
-            "probe_fraction": self.probe.fraction,
-        }
+        return search_state.get_state(self)
 
     def set_state(self, state: dict) -> None:
         """Takes the result of `get_state`; the next `fit` continues from there."""
         self._restored = state
-
-    def _restore(self):
-        state, self._restored = self._restored, None
-        for entry in state["probes"]:
-            observation = Observation(**entry["observation"])
-            self.probe.results.append(ProbeResult(**{**entry, "observation": observation}))
-            self.detector.update(entry["epoch"], observation)
-        self.start_epoch, self.start_reason = state["start_epoch"], state["start_reason"]
-        self.detected = state["detected"]
-        self.mask_update.updates = [tuple(update) for update in state["updates"]]
-        self.statistics.history = state["weight_std"]
-        self.probe.learning_rate = state["probe_learning_rate"]

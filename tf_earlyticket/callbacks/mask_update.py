@@ -3,6 +3,7 @@
 from tf_earlyticket.adapters.base import PruningAdapter
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.core.masks import compute_masks, kept_count, mask_sparsity
+from tf_earlyticket.core.plan import update_frequency
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import keras
 
@@ -17,7 +18,8 @@ class MaskUpdate(keras.callbacks.Callback):
         updates: [(step, sparsity reached)] of every mask update of this `fit`.
 
     Raises:
-        InputError: When `fit` starts, if the model is not wrapped or not compiled.
+        InputError: When `fit` starts, if the model is not wrapped or not compiled, or the
+            schedule's frequency is no multiple of `steps_per_execution`.
         RuntimeError: At the end of an epoch, if something else wrote a pruned weight.
 
     Example:
@@ -44,7 +46,9 @@ class MaskUpdate(keras.callbacks.Callback):
         if self._first_epoch:
             self._first_epoch = False
             self.adapter.apply_masks()
-            self._check_alignment()
+            schedule = self.adapter.sparsity_schedule()
+            if schedule is not None and schedule.begin_step < schedule.end_step:
+                self.check_frequency(schedule.frequency)
             # A begin at the present step is due at once.
             self._step = self.adapter.step() - 1
             self.update(self.adapter.step())
@@ -66,6 +70,23 @@ class MaskUpdate(keras.callbacks.Callback):
         self._step = step
         if sparsity is not None:
             self.prune_to(sparsity, step)
+
+    def begin(self, ramp_steps: int) -> None:
+        """Begins the model's schedule at the present step and makes the update due there.
+
+        Args:
+            ramp_steps: Length of the ramp, unless the user gave the schedule one.
+        """
+        schedule = self.adapter.early_ticket_schedule()
+        if schedule.ramp_steps is not None:
+            ramp_steps = schedule.ramp_steps
+        frequency = schedule.frequency
+        if frequency is None:
+            frequency = update_frequency(ramp_steps, self._steps_per_call)
+        step = self.adapter.step()
+        self.adapter.begin_schedule(step, ramp_steps=ramp_steps, frequency=frequency)
+        self._step = step - 1
+        self.update(step)
 
     def prune_to(self, sparsity: float, step: int) -> None:
         """Prunes to `sparsity`, a fraction, unless the masks are there already."""
@@ -99,11 +120,18 @@ class MaskUpdate(keras.callbacks.Callback):
         """Gives the optimizer its own learning-rate schedule back."""
         self.adapter.finish()
 
-    def _check_alignment(self):
-        per_call = int(self.model._steps_per_execution)
-        schedule = self.adapter.sparsity_schedule()
-        if schedule is not None and schedule.frequency % per_call:
+    @property
+    def _steps_per_call(self) -> int:
+        return int(self.model._steps_per_execution)
+
+    def check_frequency(self, frequency: int) -> None:
+        """Checks that Keras calls back at the steps of the updates.
+
+        Raises:
+            InputError: If `frequency` is no multiple of the model's `steps_per_execution`.
+        """
+        if frequency % self._steps_per_call:
             raise InputError(
-                f"frequency={schedule.frequency}: expected a multiple of "
-                f"steps_per_execution={per_call}."
+                f"frequency={frequency}: expected a multiple of "
+                f"steps_per_execution={self._steps_per_call}."
             )

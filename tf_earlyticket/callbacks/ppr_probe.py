@@ -4,6 +4,8 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import tensorflow as tf
+
 from tf_earlyticket.adapters.base import PruningAdapter
 from tf_earlyticket.adapters.datasets import probe_dataset
 from tf_earlyticket.adapters.select import adapter_for
@@ -14,8 +16,20 @@ from tf_earlyticket.keras_compat import keras
 
 # Retraining for fewer steps tells little, however large the batch.
 MINIMUM_STEPS = 20
+# Left unset, probing costs about this part of the run's epochs, unless these are that short.
+PROBE_BUDGET = 0.05
 # The paper probes at learning rate 0.01 in a training that starts at 0.1.
 LEARNING_RATE_SHARE = 0.1
+
+
+def default_fraction(epochs: int, probes: int) -> float:
+    """Returns the part of an epoch per probe that keeps all probes within the budget."""
+    return min(1.0, PROBE_BUDGET * epochs / probes)
+
+
+def retraining_steps(fraction: float, steps_per_epoch: int) -> int:
+    """Returns the steps of a probe's retraining for `fraction` of an epoch, at most an epoch."""
+    return min(max(round(fraction * steps_per_epoch), MINIMUM_STEPS), steps_per_epoch)
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,11 @@ class ProbeResult:
     observation: Observation
     cost_epochs: float
     seconds: float
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ProbeResult":
+        """Rebuilds the result of which `dataclasses.asdict` made `values`."""
+        return cls(**{**values, "observation": Observation(**values["observation"])})
 
 
 class PPRProbe(keras.callbacks.Callback):
@@ -52,16 +71,17 @@ class PPRProbe(keras.callbacks.Callback):
         sparsity: Fraction to prune to; default: the final sparsity of the model's schedule.
         fraction: Part of an epoch to retrain for, in (0, 1]; at least 20 steps are made where
             the epoch has as many.
-        learning_rate: Of the retraining; default a tenth of the rate at the start of training,
-            which is the paper's 0.01 for 0.1.
+        learning_rate: Of the retraining; default a tenth of the rate when `fit` starts, which is
+            the paper's 0.01 for 0.1.
         monitor: Metric of `compile` that is read.
 
     Attributes:
-        results: [ProbeResult] of every probe so far.
+        results: [ProbeResult] of every probe of this `fit`.
+        steps_per_epoch: Steps of the epoch so far, all of them at its end.
 
     Raises:
-        InputError: For arguments out of range, and at the first probe if `monitor` is not a
-            metric of the model.
+        InputError: For arguments out of range or endless validation data, and at the first probe
+            if `monitor` is not a metric of the model.
     """
 
     def __init__(
@@ -84,19 +104,23 @@ class PPRProbe(keras.callbacks.Callback):
             raise InputError(f"sparsity={sparsity}: expected a fraction in [0, 1).")
         self._train_data = probe_dataset(train_data, "train_data")
         self._validation_data = probe_dataset(validation_data, "validation_data")
+        if getattr(validation_data, "cardinality", int)() == tf.data.INFINITE_CARDINALITY:
+            raise InputError("validation_data never ends: expected a data set without repeat().")
         self.epochs = epochs
-        self.sparsity = sparsity
         self.fraction = fraction
-        self.learning_rate = learning_rate
+        self.sparsity, self.learning_rate = sparsity, learning_rate
+        self._wanted = sparsity, learning_rate
         self.monitor = monitor
         self.adapter: PruningAdapter | None = None
         self.results: list[ProbeResult] = []
         self.steps_per_epoch: int | None = None
 
     def on_train_begin(self, logs=None):
-        """Prepares the model and fixes the retraining's learning rate."""
+        """Prepares the model and fixes the retraining's learning rate; forgets earlier results."""
         self.adapter = adapter_for(self.model)
         self.adapter.prepare()
+        self.results = []
+        self.sparsity, self.learning_rate = self._wanted
         if self.sparsity is None:
             self.sparsity = self.adapter.final_sparsity()
         if self.learning_rate is None:
@@ -104,11 +128,10 @@ class PPRProbe(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts the steps of an epoch, which Keras may not know before its end."""
-        self._batches = batch + 1
+        self.steps_per_epoch = batch + 1
 
     def on_epoch_end(self, epoch, logs=None):
         """Probes if this epoch is one to probe at; adds `ppr_accuracy` to the logs, else NaN."""
-        self.steps_per_epoch = self._batches
         probe_now = self.epochs is None or epoch + 1 in self.epochs
         accuracy = self.probe(epoch + 1).observation.ppr_accuracy if probe_now else float("nan")
         if logs is not None:
@@ -122,7 +145,7 @@ class PPRProbe(keras.callbacks.Callback):
         """Runs one probe at the end of `epoch` (from 1), appends it to `results`, returns it."""
         started = time.perf_counter()
         adapter = self.adapter
-        wanted = max(round(self.fraction * self.steps_per_epoch), MINIMUM_STEPS)
+        steps = retraining_steps(self.fraction, self.steps_per_epoch)
         with adapter.sandbox():
             dense_accuracy = self._accuracy()
             masks = compute_masks(
@@ -135,7 +158,8 @@ class PPRProbe(keras.callbacks.Callback):
             adapter.set_masks(masks)
             pruned_accuracy = self._accuracy()
             adapter.set_learning_rate(self.learning_rate)
-            steps = adapter.train(self._train_data(), min(wanted, self.steps_per_epoch))
+            # Fewer where the data set is shorter.
+            steps = adapter.train(self._train_data(), steps)
             ppr_accuracy = self._accuracy()
         result = ProbeResult(
             epoch=epoch,

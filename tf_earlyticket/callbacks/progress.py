@@ -67,6 +67,10 @@ class ProgressLine(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Ends the line."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends the line, if it still runs, and gives the terminal its cursor back."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

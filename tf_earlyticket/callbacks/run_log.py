@@ -49,8 +49,9 @@ class MetricsLog(keras.callbacks.Callback):
             self._writer = tf.summary.create_file_writer(str(tensorboard / phase))
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the clock."""
+        """Starts the clock; notes the learning rate, which may drop at the end of the epoch."""
         self._started = time.perf_counter()
+        self._learning_rate = adapter_for(self.model).learning_rate()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the row of the epoch."""
@@ -58,7 +59,7 @@ class MetricsLog(keras.callbacks.Callback):
         known = {
             "epoch": epoch + 1,
             "step": adapter.step(),
-            "learning_rate": adapter.learning_rate(),
+            "learning_rate": self._learning_rate,
             "seconds": time.perf_counter() - self._started,
             "phase": self._phase,
         }
@@ -75,11 +76,11 @@ class MetricsLog(keras.callbacks.Callback):
 
 
 def _plain(value):
-    """Returns numbers as Python's own, None for a missing or undefined one, text as it is."""
+    """Returns numbers as Python's own, None for a missing or infinite one, text as it is."""
     if value is None or isinstance(value, (str, int)):
         return value
     value = float(value)
-    return None if math.isnan(value) else value
+    return value if math.isfinite(value) else None
 
 
 def to_csv(rows: list[dict]) -> str:

@@ -64,15 +64,11 @@ class Ticket:
         checked = {
             "masks": check_masks(masks, {name: weights[name] for name in masks}),
             "rewind_weights": weights,
-            **{
-                name: None if epoch is None else check_integer(name, epoch, 0)
-                for name, epoch in (
-                    ("rewind_epoch", self.rewind_epoch),
-                    ("start_epoch", self.start_epoch),
-                )
-            },
             "provenance": _plain_json(self.provenance),
         }
+        for name in ("rewind_epoch", "start_epoch"):
+            epoch = getattr(self, name)
+            checked[name] = None if epoch is None else check_integer(name, epoch, 0)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -3,8 +3,7 @@
 import tensorflow as tf
 
 from tf_earlyticket.errors import InputError
-
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+from tf_earlyticket.preflight import check_strategy
 
 
 def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
@@ -18,6 +17,7 @@ def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
     Raises:
         InputError: If the name is unknown or there is no TPU of that name.
     """
+    check_strategy(name)
     gpus = tf.config.list_logical_devices("GPU")
     if name == "auto":
         name = "mirrored" if len(gpus) > 1 else "one_device"
@@ -28,15 +28,13 @@ def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     if name == "multi_worker":
         return tf.distribute.MultiWorkerMirroredStrategy()
-    if name == "tpu":
-        try:
-            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu or "")
-            tf.config.experimental_connect_to_cluster(resolver)
-            tf.tpu.experimental.initialize_tpu_system(resolver)
-        except (ValueError, tf.errors.OpError) as error:
-            raise InputError(
-                f"--strategy=tpu: no TPU found ({str(error).splitlines()[0]}); expected --tpu "
-                "with the name of one."
-            ) from error
-        return tf.distribute.TPUStrategy(resolver)
-    raise InputError(f"--strategy={name}: expected one of {', '.join(STRATEGIES)}.")
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu or "")
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        raise InputError(
+            f"--strategy=tpu: no TPU found ({str(error).splitlines()[0]}); expected --tpu "
+            "with the name of one."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)

@@ -71,6 +71,18 @@ class Run:
             return {str(name): file[f"array_{n}"] for n, name in enumerate(file["names"])}
 
 
+class _StopIfDiverged(keras.callbacks.Callback):
+    """Ends the run at a loss that is not finite, before anything is saved with it."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if not np.isfinite(loss):
+            raise RuntimeError(
+                f"The loss is {loss} in epoch {epoch + 1}: training diverged. Try a smaller "
+                f"config.train.learning_rate in a new --workdir."
+            )
+
+
 class _KeepRewindWeights(keras.callbacks.Callback):
     """Writes the weights of the rewind epoch to a file, whole or not at all."""
 
@@ -199,12 +211,16 @@ def _train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 
 def _fit(run: Run, done: int, callbacks: list, phase: str) -> None:
     config = run.config.train
     *callbacks, checkpoint = callbacks
-    run.model.fit(
-        run.data.train(config.batch_size, seed=run.config.seed, first_epoch=done + 1),
-        epochs=config.epochs,
-        initial_epoch=done,
-        steps_per_epoch=run.steps_per_epoch,
-        validation_data=run.data.validation(config.batch_size),
-        callbacks=[*callbacks, ProgressLine(phase), checkpoint],
-        verbose=0,
-    )
+    progress = ProgressLine(phase)
+    try:
+        run.model.fit(
+            run.data.train(config.batch_size, seed=run.config.seed, first_epoch=done + 1),
+            epochs=config.epochs,
+            initial_epoch=done,
+            steps_per_epoch=run.steps_per_epoch,
+            validation_data=run.data.validation(config.batch_size),
+            callbacks=[_StopIfDiverged(), *callbacks, progress, checkpoint],
+            verbose=0,
+        )
+    finally:
+        progress.close()
