@@ -8,6 +8,11 @@ import numpy as np
 from tf_earlyticket.core.signals import WeightSignals
 from tf_earlyticket.errors import InputError
 
+# Noise is judged from so many of the latest probes: it changes with the learning rate.
+RECENT_PROBES = 12
+# A curve fits if its residuals are at most so many times the noise.
+MISFIT = 2.0
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -52,11 +57,12 @@ class Detector(Protocol):
 class PPRSaturation:
     """Saturated when waiting longer is expected to gain less than `tolerance` PPR accuracy.
 
-    After each probe a saturating curve a - b exp(-epoch / tau) is fitted to the later two thirds
-    of the probes so far, for every tau of a grid, from much shorter than the time observed to so
-    long that the curve is a straight line. Each tau counts with its likelihood, so the gain still
-    to come until `latest_start_epoch` has a mean and a standard deviation. Saturation needs, at
-    `confirmations` probes in a row:
+    After each probe a saturating curve a - b exp(-epoch / tau) is fitted to the probes so far, for
+    every tau of a grid, from much shorter than the time observed to so long that the curve is a
+    straight line. Each tau counts with its likelihood, so the gain still to come until
+    `latest_start_epoch` has a mean and a standard deviation. The oldest probes are left out, as
+    few as possible, where the curve does not fit them all: a start that is slow, or a jump when
+    the learning rate drops. Saturation needs, at `confirmations` probes in a row:
 
     - expected gain + one standard deviation <= tolerance;
     - PPR accuracy has risen: it is at least `minimum_rise` above its lowest, or already within
@@ -135,10 +141,7 @@ class PPRSaturation:
     def _judge(self) -> tuple[bool, str]:
         accuracies = np.array([o.ppr_accuracy for o in self._observations])
         epochs = np.array(self._epochs, float)
-        recent = slice(-max(self.minimum_probes, -(-2 * len(epochs) // 3)), None)
-        gain, deviation, level, noise = remaining_gain(
-            epochs[recent], accuracies[recent], self.latest_start_epoch
-        )
+        gain, deviation, level, noise = self._fit(epochs, accuracies)
         dense = self._observations[-1].dense_accuracy
         reason = (
             f"PPR accuracy {100 * level:.1f} % at epoch {self._epochs[-1]}; waiting until epoch "
@@ -152,6 +155,28 @@ class PPRSaturation:
         if level < accuracies.max() - self.tolerance - 2 * noise:
             return False, reason + f"; it is below its best, {100 * accuracies.max():.1f} %"
         return gain + deviation <= self.tolerance, reason
+
+    def _fit(self, epochs: np.ndarray, accuracies: np.ndarray) -> tuple[float, ...]:
+        """Returns `remaining_gain` of the most probes, up to the latest, that one curve fits."""
+        scatter = probe_noise(accuracies[-RECENT_PROBES:])
+        for first in range(len(epochs) - self.minimum_probes + 1):
+            fit = remaining_gain(epochs[first:], accuracies[first:], self.latest_start_epoch)
+            if fit[-1] <= MISFIT * scatter:
+                break
+        return fit
+
+
+def probe_noise(accuracies: np.ndarray) -> float:
+    """Returns the standard deviation of the noise of one probe, whatever smooth curve it is on.
+
+    From the median of second differences, which a single jump does not move; at least 0.001.
+
+    Args:
+        accuracies: [n] fractions, n >= 3, of probes evenly spaced.
+    """
+    second = accuracies[:-2] - 2 * accuracies[1:-1] + accuracies[2:]
+    # 0.6745 is the median of |x| for a standard normal x; second differences have variance 6.
+    return max(float(np.median(np.abs(second))) / 0.6745 / 6**0.5, 1e-3)
 
 
 def remaining_gain(
