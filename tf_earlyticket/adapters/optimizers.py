@@ -117,6 +117,10 @@ class OverridableSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return cls(schedule, config["temporary"])
 
 
+# For .h5 files, in which Keras looks schedules up by their bare class name.
+keras.utils.get_custom_objects()["OverridableSchedule"] = OverridableSchedule
+
+
 def install_override(model) -> None:
     """Makes the learning rate settable where the optimizer has a schedule. Call before training."""
     optimizer = inner_optimizer(model.optimizer)

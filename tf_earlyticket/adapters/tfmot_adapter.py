@@ -131,7 +131,7 @@ class TfmotAdapter:
     def step(self) -> int:
         """Optimizer steps done so far, 0 without an optimizer."""
         optimizer = self._optimizer()
-        return int(optimizer.iterations) if optimizer is not None else 0
+        return int(optimizer.iterations.numpy()) if optimizer is not None else 0
 
     @property
     def schedule(self):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from tf_earlyticket.adapters.names import named_layers
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.wrapper import MaskedPruneLowMagnitude, is_prunable
+from tf_earlyticket.core.schedule import check_integer
 from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.keras_compat import PruneLowMagnitude, PruneRegistry, keras, tfmot
 
@@ -59,8 +60,7 @@ def wrap_for_pruning(
         )
     if ranking not in ("global", "layerwise"):
         raise InputError(f"ranking={ranking!r}: expected 'global' or 'layerwise'.")
-    if not isinstance(group_size, int) or group_size < 1:
-        raise InputError(f"group_size={group_size!r}: expected an integer of at least 1.")
+    group_size = check_integer("group_size", group_size, 1)
     if isinstance(schedule, EarlyTicketPolynomialDecay):
         # A schedule that served one model must not begin early in the next.
         schedule = EarlyTicketPolynomialDecay.from_config(schedule.get_config())
@@ -131,7 +131,7 @@ def _choose(model, prunable) -> list:
         if not is_prunable(layer):
             raise InputError(
                 f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned: expected "
-                "a Keras layer that TFMOT supports or one with get_prunable_weights()."
+                "a convolution, dense or embedding layer, or one with get_prunable_weights()."
             )
     chosen = [layer for layer in chosen if _has_prunable_weight(layer)]
     if not chosen:
@@ -145,9 +145,7 @@ def _choose(model, prunable) -> list:
 def _has_prunable_weight(layer) -> bool:
     if hasattr(layer, "get_prunable_weights"):
         return bool(layer.get_prunable_weights())
-    return not PruneRegistry.supports(layer) or bool(
-        PruneRegistry._is_rnn_layer(layer) or PruneRegistry._weight_names(layer)
-    )
+    return not PruneRegistry.supports(layer) or bool(PruneRegistry._weight_names(layer))
 
 
 def _check_keras(model) -> None:
@@ -223,9 +221,6 @@ def _clone(model, make_layer):
     with model.distribute_strategy.scope():
         copy = keras.models.clone_model(model, clone_function=clone_layer)
         for old, new in copies.values():
-            if isinstance(new, keras.Model):
-                continue
-            new.set_weights(old.get_weights())
-            if isinstance(new, keras.layers.Normalization):
-                new.finalize_state()
+            if not isinstance(new, keras.Model):
+                new.set_weights(old.get_weights())
     return copy

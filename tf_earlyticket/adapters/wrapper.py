@@ -65,7 +65,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         if not is_prunable(layer):
             raise InputError(
                 f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned: expected "
-                "a Keras layer that TFMOT supports or one with get_prunable_weights()."
+                "a convolution, dense or embedding layer, or one with get_prunable_weights()."
             )
         if not (hasattr(layer, "get_prunable_weights") or PruneRegistry.supports(layer)):
             layer.get_prunable_weights = lambda: [layer.kernel]
@@ -142,12 +142,13 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
 
 def is_prunable(layer) -> bool:
     """Tells whether a layer has weights that can be pruned, as far as its type tells."""
-    return (
-        hasattr(layer, "get_prunable_weights")
-        or PruneRegistry.supports(layer)
-        # TFMOT's registry knows exact classes only, and not all of these.
-        or isinstance(layer, _KERNEL_LAYERS)
-    )
+    if hasattr(layer, "get_prunable_weights"):
+        return True
+    # The prunable weights of these belong to layers inside them, out of the wrapper's reach.
+    if PruneRegistry._is_rnn_layer(layer) or PruneRegistry._is_mha_layer(layer):
+        return False
+    # TFMOT's registry knows exact classes only, and not all of these.
+    return PruneRegistry.supports(layer) or isinstance(layer, _KERNEL_LAYERS)
 
 
 def _check_regularizers(layer) -> None:

@@ -122,7 +122,8 @@ class MaskUpdate(keras.callbacks.Callback):
 
     @property
     def _steps_per_call(self) -> int:
-        return int(self.model._steps_per_execution)
+        # A plain int() fails on a mirrored variable.
+        return int(keras.backend.get_value(self.model._steps_per_execution))
 
     def check_frequency(self, frequency: int) -> None:
         """Checks that Keras calls back at the steps of the updates.

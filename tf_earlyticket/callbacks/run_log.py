@@ -79,7 +79,8 @@ def _plain(value):
     """Returns numbers as Python's own, None for a missing or infinite one, text as it is."""
     if value is None or isinstance(value, (str, int)):
         return value
-    value = float(value)
+    # Keras computes in float32: more digits would say 0.10000000149 for 0.1.
+    value = float(f"{float(value):.7g}")
     return value if math.isfinite(value) else None
 
 

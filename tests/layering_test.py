@@ -1,0 +1,115 @@
+"""The import direction, the lightness of the entry points, and the size of files.
+
+The rule: a file imports only from stages above its own or from its own stage. A stage is a
+top-level module or a package. Keras' own name comes from `keras_compat`; who needs it is listed.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tf_earlyticket
+
+PACKAGE = Path(tf_earlyticket.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+STAGES = [
+    {"errors", "version"},
+    {"core"},
+    {"data", "models", "keras_compat"},
+    {"config"},
+    {"paths", "preflight"},
+    {"adapters"},
+    {"callbacks"},
+    {"training"},
+    {"export", "report"},
+    {"run", "dry_run"},
+    {"experiments"},
+    {"default_config"},
+    {"train"},
+]
+RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}
+# Keras' base classes and data structures; whatever reads or writes a model's state is an adapter.
+MAY_IMPORT_KERAS = ("models/", "adapters/", "callbacks/", "training/", "experiments/", "run.py")
+
+
+def _imports(path: Path) -> set[str]:
+    """Returns the full names of all modules that a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module)
+            if node.module == "tf_earlyticket":
+                names |= {f"tf_earlyticket.{alias.name}" for alias in node.names}
+    return names
+
+
+def _own(path: Path) -> set[str]:
+    """Returns the stages that a file imports from."""
+    return {name.split(".")[1] for name in _imports(path) if name.startswith("tf_earlyticket.")}
+
+
+def _foreign(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in _imports(path)} - {"tf_earlyticket"}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def _stage(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_imports_point_one_way(path):
+    if _stage(path) == "__init__":
+        return
+    assert _stage(path) in RANK, "a new file: give it its place in STAGES"
+    for stage in _own(path):
+        assert RANK[stage] <= RANK[_stage(path)], f"imports {stage}, a later stage"
+        same_rank = RANK[stage] == RANK[_stage(path)] and stage != _stage(path)
+        assert not same_rank or stage in ("errors", "keras_compat"), f"imports its peer {stage}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if _stage(p) == "core"], ids=_name)
+def test_core_is_numpy_only(path):
+    assert _foreign(path) <= {"numpy"} | set(sys.stdlib_module_names)
+    assert _own(path) <= {"core", "errors"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_keras_is_chosen_in_one_place(path):
+    if _name(path) == "keras_compat.py":
+        return
+    assert not _foreign(path) & {"tf_keras", "keras", "tensorflow_model_optimization"}
+    if "keras_compat" in _own(path):
+        assert _name(path).startswith(MAY_IMPORT_KERAS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= 250
+
+
+def test_every_public_name_exists_and_is_documented():
+    for name in tf_earlyticket.__all__:
+        assert getattr(tf_earlyticket, name) is not None
+        if callable(getattr(tf_earlyticket, name)):
+            assert getattr(tf_earlyticket, name).__doc__
+
+
+@pytest.mark.parametrize("module", ["tf_earlyticket", "tf_earlyticket.train"])
+def test_importing_is_light_and_leaves_the_environment_alone(module):
+    code = (
+        "import os, sys; before = dict(os.environ); "
+        f"import {module}; assert dict(os.environ) == before; "
+        "heavy = {'tensorflow', 'tf_keras', 'keras', 'matplotlib'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)

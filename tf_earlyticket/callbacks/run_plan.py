@@ -1,0 +1,45 @@
+"""The plan of a `fit`, from what the schedule, the callback and `fit` itself were given."""
+
+import math
+
+from tf_earlyticket.core.plan import RampPlan, plan_ramp
+from tf_earlyticket.errors import InputError
+
+
+def plan_run(
+    schedule,
+    *,
+    epochs: int,
+    steps_per_epoch: int | None,
+    ramp_epochs: int | None,
+    hold_epochs: int | None,
+    rewind_epoch: int,
+) -> RampPlan:
+    """Divides the epochs of a `fit` between probing, ramp and training at full sparsity.
+
+    Args:
+        schedule: An `EarlyTicketPolynomialDecay`; its `ramp_steps` count before `ramp_epochs`.
+        epochs: As given to `fit`.
+        steps_per_epoch: As Keras knows them before the first epoch, None if it does not.
+        ramp_epochs: As given to `EarlyTicket`.
+        hold_epochs: As given to `EarlyTicket`.
+        rewind_epoch: As given to `EarlyTicket`.
+
+    Raises:
+        InputError: If the epochs do not suffice or an argument is out of range.
+    """
+    if schedule.ramp_steps is not None:
+        if steps_per_epoch is None:
+            raise InputError(
+                f"ramp_steps={schedule.ramp_steps} of the schedule needs a known number of steps "
+                "per epoch: pass fit(steps_per_epoch=...) or leave ramp_steps unset."
+            )
+        ramp_epochs = math.ceil(schedule.ramp_steps / steps_per_epoch)
+    plan = plan_ramp(epochs, ramp_epochs=ramp_epochs, hold_epochs=hold_epochs)
+    latest = plan.latest_start_epoch
+    if not 0 <= rewind_epoch < latest:
+        raise InputError(
+            f"rewind_epoch={rewind_epoch}: expected one from 0 to {latest - 1}, before {latest}, "
+            "the latest epoch at which pruning can start."
+        )
+    return plan
