@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import tf_earlyticket as et
 from tf_earlyticket import export
+from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.keras_compat import keras
 
 
@@ -125,8 +126,18 @@ def test_a_ticket_of_another_network_is_refused_and_changes_nothing(tmp_path):
     weights = {**ticket.rewind_weights, "extra/kernel": np.ones(2)}
     with pytest.raises(et.InputError, match="extra/kernel"):
         et.rewind(_wrapped(), et.Ticket(ticket.masks, weights, 0))
-    for old, new in zip(before, other.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
+    same_weights = _wrapped(filters=4)
+    stem = {"stem/kernel": np.ones((3, 3, 1, 4), bool)}
+    present = {name: np.ones_like(w) for name, w in _plain_weights(same_weights).items()}
+    with pytest.raises(et.InputError, match="middle/kernel"):
+        et.rewind(same_weights, et.Ticket(stem, present, 0))
+    for model in (other, same_weights):
+        for old, new in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+
+def _plain_weights(model):
+    return adapter_for(model).all_weights()
 
 
 def test_what_is_not_a_pruned_model_is_refused(tmp_path):

@@ -88,7 +88,12 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+FAST = ("momentum", "adam", "ftrl", "adafactor", "use_ema", "global_clipnorm", "legacy_adam")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in OPTIMIZERS]
+)
 def test_weights_are_exactly_sparse_after_every_step(name, compiled, train_sparse, vectors):
     model = wrap_for_pruning(mlp(layers.Dense(8, "relu", name="hidden")))
     train_sparse(compiled(model, OPTIMIZERS[name]()), *vectors)

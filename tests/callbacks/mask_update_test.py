@@ -85,6 +85,15 @@ def test_a_callback_that_writes_pruned_weights_is_found_at_the_end_of_the_epoch(
         model.fit(data(), epochs=1, callbacks=[et.MaskUpdate(), Overwrite()], verbose=0)
 
 
+def test_weights_written_between_two_fits_are_masked_before_the_first_batch():
+    model = wrapped_model(_schedule(begin=0, ramp=0))
+    model.fit(data(), epochs=1, callbacks=[et.MaskUpdate()], verbose=0)
+    kernel = model.get_layer("masked_prune_low_magnitude_middle").layer.kernel
+    kernel.assign(kernel + 1.0)
+    model.fit(data(), epochs=1, callbacks=[et.MaskUpdate()], verbose=0)
+    assert zeros(model) == pruned(0.75)
+
+
 def test_a_ramp_restored_in_its_middle_goes_on_at_the_next_step(tmp_path):
     whole = wrapped_model(_schedule())
     whole.fit(data(), epochs=4, callbacks=[et.MaskUpdate()], verbose=0)

@@ -66,7 +66,7 @@ class PruningAdapter(Protocol):
         """The sparsity of the last update due in (after_step, step], None if none is due."""
 
     def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
-        """Sets the begin, length and frequency where the user left them unset."""
+        """Sets the begin, length and frequency of the schedule, in every wrapper."""
 
     def sandbox(self) -> AbstractContextManager[None]:
         """Everything done inside is undone bit for bit at the end, also on exceptions."""
@@ -81,7 +81,7 @@ class PruningAdapter(Protocol):
         """Runs up to `steps` training steps and returns how many. Inside a sandbox only."""
 
     def evaluate(self, dataset, steps: int | None = None) -> dict[str, float]:
-        """Loss and metrics over the data set. Inside a sandbox only."""
+        """Loss and scalar metrics over the data set. Inside a sandbox only."""
 
     def synchronize_replicas(self) -> None:
         """Makes statistics that each replica keeps for itself (BatchNorm) equal to their mean."""

@@ -73,3 +73,9 @@ def check_weights(weights: Mapping[str, np.ndarray], variables: Mapping[str, obj
                 f"Weight {name!r} has shape {np.shape(weights[name])}: the model's has "
                 f"{tuple(variables[name].shape)}."
             )
+
+
+def host_copies(variables: Mapping[str, object]) -> dict[str, np.ndarray]:
+    """Returns the variables' values by the same names; the mean where replicas differ."""
+    values = keras.backend.batch_get_value(list(variables.values()))
+    return dict(zip(variables, values, strict=True))

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tf_earlyticket.adapters import optimizers, stepping
+from tf_earlyticket.adapters import names, optimizers, stepping
 from tf_earlyticket.adapters.base import Arrays
 from tf_earlyticket.adapters.masking import MaskWriter
-from tf_earlyticket.adapters.names import check_weights, named_weights, prunable_weights
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.snapshot import Snapshot
 from tf_earlyticket.adapters.wrapper import UNSET, MaskedPruneLowMagnitude
@@ -43,7 +42,7 @@ class TfmotAdapter:
             )
         self.ranking = self._wrappers[0].ranking
         self.group_size = self._wrappers[0].group_size
-        self._variables = prunable_weights(model)
+        self._variables = names.prunable_weights(model)
         self._writer = MaskWriter(
             self._variables.values(), [wrapper.pruning_step for wrapper in self._wrappers]
         )
@@ -77,11 +76,11 @@ class TfmotAdapter:
 
     def weights(self) -> Arrays:
         """Host copies of the prunable weights."""
-        return _values({name: weight for name, (weight, _, _) in self._variables.items()})
+        return names.host_copies({name: weight for name, (weight, _, _) in self._variables.items()})
 
     def all_weights(self) -> Arrays:
         """Host copies of every weight of the plain model."""
-        return _values(named_weights(self.model))
+        return names.host_copies(names.named_weights(self.model))
 
     def set_all_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Writes every weight of the plain model, then masks them.
@@ -89,14 +88,14 @@ class TfmotAdapter:
         Raises:
             InputError: If a name is missing or unknown, or a shape differs; nothing is written.
         """
-        variables = named_weights(self.model)
-        check_weights(weights, variables)
+        variables = names.named_weights(self.model)
+        names.check_weights(weights, variables)
         keras.backend.batch_set_value([(variables[name], weights[name]) for name in variables])
         self.apply_masks()
 
     def masks(self) -> Arrays:
         """Host copies of the masks, bool."""
-        masks = _values({name: mask for name, (_, mask, _) in self._variables.items()})
+        masks = names.host_copies({name: mask for name, (_, mask, _) in self._variables.items()})
         return {name: mask.astype(bool) for name, mask in masks.items()}
 
     def check_masks(self, masks: Mapping[str, np.ndarray]) -> Arrays:
@@ -115,8 +114,8 @@ class TfmotAdapter:
             InputError: If names or shapes differ from the model's, or a mask is not 0/1.
         """
         masks = self.check_masks(masks)
+        ordered = [masks[name] for name in self._variables]
         with self._scope():
-            ordered = [masks[name] for name in self._variables]
             self._writer.write(ordered, self._optimizer(), self.step())
 
     def apply_masks(self) -> None:
@@ -157,13 +156,14 @@ class TfmotAdapter:
         Raises:
             InputError: If the schedule is of a kind that does not tell.
         """
-        for name in ("final_sparsity", "target_sparsity"):
-            if hasattr(self.schedule, name):
-                return getattr(self.schedule, name)
-        raise InputError(
-            f"The model's schedule is a {type(self.schedule).__name__}: expected one with a "
-            "final_sparsity or target_sparsity."
-        )
+        schedule = self.schedule
+        sparsity = getattr(schedule, "final_sparsity", getattr(schedule, "target_sparsity", None))
+        if sparsity is None:
+            raise InputError(
+                f"The model's schedule is a {type(schedule).__name__}: expected one with a "
+                "final_sparsity or target_sparsity."
+            )
+        return sparsity
 
     def _sync_schedule(self) -> None:
         """Brings the schedule objects in step with the variables, which checkpoints restore."""
@@ -202,10 +202,9 @@ class TfmotAdapter:
             InputError: If a value is out of range, or the schedule has no begin to set.
         """
         self.early_ticket_schedule().polynomial(step, ramp_steps, frequency)
-        steps = [step, ramp_steps, frequency]
         with self._scope():
             for wrapper in self._wrappers:
-                wrapper.schedule_steps.assign(steps)
+                wrapper.schedule_steps.assign([step, ramp_steps, frequency])
         self._sync_schedule()
 
     @contextlib.contextmanager
@@ -244,13 +243,7 @@ class TfmotAdapter:
 
     def synchronize_replicas(self) -> None:
         """Makes statistics that each replica keeps for itself equal to their mean."""
-        if self.model.distribute_strategy.num_replicas_in_sync > 1:
-            with self._scope():
-                for variable in self.model.variables:
-                    if variable.synchronization == tf.VariableSynchronization.ON_READ:
-                        variable.assign(variable.read_value())
-
-
-def _values(variables) -> Arrays:
-    values = keras.backend.batch_get_value(list(variables.values()))
-    return dict(zip(variables, values, strict=True))
+        with self._scope():
+            for variable in self.model.variables:
+                if variable.synchronization == tf.VariableSynchronization.ON_READ:
+                    variable.assign(variable.read_value())
