@@ -166,7 +166,7 @@ def retrain(run: Run, earlier_rows: list[dict]) -> dict:
     """Mode `rewind`: the mask of the start epoch on the rewound weights, trained in full.
 
     Returns:
-        {"rows": the rows of metrics, "updates": the one mask update}.
+        {"rows": the rows of metrics}.
     """
     run.restore("search")
     adapter = adapter_for(run.model)
@@ -182,9 +182,7 @@ def retrain(run: Run, earlier_rows: list[dict]) -> dict:
     adapter.prepare()
     adapter.set_all_weights(run.rewind_weights())
     adapter.set_masks(masks)
-    result = _train_on(fresh, "retrain", earlier_rows)
-    run.restore("retrain")
-    return result
+    return _train_on(fresh, "retrain", earlier_rows)
 
 
 def train_dense(run: Run, earlier_rows: list[dict]) -> dict:
