@@ -75,7 +75,7 @@ def _config_file(folder, text):
         (["--config=missing.py"], ["--config=missing.py", "get_config()"]),
         (["--config=DEFAULT:nope"], ["variant 'nope'", "smoke"]),
         (["--config.data.name=cifar11"], ["name='cifar11'", "cifar10"]),
-        (["--config.model.name=resnet21"], ["model='resnet21'", "resnet20"]),
+        (["--config.model.name=resnet21"], ["config.model.name='resnet21'", "resnet20"]),
         (["--strategy=miror"], ["--strategy=miror", "'mirrored'"]),
         (["--config.data.name=cifar10", "--data_dir=none"], ["--data_dir=none", "cifar10"]),
         (["extra"], ["'extra'", "flags only"]),

@@ -1,4 +1,4 @@
-"""The configuration of a run: typed fields with their defaults, checked before work starts.
+"""The configuration of a run: typed fields with their defaults; `preflight.py` checks them.
 
 Config files are Python files whose `get_config(variant)` returns a `Config`; every field can be
 set on the command line (`--config.pruning.final_sparsity=0.9`). Importing this module imports
@@ -8,14 +8,8 @@ neither TensorFlow nor Keras.
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Optional
-
-from tf_earlyticket.core.plan import plan_ramp, probe_epochs
-from tf_earlyticket.data.catalog import describe
-from tf_earlyticket.errors import InputError, suggestion
-from tf_earlyticket.models.names import check_model_name
 
 # `Optional[int]`, not `int | None`: the command line's override parser knows only the former.
 # ruff: noqa: UP045
@@ -146,87 +140,6 @@ class Config:
         text = json.dumps(self.to_dict(), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         return f"{self.data.name}_{self.model.name}-{digest}"
-
-
-def validate(config: Config) -> None:
-    """Checks every field.
-
-    Raises:
-        InputError: For the first field that is out of range, named with its full path.
-    """
-    check_model_name(config.model.name)
-    describe(
-        config.data.name,
-        image_size=config.data.image_size,
-        validation_examples=config.data.validation_examples,
-        train_examples=config.data.train_examples,
-    )
-    train, pruning, probe = config.train, config.pruning, config.probe
-    _range("train.epochs", train.epochs, low=1)
-    _range("train.batch_size", train.batch_size, low=1)
-    _range("train.learning_rate", train.learning_rate, above=0)
-    _range("train.drop_factor", train.drop_factor, above=0, high=1)
-    _range("train.momentum", train.momentum, low=0, below=1)
-    _range("train.weight_decay", train.weight_decay, low=0)
-    _range("train.steps_per_execution", train.steps_per_execution, low=1)
-    drops = list(train.drop_epochs)
-    if drops != sorted(set(drops)) or any(d < 1 for d in drops):
-        raise InputError(f"config.train.drop_epochs={train.drop_epochs}: expected rising epochs.")
-    _choice(
-        "train.dtype_policy", train.dtype_policy, ("float32", "mixed_bfloat16", "mixed_float16")
-    )
-    _choice("pruning.mode", pruning.mode, ("continue", "rewind"))
-    _choice("pruning.ranking", pruning.ranking, ("global", "layerwise"))
-    _range("pruning.final_sparsity", pruning.final_sparsity, low=0, below=1)
-    _range("pruning.initial_sparsity", pruning.initial_sparsity, low=0, high=pruning.final_sparsity)
-    _range("pruning.group_size", pruning.group_size, low=1)
-    _range("pruning.rewind_epoch", pruning.rewind_epoch, low=0, high=train.epochs)
-    if pruning.frequency is not None:
-        _range("pruning.frequency", pruning.frequency, low=1)
-        if pruning.frequency % train.steps_per_execution:
-            raise InputError(
-                f"config.pruning.frequency={pruning.frequency}: expected a multiple of "
-                f"train.steps_per_execution={train.steps_per_execution}."
-            )
-    _range("probe.tolerance", probe.tolerance, above=0, below=1)
-    if probe.fraction is not None:
-        _range("probe.fraction", probe.fraction, above=0, high=1)
-    if probe.learning_rate is not None:
-        _range("probe.learning_rate", probe.learning_rate, above=0)
-    _range("seed", config.seed, low=0, high=2**31 - 1)
-    plan = plan_ramp(train.epochs, ramp_epochs=pruning.ramp_epochs, hold_epochs=pruning.hold_epochs)
-    if pruning.rewind_epoch >= plan.latest_start_epoch:
-        raise InputError(
-            f"config.pruning.rewind_epoch={pruning.rewind_epoch}: expected one before "
-            f"{plan.latest_start_epoch}, the latest epoch at which pruning can start."
-        )
-    probe_epochs(plan.latest_start_epoch, every=probe.every_epochs, first=probe.first_epoch)
-
-
-def _range(name, value, *, low=None, above=None, high=None, below=None):
-    accepted = " and ".join(
-        f"{sign} {bound}"
-        for sign, bound in ((">=", low), (">", above), ("<=", high), ("<", below))
-        if bound is not None
-    )
-    good = (
-        isinstance(value, (int, float))
-        and math.isfinite(value)
-        and (low is None or value >= low)
-        and (above is None or value > above)
-        and (high is None or value <= high)
-        and (below is None or value < below)
-    )
-    if not good:
-        raise InputError(f"config.{name}={value}: expected a number {accepted}.")
-
-
-def _choice(name, value, accepted):
-    if value not in accepted:
-        raise InputError(
-            f"config.{name}={value!r}: expected one of {', '.join(accepted)}."
-            f"{suggestion(str(value), accepted)}"
-        )
 
 
 def field_paths(config: Config) -> list[str]:

@@ -1,11 +1,15 @@
 """Checks of a run's input, before any slow import and before anything is written."""
 
+import contextlib
 import dataclasses
+import math
 import typing
 
-from tf_earlyticket.config import Config, validate
+from tf_earlyticket.config import Config
+from tf_earlyticket.core.plan import plan_ramp, probe_epochs
 from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.errors import InputError, suggestion
+from tf_earlyticket.models.names import model_names
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
@@ -17,7 +21,7 @@ def check_config(config: Config) -> None:
         InputError: For the first field that cannot be used.
     """
     _check_fields(config, "config")
-    validate(config)
+    _check_values(config)
     data = config.data
     spec = describe(
         data.name,
@@ -64,6 +68,101 @@ def _has_type(value, kind) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _check_values(config: Config) -> None:
+    """Checks every field.
+
+    Raises:
+        InputError: For the first field that is out of range, named with its full path.
+    """
+    _choice("model.name", config.model.name, model_names())
+    with _prefixed("config.data."):
+        describe(
+            config.data.name,
+            image_size=config.data.image_size,
+            validation_examples=config.data.validation_examples,
+            train_examples=config.data.train_examples,
+        )
+    train, pruning, probe = config.train, config.pruning, config.probe
+    _range("train.epochs", train.epochs, low=1)
+    _range("train.batch_size", train.batch_size, low=1)
+    _range("train.learning_rate", train.learning_rate, above=0)
+    _range("train.drop_factor", train.drop_factor, above=0, high=1)
+    _range("train.momentum", train.momentum, low=0, below=1)
+    _range("train.weight_decay", train.weight_decay, low=0)
+    _range("train.steps_per_execution", train.steps_per_execution, low=1)
+    drops = list(train.drop_epochs)
+    if drops != sorted(set(drops)) or any(d < 1 for d in drops):
+        raise InputError(f"config.train.drop_epochs={train.drop_epochs}: expected rising epochs.")
+    _choice(
+        "train.dtype_policy", train.dtype_policy, ("float32", "mixed_bfloat16", "mixed_float16")
+    )
+    _choice("pruning.mode", pruning.mode, ("continue", "rewind"))
+    _choice("pruning.ranking", pruning.ranking, ("global", "layerwise"))
+    _range("pruning.final_sparsity", pruning.final_sparsity, low=0, below=1)
+    _range("pruning.initial_sparsity", pruning.initial_sparsity, low=0, high=pruning.final_sparsity)
+    _range("pruning.group_size", pruning.group_size, low=1)
+    _range("pruning.rewind_epoch", pruning.rewind_epoch, low=0, high=train.epochs)
+    if pruning.frequency is not None:
+        _range("pruning.frequency", pruning.frequency, low=1)
+        if pruning.frequency % train.steps_per_execution:
+            raise InputError(
+                f"config.pruning.frequency={pruning.frequency}: expected a multiple of "
+                f"train.steps_per_execution={train.steps_per_execution}."
+            )
+    _range("probe.tolerance", probe.tolerance, above=0, below=1)
+    if probe.fraction is not None:
+        _range("probe.fraction", probe.fraction, above=0, high=1)
+    if probe.learning_rate is not None:
+        _range("probe.learning_rate", probe.learning_rate, above=0)
+    _range("seed", config.seed, low=0, high=2**31 - 1)
+    with _prefixed("config.train and config.pruning: "):
+        plan = plan_ramp(
+            train.epochs, ramp_epochs=pruning.ramp_epochs, hold_epochs=pruning.hold_epochs
+        )
+    if pruning.rewind_epoch >= plan.latest_start_epoch:
+        raise InputError(
+            f"config.pruning.rewind_epoch={pruning.rewind_epoch}: expected one before "
+            f"{plan.latest_start_epoch}, the latest epoch at which pruning can start."
+        )
+    with _prefixed("config.probe.every_epochs and first_epoch: "):
+        probe_epochs(plan.latest_start_epoch, every=probe.every_epochs, first=probe.first_epoch)
+
+
+@contextlib.contextmanager
+def _prefixed(prefix: str):
+    """Says in which part of the config a value is that a function of an earlier stage refuses."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") from error
+
+
+def _range(name, value, *, low=None, above=None, high=None, below=None):
+    accepted = " and ".join(
+        f"{sign} {bound}"
+        for sign, bound in ((">=", low), (">", above), ("<=", high), ("<", below))
+        if bound is not None
+    )
+    good = (
+        isinstance(value, (int, float))
+        and math.isfinite(value)
+        and (low is None or value >= low)
+        and (above is None or value > above)
+        and (high is None or value <= high)
+        and (below is None or value < below)
+    )
+    if not good:
+        raise InputError(f"config.{name}={value}: expected a number {accepted}.")
+
+
+def _choice(name, value, accepted):
+    if value not in accepted:
+        raise InputError(
+            f"config.{name}={value!r}: expected one of {', '.join(accepted)}."
+            f"{suggestion(str(value), accepted)}"
+        )
 
 
 def check_strategy(name: str) -> None:
