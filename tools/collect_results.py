@@ -11,6 +11,7 @@ there. With --into, the table is also put between the markers `<!-- results:begi
 import json
 import shutil
 import statistics
+import sys
 from pathlib import Path
 
 from absl import app, flags
@@ -118,12 +119,13 @@ def main(argv: list[str]) -> None:
             output_dir / "README.md",
             f"# {title}\n\nWritten by `tools/collect_results.py` from the reports beside this "
             f"file.\n\n{text}\nMachine: {machine['cpu_count']} CPU cores ({machine['machine']}), "
-            f"no GPU in use. Commands:\n\n{commands}",
+            f"strategy {machine['strategy']}. Commands:\n\n{commands}",
         )
         if flags.FLAGS.into:
             insert(text, Path(flags.FLAGS.into))
     except InputError as error:
-        raise SystemExit(f"error: {error}") from error
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

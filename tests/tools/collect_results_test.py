@@ -1,0 +1,61 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "collect_results.py"
+spec = importlib.util.spec_from_file_location("collect_results", SCRIPT)
+collect_results = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(collect_results)
+
+
+def write_run(folder, seed, accuracy):
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "ppr.png").write_bytes(b"picture")
+    report = {
+        "config": {"seed": seed},
+        "dense": {"test_accuracy": 0.9},
+        "ticket": {"test_accuracy": accuracy, "sparsity": 0.8},
+        "start_epoch": 10 + seed,
+        "decision": {"latest_start_epoch": 20},
+        "cost": {"probe_epochs": 1.5, "total_epochs": 31.5, "iterative_pruning_epochs": 270.0},
+    }
+    for name in collect_results.FILES:
+        (folder / name).write_text(json.dumps(report))
+    return folder
+
+
+def test_the_table_has_a_row_per_seed_and_their_mean(tmp_path):
+    runs = [write_run(tmp_path / f"run{seed}", seed, 0.9 + 0.01 * seed) for seed in (1, 0)]
+    collect_results.collect(runs, tmp_path / "results")
+    assert (tmp_path / "results" / "seed1" / "figures" / "ppr.png").read_bytes() == b"picture"
+    lines = collect_results.table(tmp_path / "results").splitlines()
+    assert lines[2:] == [
+        "| 0 | 90 | 90 | 80 | 10 | 20 | 1.50 | 31.50 | 270 |",
+        "| 1 | 90 | 91 | 80 | 11 | 20 | 1.50 | 31.50 | 270 |",
+        "| mean | 90 | 90.50 | 80 | 10.50 | 20 | 1.50 | 31.50 | 270 |",
+    ]
+
+
+def test_the_table_replaces_what_was_between_the_markers(tmp_path):
+    document = tmp_path / "README.md"
+    document.write_text("before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n")
+    collect_results.insert("new\n", document)
+    assert document.read_text() == (
+        "before\n<!-- results:begin -->\nnew\n<!-- results:end -->\nafter\n"
+    )
+
+
+def test_unfinished_and_repeated_runs_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="finished run"):
+        collect_results.collect([tmp_path], tmp_path / "results")
+    runs = [write_run(tmp_path / name, 0, 0.9) for name in ("a", "b")]
+    with pytest.raises(ValueError, match="seed 0"):
+        collect_results.collect(runs, tmp_path / "results")
+
+
+def test_the_readme_shows_the_committed_results():
+    root = SCRIPT.parents[1]
+    readme = (root / "README.md").read_text()
+    assert collect_results.table(root / "results" / "digits_resnet20") in readme
