@@ -35,8 +35,8 @@ def describe_run(config: Config) -> str:
         [
             "config:",
             json.dumps(config.to_dict(), indent=2),
-            f"data: {spec.train_examples} training, {spec.validation_examples} held-out, "
-            f"{spec.test_examples} test examples of shape {list(spec.image_shape)}",
+            f"data: {spec.train_examples:,} training, {spec.validation_examples:,} held-out, "
+            f"{spec.test_examples:,} test examples of shape {list(spec.image_shape)}",
             f"model: {config.model.name}, {model.count_params():,} parameters",
             f"prunable layers: {len(names)} with {total:,} weights, of which {kept:,} are kept",
             *layers,

@@ -23,7 +23,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
 
     The directory holds the masks, the weights to rewind to and `ticket.json`, and in
     `saved_model/` the trained sparse network without wrappers: it loads with plain TensorFlow
-    (`tf.saved_model.load(...).serve(inputs)`), any batch size.
+    (`loaded = tf.saved_model.load(...)`, then `loaded.serve(inputs)`), any batch size.
 
     Args:
         model: A model returned by `wrap_for_pruning`, trained with `et.EarlyTicket` or
@@ -120,6 +120,13 @@ def rewind(model, ticket: Ticket) -> None:
         InputError: If names or shapes differ; the model is then unchanged.
     """
     adapter = adapter_for(model)
+    unmatched = sorted(set(ticket.masks) ^ set(adapter.masks()))
+    if unmatched:
+        raise InputError(
+            f"ticket and model do not have the same prunable weights ({unmatched[0]!r} is in one "
+            "only): expected the same architecture with the same layer names; Keras numbers "
+            "unnamed layers anew, so wrap the same model object or name its layers."
+        )
     adapter.check_masks(ticket.masks)
     adapter.set_all_weights(ticket.rewind_weights)
     adapter.set_masks(ticket.masks)

@@ -1,4 +1,4 @@
-"""`python -m tf_earlyticket.train`: the main job. Only flags and exit status; see `run.py`.
+"""Trains a network, finds out when to prune, prunes it and exports the ticket with a report.
 
 TensorFlow is imported after the flags and the config were found good, so that a mistake is
 reported at once.
@@ -165,6 +165,9 @@ def run_program(define, program_main) -> None:
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except KeyboardInterrupt:
+            print("\ninterrupted: the same command continues the run.", file=sys.stderr)
+            sys.exit(1)
 
     app.run(
         lambda argv: guarded(program_main, argv),

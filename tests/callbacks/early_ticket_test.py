@@ -75,7 +75,7 @@ def test_without_saturation_pruning_starts_at_the_last_epoch_and_ends_exactly(ep
     assert early_ticket.start_epoch == latest
     assert not early_ticket.detected
     assert early_ticket.start_reason.startswith(f"no saturation seen by epoch {latest}, the last")
-    assert f"looked at epoch {latest}" in early_ticket.start_reason
+    assert f"% at epoch {latest}, the latest probe" in early_ticket.start_reason
     assert zeros(model) == pruned()
     assert history.history["sparsity"][-1] == 0.75
     assert history.history["sparsity"][latest - 1] == 0

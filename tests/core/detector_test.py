@@ -100,7 +100,9 @@ def test_the_reason_says_what_waiting_would_gain():
     for epoch in range(2, 32, 2):
         decision = detector.update(epoch, Observation(exponential(3)(epoch), 0.1, 0.95))
     assert decision.saturated
-    assert decision.reason.startswith("PPR accuracy 90.0 % at epoch 30; waiting until epoch 42")
+    assert decision.reason.startswith(
+        "fitted PPR accuracy 90.0 % at epoch 30; waiting until epoch 42"
+    )
     assert "(tolerance 1.0)" in decision.reason
 
 

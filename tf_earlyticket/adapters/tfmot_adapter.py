@@ -114,9 +114,10 @@ class TfmotAdapter:
             InputError: If names or shapes differ from the model's, or a mask is not 0/1.
         """
         masks = self.check_masks(masks)
-        ordered = [masks[name] for name in self._variables]
+        for wrapper in self._wrappers:
+            wrapper.attended = True
         with self._scope():
-            self._writer.write(ordered, self._optimizer(), self.step())
+            self._writer.write([masks[n] for n in self._variables], self._optimizer(), self.step())
 
     def apply_masks(self) -> None:
         """Zeroes pruned weights and their slots again."""

@@ -2,6 +2,7 @@
 weights in the forward pass."""
 
 import contextlib
+import warnings
 
 import tensorflow as tf
 
@@ -15,6 +16,10 @@ from tf_earlyticket.keras_compat import (
 )
 
 UNSET = -1
+UNATTENDED = (
+    "A model wrapped for pruning is being trained without et.EarlyTicket or et.MaskUpdate among "
+    "the callbacks: no further weight will be pruned."
+)
 _KERNEL_LAYERS = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -77,6 +82,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         self._activity_regularizer = getattr(layer, "_activity_regularizer", None)
         self.ranking = ranking
         self.group_size = group_size
+        self.attended = False
 
     def build(self, input_shape):
         """Creates the masks (ones) and the schedule's steps, unset unless it has a begin."""
@@ -104,6 +110,9 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         """Calls the layer with masked gradients; adds no other operation."""
+        if training is True and not self.attended:
+            # While the step is traced, so once. TFMOT's in-graph assertion would cost every step.
+            _warn_unattended()
         if self.layer._expects_training_arg:
             kwargs["training"] = training
         if self.layer._expects_mask_arg:
@@ -138,6 +147,11 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
     def get_config(self):
         """Returns the wrapper's config; the layer and the schedule are nested in it."""
         return {**super().get_config(), "ranking": self.ranking, "group_size": self.group_size}
+
+
+@tf.autograph.experimental.do_not_convert
+def _warn_unattended():
+    warnings.warn(UNATTENDED, stacklevel=2)
 
 
 def is_prunable(layer) -> bool:

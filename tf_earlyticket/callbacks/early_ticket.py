@@ -201,22 +201,20 @@ class EarlyTicket(keras.callbacks.Callback):
         self.statistics.on_epoch_end(epoch, logs)
 
     def _search(self, number: int, logs):
-        reason = "no probe yet"
         if number in self.probe.epochs:
             observation = self.probe.probe(number).observation
             logs["ppr_accuracy"] = observation.ppr_accuracy
             decision = self.detector.update(number, observation)
-            reason = decision.reason
             # The ticket's rewind weights come from before its mask.
             if decision.saturated and number > self._rewind_epoch:
-                self._start(number, f"saturated: {reason}", detected=True)
+                self._start(number, f"saturated: {decision.reason}", detected=True)
                 return
         if number >= self.plan.latest_start_epoch:
             self._start(
                 number,
                 f"no saturation seen by epoch {number}, the last that leaves room for "
                 f"{self.plan.ramp_epochs} ramp and {self.plan.hold_epochs} further epochs "
-                f"(last: {reason})",
+                f"({self.probe.latest()})",
                 detected=False,
             )
 

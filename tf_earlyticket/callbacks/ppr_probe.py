@@ -170,6 +170,13 @@ class PPRProbe(keras.callbacks.Callback):
         self.results.append(result)
         return result
 
+    def latest(self) -> str:
+        """Returns the latest result in words."""
+        if not self.results:
+            return "no probe was made"
+        accuracy = 100 * self.results[-1].observation.ppr_accuracy
+        return f"PPR accuracy {accuracy:.1f} % at epoch {self.results[-1].epoch}, the latest probe"
+
     def _accuracy(self) -> float:
         logs = self.adapter.evaluate(self._validation_data())
         if self.monitor not in logs:

@@ -144,8 +144,8 @@ class PPRSaturation:
         gain, deviation, level, noise = self._fit(epochs, accuracies)
         dense = self._observations[-1].dense_accuracy
         reason = (
-            f"PPR accuracy {100 * level:.1f} % at epoch {self._epochs[-1]}; waiting until epoch "
-            f"{self.latest_start_epoch} is expected to gain {100 * gain:.1f} +- "
+            f"fitted PPR accuracy {100 * level:.1f} % at epoch {self._epochs[-1]}; waiting until "
+            f"epoch {self.latest_start_epoch} is expected to gain {100 * gain:.1f} +- "
             f"{100 * deviation:.1f} points (tolerance {100 * self.tolerance:.1f})"
         )
         # The best and the worst of many noisy probes lie off the curve by about two deviations.

@@ -42,8 +42,8 @@ class Ticket:
         InputError: Masks and weights do not fit together, or a field cannot be stored.
     """
 
-    masks: dict[str, np.ndarray]
-    rewind_weights: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray] = field(repr=False)
+    rewind_weights: dict[str, np.ndarray] = field(repr=False)
     rewind_epoch: int | None
     start_epoch: int | None = None
     provenance: dict[str, Any] = field(default_factory=dict)

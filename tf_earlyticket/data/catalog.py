@@ -141,8 +141,9 @@ def dataset_folder(name: str, data_dir: str | Path | None = None) -> Path:
             else ""
         )
         raise InputError(
-            f"--data_dir={data_dir}: no prepared {name} in {root / name}; give the folder that "
-            f"holds {name}/, or {archives}run `tfds build {name} --data_dir={root}`."
+            f"--data_dir={data_dir or '(not given)'}: no prepared {name} in {root / name}; give "
+            f"the folder that holds {name}/, or {archives}run "
+            f"`tfds build {name} --data_dir={root}`."
         )
     return max(folders, key=_version)
 

@@ -91,7 +91,8 @@ def build_report(
             "cost_epochs": probe_epochs,
             "seconds": probe_seconds,
             "learning_rate": search["probe_learning_rate"],
-            "fraction": search["probe_fraction"],
+            # Measured: a probe makes a least number of steps, whatever fraction was asked for.
+            "fraction": probe_epochs / len(probes) if probes else search["probe_fraction"],
         },
         "start_epoch": start_epoch,
         "start_reason": search["start_reason"],
