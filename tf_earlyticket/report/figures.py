@@ -159,7 +159,7 @@ def draw_weight_std(weight_std: Mapping[str, Any], metrics: Rows) -> Figure:
         )
     figure = drawing.new_figure(4, title)
     axes = figure.subplots()
-    drawing.style(axes, "Epoch", "Standard deviation of weights (log scale)")
+    drawing.style(axes, "Epoch", "Standard deviation of kept weights (log)")
     drawing.epoch_axis(axes, _last_epoch(metrics, epochs))
     depth = len(layers)
     if not epochs or not depth:

@@ -26,7 +26,8 @@ _CAPTIONS = {
         "the paper, in steps."
     ),
     "weight_std": (
-        "How far the weights of each layer spread. Compare Fig. 2a of the paper: once lines run in "
+        "How far the kept weights of each layer spread; pruning removes the small ones, so lines "
+        "rise. Compare Fig. 2a of the paper, where nothing is pruned: once lines run in "
         "parallel, the layers' shares of the kept weights change little."
     ),
     "layer_sparsity": (
