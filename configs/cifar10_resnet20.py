@@ -43,6 +43,10 @@ def get_config(variant=None):
         config.train.drop_epochs = (18, 24)
         config.train.dtype_policy = "mixed_bfloat16"
         config.train.dense_baseline = True
+    elif variant == "study":
+        config.train.epochs = 24
+        config.train.drop_epochs = (14, 19)
+        config.train.dtype_policy = "mixed_bfloat16"
     elif variant == "smoke":
         config.data.train_examples = 4_500
         config.data.validation_examples = 1_000

@@ -105,19 +105,29 @@ class ProbeConfig:
     """How the start epoch is found.
 
     Attributes:
+        detector: Who decides: "ppr_saturation", "gated_ppr", "mask_distance",
+            "layer_rate_convergence", "subnet_similarity" or "fixed_epoch".
         every_epochs: Epochs between probes; None: at most 20 probes, evenly spaced.
         first_epoch: Epoch of the first probe, from 1; None: `every_epochs`.
         fraction: Part of an epoch that a probe retrains for, in (0, 1]; None: what keeps all
             probes together within 5 % of the epochs.
+        validation_fraction: Part of the held-out data that a probe evaluates on, in (0, 1]; None:
+            as many batches as it retrains for.
         learning_rate: Of the probe's retraining; None: a tenth of `train.learning_rate`.
         tolerance: PPR accuracy not worth waiting for, as a fraction.
+        threshold: Of the detectors that read the weights; None: each one's own.
+        start_epoch: For "fixed_epoch": at whose end pruning starts; None: the latest possible.
     """
 
+    detector: str = "ppr_saturation"
     every_epochs: Optional[int] = None
     first_epoch: Optional[int] = None
     fraction: Optional[float] = None
+    validation_fraction: Optional[float] = None
     learning_rate: Optional[float] = None
     tolerance: float = 0.01
+    threshold: Optional[float] = None
+    start_epoch: Optional[int] = None
 
 
 @dataclass

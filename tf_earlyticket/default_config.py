@@ -11,6 +11,9 @@ def get_config(variant=None):
     if variant == "smoke":
         config.train.epochs = 8
         config.train.drop_epochs = (5, 7)
+    elif variant == "study":
+        config.train.epochs = 40
+        config.train.drop_epochs = (24, 32)
     elif variant is not None:
         raise ValueError(f"variant {variant!r}: expected smoke or none.")
     return config

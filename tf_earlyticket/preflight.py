@@ -6,6 +6,7 @@ import math
 import typing
 
 from tf_earlyticket.config import Config
+from tf_earlyticket.core.detector_choice import make_detector
 from tf_earlyticket.core.plan import plan_ramp, probe_epochs
 from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.errors import InputError, suggestion
@@ -112,8 +113,9 @@ def _check_values(config: Config) -> None:
                 f"train.steps_per_execution={train.steps_per_execution}."
             )
     _range("probe.tolerance", probe.tolerance, above=0, below=1)
-    if probe.fraction is not None:
-        _range("probe.fraction", probe.fraction, above=0, high=1)
+    for name in ("fraction", "validation_fraction"):
+        if getattr(probe, name) is not None:
+            _range(f"probe.{name}", getattr(probe, name), above=0, high=1)
     if probe.learning_rate is not None:
         _range("probe.learning_rate", probe.learning_rate, above=0)
     _range("seed", config.seed, low=0, high=2**31 - 1)
@@ -125,6 +127,16 @@ def _check_values(config: Config) -> None:
         raise InputError(
             f"config.pruning.rewind_epoch={pruning.rewind_epoch}: expected one before "
             f"{plan.latest_start_epoch}, the latest epoch at which pruning can start."
+        )
+    if probe.start_epoch is not None:
+        _range("probe.start_epoch", probe.start_epoch, low=1, high=plan.latest_start_epoch)
+    with _prefixed("config.probe."):
+        make_detector(
+            probe.detector,
+            plan.latest_start_epoch,
+            tolerance=probe.tolerance,
+            threshold=probe.threshold,
+            start_epoch=probe.start_epoch,
         )
     with _prefixed("config.probe.every_epochs and first_epoch: "):
         probe_epochs(plan.latest_start_epoch, every=probe.every_epochs, first=probe.first_epoch)

@@ -80,6 +80,9 @@ class StartAt:
         self.epoch = epoch
         self.seen = []
 
+    def wants_probe(self, epoch, signals):
+        return True
+
     def update(self, epoch, observation):
         self.seen.append(epoch)
         return Decision(epoch == self.epoch, f"looked at epoch {epoch}")

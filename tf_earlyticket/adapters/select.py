@@ -1,5 +1,6 @@
 """Which adapter serves a model, and what is remembered of a model's training for its ticket."""
 
+import logging
 import weakref
 from dataclasses import dataclass, field
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from tf_earlyticket.adapters.base import PruningAdapter
 from tf_earlyticket.adapters.tfmot_adapter import TfmotAdapter
+
+logger = logging.getLogger(__name__)
 
 
 def adapter_for(model) -> PruningAdapter:
@@ -42,3 +45,24 @@ _records: "weakref.WeakKeyDictionary[object, TrainingRecord]" = weakref.WeakKeyD
 def training_record(model) -> TrainingRecord:
     """Returns the model's record, empty if it was not trained in this process."""
     return _records.setdefault(model, TrainingRecord())
+
+
+def record_rewind_weights(model, epoch: int, wanted_epoch: int) -> None:
+    """Copies the weights that a ticket of the model rewinds to: those after `epoch` epochs.
+
+    Args:
+        model: A wrapped model.
+        epoch: Epochs done, 0 for the initial weights.
+        wanted_epoch: After how many the user wants them; a warning says if it is too late.
+    """
+    if epoch > wanted_epoch:
+        logger.warning("Rewind weights: those of epoch %d; earlier ones are gone.", epoch)
+    record = training_record(model)
+    record.rewind_weights = adapter_for(model).all_weights()
+    record.rewind_epoch = epoch
+
+
+def record_start(model, epoch: int, reason: str) -> None:
+    """Notes for the ticket of the model that pruning started at the end of `epoch`, and why."""
+    record = training_record(model)
+    record.start_epoch, record.start_reason = epoch, reason

@@ -1,19 +1,19 @@
 """`EarlyTicket`: one callback that finds the start epoch and prunes from there."""
 
+import copy
 import logging
-import math
 from collections.abc import Callable
 
-from tf_earlyticket.adapters.select import adapter_for, training_record
-from tf_earlyticket.callbacks import search_state
+from tf_earlyticket.adapters import select
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
-from tf_earlyticket.callbacks.ppr_probe import PPRProbe, default_fraction
-from tf_earlyticket.callbacks.run_plan import plan_run
+from tf_earlyticket.callbacks.ppr_probe import PPRProbe
+from tf_earlyticket.callbacks.run_plan import check_epochs_left, plan_run
+from tf_earlyticket.callbacks.start_search import StartSearch
 from tf_earlyticket.callbacks.weight_statistics import WeightStatistics
-from tf_earlyticket.core.detector import Detector, PPRSaturation
+from tf_earlyticket.core.detector import Detector
 from tf_earlyticket.core.masks import mask_sparsity
-from tf_earlyticket.core.plan import RampPlan, probe_epochs
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.core.plan import RampPlan
+from tf_earlyticket.core.signals import WeightSignals
 from tf_earlyticket.keras_compat import keras
 
 logger = logging.getLogger(__name__)
@@ -29,11 +29,14 @@ class EarlyTicket(keras.callbacks.Callback):
     Args:
         train_data: As for `et.PPRProbe`.
         validation_data: As for `et.PPRProbe`: held out from training, not the test set.
-        detector: Decides from the probes; default `PPRSaturation` until the latest start epoch.
+        detector: Decides from probes and weights; default `PPRSaturation` until the latest start
+            epoch. Probes are made where it wants them and the plan below has one.
         probe_every: Epochs between probes; default: at most 20 probes, evenly spaced.
         probe_first: Epoch of the first probe, from 1; default `probe_every`.
         probe_fraction: Part of an epoch that a probe retrains for; default: what keeps all
             probes together within 5 % of the run's epochs.
+        probe_validation_fraction: Part of the held-out data that a probe evaluates on; default:
+            as many batches as it retrains for.
         probe_learning_rate: Default a tenth of the rate when `fit` starts.
         ramp_epochs: Length of the ramp; 0 is one-shot; default: the schedule's, else a fifth of
             the epochs.
@@ -69,6 +72,7 @@ class EarlyTicket(keras.callbacks.Callback):
         probe_every: int | None = None,
         probe_first: int | None = None,
         probe_fraction: float | None = None,
+        probe_validation_fraction: float | None = None,
         probe_learning_rate: float | None = None,
         ramp_epochs: int | None = None,
         hold_epochs: int | None = None,
@@ -85,17 +89,32 @@ class EarlyTicket(keras.callbacks.Callback):
             fraction=1.0 if probe_fraction is None else probe_fraction,
             learning_rate=probe_learning_rate,
             monitor=monitor,
+            validation_fraction=probe_validation_fraction,
         )
         self.mask_update = MaskUpdate()
         self.statistics = WeightStatistics()
-        self.detector = detector
-        self._own_detector = detector is None
-        self._probe_every, self._probe_first = probe_every, probe_first
-        self._probe_fraction, self._verbose = probe_fraction, verbose
+        self._search = StartSearch(
+            self.probe,
+            detector=detector,
+            every=probe_every,
+            first=probe_first,
+            fraction=probe_fraction,
+        )
+        self._verbose = verbose
         self._ramp_epochs, self._hold_epochs = ramp_epochs, hold_epochs
         self._rewind_epoch = rewind_epoch
         self._before_start, self._stop_at_start = before_start, stop_at_start
         self._restored: dict | None = None
+
+    @property
+    def detector(self) -> Detector | None:
+        """The detector in use; None before `fit` if none was given."""
+        return self._search.detector
+
+    @property
+    def signals(self) -> dict[int, WeightSignals]:
+        """What the weights alone told, by epoch (from 1) until pruning started."""
+        return self._search.signals
 
     @property
     def _parts(self):
@@ -109,10 +128,11 @@ class EarlyTicket(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Checks everything and plans the run; forgets an earlier `fit`."""
-        self.adapter = adapter_for(self.model)
+        self.adapter = select.adapter_for(self.model)
         self._epochs = self.params["epochs"]
         self.adapter.early_ticket_schedule()
         begun = self.adapter.sparsity_schedule() is not None
+        self._search.forget()
         self.plan: RampPlan | None = None if begun else self._plan_run()
         for part in self._parts:
             part.on_train_begin(logs)
@@ -133,13 +153,7 @@ class EarlyTicket(keras.callbacks.Callback):
             hold_epochs=self._hold_epochs,
             rewind_epoch=self._rewind_epoch,
         )
-        latest = plan.latest_start_epoch
-        self.probe.epochs = probe_epochs(latest, every=self._probe_every, first=self._probe_first)
-        if self._probe_fraction is None:
-            self.probe.fraction = default_fraction(self._epochs, len(self.probe.epochs))
-        if self._own_detector:
-            self.detector = PPRSaturation(latest)
-        self.detector.reset()
+        self._search.begin(self.adapter, plan)
         return plan
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -148,13 +162,9 @@ class EarlyTicket(keras.callbacks.Callback):
             self._first_epoch = False
             self._continue_from(epoch)
         self.mask_update.on_epoch_begin(epoch, logs)
-        record = training_record(self.model)
-        known = record.rewind_epoch is not None
-        if not known or (epoch == self._rewind_epoch and not self._pruned_before):
-            if epoch > self._rewind_epoch:
-                logger.warning("Rewind weights: those of epoch %d; earlier ones are gone.", epoch)
-            record.rewind_weights = self.adapter.all_weights()
-            record.rewind_epoch = epoch
+        wanted = epoch == self._rewind_epoch and not self._pruned_before
+        if wanted or select.training_record(self.model).rewind_epoch is None:
+            select.record_rewind_weights(self.model, epoch, self._rewind_epoch)
 
     def _continue_from(self, epoch: int):
         schedule = self.adapter.sparsity_schedule()
@@ -162,28 +172,16 @@ class EarlyTicket(keras.callbacks.Callback):
             # A checkpoint from before the start was restored since `on_train_begin`.
             self.plan = self._plan_run()
         if self._restored is not None:
-            search_state.restore(self, self._restored, searching=schedule is None)
+            self._restore(self._restored, searching=schedule is None)
             self._restored = None
         # Then the rewind weights of the earlier `fit` stay: the present ones are trained.
         self._pruned_before = mask_sparsity(self.adapter.masks()) > 0
-        if schedule is None:
-            if epoch >= self.plan.latest_start_epoch:
-                raise InputError(
-                    f"initial_epoch={epoch}: the final sparsity cannot be reached in the epochs "
-                    f"left; expected at most {self.plan.latest_start_epoch - 1}, or more epochs."
-                )
-            return
-        self.start_reason = self.start_reason or "the schedule's begin_step was set before this fit"
-        steps_per_epoch = self.params.get("steps") or math.inf
-        last_step = self.adapter.step() + (self._epochs - epoch) * steps_per_epoch
-        if last_step < schedule.end_step:
-            raise InputError(
-                f"epochs={self._epochs}: training would end at step {last_step}, before the final "
-                f"sparsity is reached at step {schedule.end_step}; expected more epochs."
-            )
+        check_epochs_left(schedule, self.plan, epoch, self.params, self.adapter.step())
+        if schedule is not None and not self.start_reason:
+            self.start_reason = "the schedule's begin_step was set before this fit"
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Passes on to the mask update."""
+        """For the mask update."""
         self.mask_update.on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -196,31 +194,18 @@ class EarlyTicket(keras.callbacks.Callback):
         logs = {} if logs is None else logs
         logs["ppr_accuracy"] = float("nan")
         if self.adapter.sparsity_schedule() is None:
-            self._search(epoch + 1, logs)
+            found = self._search.look(epoch + 1)
+            logs.update(found.logs)
+            # The ticket's rewind weights come from before its mask.
+            detected = found.decision.saturated and epoch + 1 > self._rewind_epoch
+            if detected or epoch + 1 >= self.plan.latest_start_epoch:
+                self._start(epoch + 1, found.reason, detected=detected)
         self.mask_update.on_epoch_end(epoch, logs)
         self.statistics.on_epoch_end(epoch, logs)
 
-    def _search(self, number: int, logs):
-        if number in self.probe.epochs:
-            observation = self.probe.probe(number).observation
-            logs["ppr_accuracy"] = observation.ppr_accuracy
-            decision = self.detector.update(number, observation)
-            # The ticket's rewind weights come from before its mask.
-            if decision.saturated and number > self._rewind_epoch:
-                self._start(number, f"saturated: {decision.reason}", detected=True)
-                return
-        if number >= self.plan.latest_start_epoch:
-            self._start(
-                number,
-                f"no saturation seen by epoch {number}, the last that leaves room for "
-                f"{self.plan.ramp_epochs} ramp and {self.plan.hold_epochs} further epochs "
-                f"({self.probe.latest()})",
-                detected=False,
-            )
-
     def _start(self, number: int, reason: str, *, detected: bool):
         self.start_epoch, self.start_reason, self.detected = number, reason, detected
-        search_state.record_start(self)
+        select.record_start(self.model, number, reason)
         if self._verbose:
             print(f"\nPruning starts after epoch {number}: {reason}.")
         if self._before_start is not None:
@@ -241,8 +226,24 @@ class EarlyTicket(keras.callbacks.Callback):
 
     def get_state(self) -> dict:
         """Returns what a restart needs besides the model, as plain JSON values."""
-        return search_state.get_state(self)
+        return {
+            **self._search.get_state(),
+            "start_epoch": self.start_epoch,
+            "start_reason": self.start_reason,
+            "detected": self.detected,
+            "updates": [list(update) for update in self.mask_update.updates],
+            "weight_std": copy.deepcopy(self.statistics.history),
+        }
 
     def set_state(self, state: dict) -> None:
         """Takes the result of `get_state`; the next `fit` continues from there."""
         self._restored = state
+
+    def _restore(self, state: dict, *, searching: bool):
+        self._search.restore(state, searching=searching)
+        self.start_epoch = state["start_epoch"]
+        self.start_reason, self.detected = state["start_reason"], state["detected"]
+        if self.start_epoch is not None:
+            select.record_start(self.model, self.start_epoch, self.start_reason)
+        self.mask_update.updates = [tuple(update) for update in state["updates"]]
+        self.statistics.history = copy.deepcopy(state["weight_std"])

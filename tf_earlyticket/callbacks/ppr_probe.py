@@ -74,6 +74,8 @@ class PPRProbe(keras.callbacks.Callback):
         learning_rate: Of the retraining; default a tenth of the rate when `fit` starts, which is
             the paper's 0.01 for 0.1.
         monitor: Metric of `compile` that is read.
+        validation_fraction: Part of the held-out batches to evaluate on, in (0, 1]; default: as
+            many batches as the retraining has steps, or all if there are fewer.
 
     Attributes:
         results: [ProbeResult] of every probe of this `fit`.
@@ -94,10 +96,12 @@ class PPRProbe(keras.callbacks.Callback):
         fraction: float = 1.0,
         learning_rate: float | None = None,
         monitor: str = "accuracy",
+        validation_fraction: float | None = None,
     ):
         super().__init__()
-        if not 0 < fraction <= 1:
-            raise InputError(f"fraction={fraction}: expected a fraction in (0, 1].")
+        for name, part in (("fraction", fraction), ("validation_fraction", validation_fraction)):
+            if part is not None and not 0 < part <= 1:
+                raise InputError(f"{name}={part}: expected a fraction in (0, 1].")
         if learning_rate is not None and not learning_rate > 0:
             raise InputError(f"learning_rate={learning_rate}: expected a number above 0.")
         if sparsity is not None and not 0 <= sparsity < 1:
@@ -107,7 +111,7 @@ class PPRProbe(keras.callbacks.Callback):
         if getattr(validation_data, "cardinality", int)() == tf.data.INFINITE_CARDINALITY:
             raise InputError("validation_data never ends: expected a data set without repeat().")
         self.epochs = epochs
-        self.fraction = fraction
+        self.fraction, self.validation_fraction = fraction, validation_fraction
         self.sparsity, self.learning_rate = sparsity, learning_rate
         self._wanted = sparsity, learning_rate
         self.monitor = monitor
@@ -146,8 +150,9 @@ class PPRProbe(keras.callbacks.Callback):
         started = time.perf_counter()
         adapter = self.adapter
         steps = retraining_steps(self.fraction, self.steps_per_epoch)
+        batches = self._validation_batches(steps)
         with adapter.sandbox():
-            dense_accuracy = self._accuracy()
+            dense_accuracy = self._accuracy(batches)
             masks = compute_masks(
                 adapter.weights(),
                 self.sparsity,
@@ -156,11 +161,11 @@ class PPRProbe(keras.callbacks.Callback):
                 previous=adapter.masks(),
             )
             adapter.set_masks(masks)
-            pruned_accuracy = self._accuracy()
+            pruned_accuracy = self._accuracy(batches)
             adapter.set_learning_rate(self.learning_rate)
             # Fewer where the data set is shorter.
             steps = adapter.train(self._train_data(), steps)
-            ppr_accuracy = self._accuracy()
+            ppr_accuracy = self._accuracy(batches)
         result = ProbeResult(
             epoch=epoch,
             observation=Observation(ppr_accuracy, pruned_accuracy, dense_accuracy),
@@ -177,8 +182,19 @@ class PPRProbe(keras.callbacks.Callback):
         accuracy = 100 * self.results[-1].observation.ppr_accuracy
         return f"PPR accuracy {accuracy:.1f} % at epoch {self.results[-1].epoch}, the latest probe"
 
-    def _accuracy(self) -> float:
-        logs = self.adapter.evaluate(self._validation_data())
+    def _validation_batches(self, retraining: int) -> int:
+        if self.validation_fraction is None:
+            return retraining
+        batches = int(self._validation_data().cardinality())
+        if batches < 0:
+            raise InputError(
+                f"validation_fraction={self.validation_fraction}: expected validation_data whose "
+                "number of batches is known (tf.data.experimental.assert_cardinality), or None."
+            )
+        return max(1, round(self.validation_fraction * batches))
+
+    def _accuracy(self, batches: int) -> float:
+        logs = self.adapter.evaluate(self._validation_data(), batches)
         if self.monitor not in logs:
             raise InputError(
                 f"monitor={self.monitor!r} is not a metric of the model: expected one of "

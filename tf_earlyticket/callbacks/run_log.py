@@ -6,11 +6,11 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Protocol
 
 import tensorflow as tf
 
 from tf_earlyticket.adapters.select import adapter_for
-from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import write_json, write_text
 
@@ -93,43 +93,68 @@ def to_csv(rows: list[dict]) -> str:
     return text.getvalue()
 
 
+class Restartable(Protocol):
+    """What else has a state that a restart needs, such as `EarlyTicket`."""
+
+    def get_state(self) -> dict:
+        """Returns the state as plain JSON values."""
+
+    def set_state(self, state: dict) -> None:
+        """Takes the result of `get_state`; the next `fit` continues from there."""
+
+
 class RunCheckpoint(keras.callbacks.Callback):
     """Saves model, optimizer and the callbacks' state after every epoch; the last in the list.
 
     Args:
         directory: Where checkpoints of this phase go.
         metrics_log: Its rows are part of the state.
-        early_ticket: Its state too; None in a phase without probes.
+        searcher: Its state too; None in a phase without probes.
+        keep: Checkpoints to keep, the latest ones; None for all.
     """
 
-    def __init__(self, directory: Path, metrics_log: MetricsLog, early_ticket: EarlyTicket | None):
+    def __init__(
+        self,
+        directory: Path,
+        metrics_log: MetricsLog,
+        searcher: Restartable | None = None,
+        keep: int | None = 2,
+    ):
         super().__init__()
         self._directory = directory
         self._metrics_log = metrics_log
-        self._early_ticket = early_ticket
+        self._searcher = searcher
+        self._keep = keep
 
-    def restore(self, model) -> tuple[int, dict | None]:
-        """Restores the latest checkpoint, if there is one, and the callbacks' state with it.
+    def restore(self, model, epoch: int | None = None) -> tuple[int, dict | None]:
+        """Restores a checkpoint, if there is one, and the callbacks' state with it.
+
+        Args:
+            model: The model that was saved.
+            epoch: Which one, of those kept; None for the latest.
 
         Returns:
-            The epochs done, 0 if there is no checkpoint, and the state of `early_ticket`.
+            The epochs done, 0 if there is no checkpoint, and the state of `searcher`.
         """
         # Slots that do not exist yet would be restored later than masks are applied.
         adapter_for(model).prepare()
         manager = self._manager(model)
-        if manager.latest_checkpoint is None:
+        path = manager.latest_checkpoint
+        if epoch is not None:
+            path = str(self._directory / f"ckpt-{epoch}")
+        if path is None:
             return 0, None
-        epoch = int(manager.latest_checkpoint.rsplit("-", 1)[1])
+        epoch = int(path.rsplit("-", 1)[1])
         state = json.loads(self._state_path(epoch).read_text())
-        manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+        manager.checkpoint.restore(path).assert_existing_objects_matched()
         self._metrics_log.rows = state["rows"]
-        if self._early_ticket is not None:
-            self._early_ticket.set_state(state["early_ticket"])
+        if self._searcher is not None:
+            self._searcher.set_state(state["early_ticket"])
         return epoch, state["early_ticket"]
 
     def _manager(self, model):
         checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-        return tf.train.CheckpointManager(checkpoint, str(self._directory), max_to_keep=2)
+        return tf.train.CheckpointManager(checkpoint, str(self._directory), max_to_keep=self._keep)
 
     def _state_path(self, epoch: int) -> Path:
         return self._directory / f"state-{epoch}.json"
@@ -142,13 +167,12 @@ class RunCheckpoint(keras.callbacks.Callback):
         """Saves everything as of the end of `epoch` (from 1)."""
         adapter_for(self.model).synchronize_replicas()
         self._directory.mkdir(parents=True, exist_ok=True)
-        early_ticket = self._early_ticket
         state = {
             "rows": self._metrics_log.rows,
-            "early_ticket": early_ticket.get_state() if early_ticket is not None else None,
+            "early_ticket": self._searcher.get_state() if self._searcher is not None else None,
         }
         write_json(self._state_path(epoch), state)
         self._manager(self.model).save(checkpoint_number=epoch)
-        for path in self._directory.glob("state-*.json"):
-            if int(path.stem.split("-")[1]) < epoch - 1:
+        for path in self._directory.glob("state-*.json") if self._keep is not None else ():
+            if int(path.stem.split("-")[1]) <= epoch - self._keep:
                 path.unlink()

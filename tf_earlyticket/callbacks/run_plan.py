@@ -1,8 +1,10 @@
 """The plan of a `fit`, from what the schedule, the callback and `fit` itself were given."""
 
 import math
+from collections.abc import Mapping
 
 from tf_earlyticket.core.plan import RampPlan, plan_ramp
+from tf_earlyticket.core.schedule import PolynomialSparsity
 from tf_earlyticket.errors import InputError
 
 
@@ -43,3 +45,38 @@ def plan_run(
             "the latest epoch at which pruning can start."
         )
     return plan
+
+
+def check_epochs_left(
+    schedule: PolynomialSparsity | None,
+    plan: RampPlan | None,
+    initial_epoch: int,
+    params: Mapping,
+    step: int,
+) -> None:
+    """Checks that a `fit` that continues training can still end at the final sparsity.
+
+    Args:
+        schedule: The schedule in force, None while its begin is unset.
+        plan: The plan of this `fit`; used while the begin is unset.
+        initial_epoch: Epochs done.
+        params: Keras' "epochs" and "steps" of this `fit`.
+        step: Optimizer steps done.
+
+    Raises:
+        InputError: If the epochs do not suffice.
+    """
+    if schedule is None:
+        if initial_epoch >= plan.latest_start_epoch:
+            raise InputError(
+                f"initial_epoch={initial_epoch}: the final sparsity cannot be reached in the "
+                f"epochs left; expected at most {plan.latest_start_epoch - 1}, or more epochs."
+            )
+        return
+    epochs = params["epochs"]
+    last_step = step + (epochs - initial_epoch) * (params.get("steps") or math.inf)
+    if last_step < schedule.end_step:
+        raise InputError(
+            f"epochs={epochs}: training would end at step {last_step}, before the final "
+            f"sparsity is reached at step {schedule.end_step}; expected more epochs."
+        )

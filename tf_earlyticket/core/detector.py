@@ -72,7 +72,8 @@ class PPRSaturation:
     Args:
         latest_start_epoch: The epoch until which waiting is possible.
         tolerance: Gain not worth waiting for, as a fraction (0.01 is one point of accuracy).
-        minimum_rise: As a fraction.
+        minimum_rise: As a fraction; 0 where something else has seen that the network learned, such
+            as the gate of `GatedPPR`.
         minimum_probes: Probes needed for a decision, at least 4.
         confirmations: Probes in a row that must agree.
 
@@ -98,9 +99,10 @@ class PPRSaturation:
         ):
             if value < least:
                 raise InputError(f"{argument}={value}: expected an integer of at least {least}.")
-        for argument, value in (("tolerance", tolerance), ("minimum_rise", minimum_rise)):
-            if not 0 < value < 1:
-                raise InputError(f"{argument}={value}: expected a fraction in (0, 1).")
+        if not 0 < tolerance < 1:
+            raise InputError(f"tolerance={tolerance}: expected a fraction in (0, 1).")
+        if not 0 <= minimum_rise < 1:
+            raise InputError(f"minimum_rise={minimum_rise}: expected a fraction in [0, 1).")
         self.latest_start_epoch = latest_start_epoch
         self.tolerance = tolerance
         self.minimum_rise = minimum_rise
@@ -150,7 +152,7 @@ class PPRSaturation:
         )
         # The best and the worst of many noisy probes lie off the curve by about two deviations.
         risen = level >= accuracies.min() + self.minimum_rise + 2 * noise
-        if not risen and level < dense - self.minimum_rise:
+        if self.minimum_rise and not risen and level < dense - self.minimum_rise:
             return False, reason + f"; it has not risen by {100 * self.minimum_rise:.0f} points yet"
         if level < accuracies.max() - self.tolerance - 2 * noise:
             return False, reason + f"; it is below its best, {100 * accuracies.max():.1f} %"

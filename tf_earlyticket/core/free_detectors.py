@@ -161,7 +161,8 @@ class GatedPPR:
     Args:
         gate: A detector that wants no probe, such as `LayerRateConvergence()`. Once it has
             found its signal saturated, probes are made.
-        ppr: A detector of PPR accuracy, such as `PPRSaturation(...)`.
+        ppr: A detector of PPR accuracy, such as `PPRSaturation(..., minimum_rise=0)`: the rise
+            that it would wait for may lie before the gate.
     """
 
     def __init__(self, gate, ppr):

@@ -3,6 +3,8 @@
 No training and no data: one ranking of the weights per epoch.
 """
 
+import base64
+import dataclasses
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +32,11 @@ class WeightSignals:
     pruning_rates: tuple[float, ...]
     mask_distances: tuple[float, ...]
     similarities: tuple[float, ...]
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "WeightSignals":
+        """Rebuilds the signals of which `dataclasses.asdict` made `values`, also after JSON."""
+        return cls(**{field.name: tuple(values[field.name]) for field in dataclasses.fields(cls)})
 
 
 class SignalTracker:
@@ -78,3 +85,17 @@ class SignalTracker:
             mask_distances=tuple(distances),
             similarities=tuple(similarities),
         )
+
+    def get_state(self) -> list[dict]:
+        """Returns the masks remembered, as plain JSON values, the latest first."""
+        return [
+            {"bits": base64.b64encode(bits).decode(), "kept": kept.tolist()}
+            for bits, kept in self._earlier
+        ]
+
+    def set_state(self, state: list[dict]) -> None:
+        """Takes the result of `get_state`; the next `update` continues from there."""
+        self._earlier.clear()
+        for values in state:
+            bits = np.frombuffer(base64.b64decode(values["bits"]), np.uint8)
+            self._earlier.append((bits, np.array(values["kept"])))

@@ -15,7 +15,7 @@ from tf_earlyticket.callbacks.ppr_probe import LEARNING_RATE_SHARE
 from tf_earlyticket.callbacks.progress import ProgressLine
 from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
 from tf_earlyticket.config import Config
-from tf_earlyticket.core.detector import PPRSaturation
+from tf_earlyticket.core.detector_choice import make_detector
 from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.core.plan import plan_ramp
 from tf_earlyticket.data.streams import Data
@@ -59,10 +59,10 @@ class Run:
         write_json(self.directory(phase) / "result.json", result)
         return result
 
-    def restore(self, phase: str) -> None:
-        """Restores the model's last state of a phase."""
-        RunCheckpoint(self.directory(phase), MetricsLog(None, None, phase), None).restore(
-            self.model
+    def restore(self, phase: str, epoch: int | None = None) -> None:
+        """Restores the model's state of a phase: the last one, or that of a kept epoch."""
+        RunCheckpoint(self.directory(phase), MetricsLog(None, None, phase)).restore(
+            self.model, epoch
         )
 
     def rewind_weights(self) -> dict[str, np.ndarray]:
@@ -119,11 +119,17 @@ def search(run: Run) -> dict:
         hold_epochs=config.pruning.hold_epochs,
     )
     metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, "search")
-    branch = RunCheckpoint(run.directory("branch"), metrics_log, None)
+    branch = RunCheckpoint(run.directory("branch"), metrics_log)
     branch.set_model(model)
     probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
     validation = run.data.validation(config.train.batch_size)
-    detector = PPRSaturation(plan.latest_start_epoch, tolerance=config.probe.tolerance)
+    detector = make_detector(
+        config.probe.detector,
+        plan.latest_start_epoch,
+        tolerance=config.probe.tolerance,
+        threshold=config.probe.threshold,
+        start_epoch=config.probe.start_epoch,
+    )
     early_ticket = EarlyTicket(
         lambda: probe_data,
         lambda: validation,
@@ -131,6 +137,7 @@ def search(run: Run) -> dict:
         probe_every=config.probe.every_epochs,
         probe_first=config.probe.first_epoch,
         probe_fraction=config.probe.fraction,
+        probe_validation_fraction=config.probe.validation_fraction,
         probe_learning_rate=config.probe.learning_rate
         or LEARNING_RATE_SHARE * config.train.learning_rate,
         ramp_epochs=plan.ramp_epochs,
@@ -146,14 +153,14 @@ def search(run: Run) -> dict:
         record.rewind_weights = run.rewind_weights()
         record.rewind_epoch = config.pruning.rewind_epoch
     if done < config.train.epochs and not (stop and state and state["start_epoch"]):
-        _fit(run, done, [early_ticket, metrics_log, _KeepRewindWeights(run), checkpoint], "search")
+        fit(run, done, [early_ticket, metrics_log, _KeepRewindWeights(run), checkpoint], "search")
         state = early_ticket.get_state()
     schedule = adapter_for(model).sparsity_schedule()
     steps = ("begin_step", "end_step", "frequency")
     return run.finish(
         "search",
         {
-            **state,
+            **{name: value for name, value in state.items() if name != "recent_masks"},
             "latest_start_epoch": plan.latest_start_epoch,
             "detector": detector.name,
             "schedule": {step: getattr(schedule, step) for step in steps} if schedule else None,
@@ -198,15 +205,16 @@ def train_dense(run: Run, earlier_rows: list[dict]) -> dict:
 
 def _train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 0) -> dict:
     metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, phase, earlier_rows)
-    checkpoint = RunCheckpoint(run.directory(phase), metrics_log, None)
+    checkpoint = RunCheckpoint(run.directory(phase), metrics_log)
     done, _ = checkpoint.restore(run.model)
     done = done or first_done
     if done < run.config.train.epochs:
-        _fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase)
+        fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase)
     return run.finish(phase, {"rows": metrics_log.rows})
 
 
-def _fit(run: Run, done: int, callbacks: list, phase: str) -> None:
+def fit(run: Run, done: int, callbacks: list, phase: str) -> None:
+    """Trains on from `done` epochs to the end of the schedule; the last callback saves."""
     config = run.config.train
     *callbacks, checkpoint = callbacks
     progress = ProgressLine(phase)

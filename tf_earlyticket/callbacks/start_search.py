@@ -1,0 +1,138 @@
+"""The search for the start epoch: signals every epoch, probes where worth while, a decision."""
+
+import dataclasses
+
+from tf_earlyticket.adapters.base import PruningAdapter
+from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult, default_fraction
+from tf_earlyticket.core.detector import Decision, Detector, Observation, PPRSaturation
+from tf_earlyticket.core.plan import RampPlan, probe_epochs
+from tf_earlyticket.core.signals import SignalTracker, WeightSignals
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What was seen at the end of an epoch.
+
+    Attributes:
+        observation: Signals, and accuracies where a probe was made.
+        decision: The detector's.
+        reason: Why pruning starts, if it starts here.
+    """
+
+    observation: Observation
+    decision: Decision
+    reason: str
+
+    @property
+    def logs(self) -> dict[str, float]:
+        """What Keras' logs should tell of it."""
+        accuracy = self.observation.ppr_accuracy
+        return {} if accuracy is None else {"ppr_accuracy": accuracy}
+
+
+class StartSearch:
+    """Looks at the dense network at the end of each epoch; `EarlyTicket` contains one.
+
+    Args:
+        probe: Makes the probes.
+        detector: Decides; None: `PPRSaturation` until the latest start epoch.
+        every: Epochs between probes, see `probe_epochs`.
+        first: Epoch of the first probe, see `probe_epochs`.
+        fraction: Part of an epoch that a probe retrains for; None: what the budget allows.
+
+    Attributes:
+        detector: The detector in use.
+        signals: `WeightSignals` by epoch, from 1.
+    """
+
+    def __init__(
+        self,
+        probe: PPRProbe,
+        *,
+        detector: Detector | None,
+        every: int | None,
+        first: int | None,
+        fraction: float | None,
+    ):
+        self.detector = detector
+        self.forget()
+        self._probe = probe
+        self._own_detector = detector is None
+        self._every, self._first, self._fraction = every, first, fraction
+
+    def forget(self) -> None:
+        """Forgets the signals of an earlier `fit`."""
+        self.signals: dict[int, WeightSignals] = {}
+        self._tracker: SignalTracker | None = None
+
+    def begin(self, adapter: PruningAdapter, plan: RampPlan) -> None:
+        """Plans the probes of a `fit` and starts the search anew.
+
+        Raises:
+            InputError: If the probes' epochs do not fit the plan.
+        """
+        self._adapter, self._plan = adapter, plan
+        latest = plan.latest_start_epoch
+        self._probe.epochs = probe_epochs(latest, every=self._every, first=self._first)
+        if self._fraction is None:
+            self._probe.fraction = default_fraction(plan.epochs, len(self._probe.epochs))
+        if self._own_detector:
+            self.detector = PPRSaturation(latest)
+        self.detector.reset()
+        self.forget()
+        self._tracker = SignalTracker(
+            adapter.final_sparsity(), ranking=adapter.ranking, group_size=adapter.group_size
+        )
+
+    def look(self, epoch: int) -> Look:
+        """Looks at the network at the end of `epoch` (from 1), which is left as it was."""
+        signals = self.signals[epoch] = self._tracker.update(self._adapter.weights())
+        observation = Observation()
+        if epoch in self._probe.epochs and self.detector.wants_probe(epoch, signals):
+            observation = self._probe.probe(epoch).observation
+        observation = dataclasses.replace(observation, signals=signals)
+        decision = self.detector.update(epoch, observation)
+        reason = f"saturated: {decision.reason}"
+        if not decision.saturated:
+            reason = (
+                f"no saturation seen by epoch {epoch}, the last that leaves room for "
+                f"{self._plan.ramp_epochs} ramp and {self._plan.hold_epochs} further epochs "
+                f"({decision.reason}; {self._probe.latest()})"
+            )
+        return Look(observation, decision, reason)
+
+    def get_state(self) -> dict:
+        """Returns what a restart needs, as plain JSON values."""
+        return {
+            "probes": [dataclasses.asdict(result) for result in self._probe.results],
+            "probe_learning_rate": self._probe.learning_rate,
+            "probe_fraction": self._probe.fraction,
+            "signals": {
+                "epochs": list(self.signals),
+                "values": [dataclasses.asdict(signals) for signals in self.signals.values()],
+            },
+            "recent_masks": self._tracker.get_state() if self._tracker else [],
+        }
+
+    def restore(self, state: dict, *, searching: bool) -> None:
+        """Takes the result of `get_state` after `begin`.
+
+        Args:
+            state: The result of `get_state`.
+            searching: Whether the detector has still to decide, and so has to see it all again.
+        """
+        self._probe.results = [ProbeResult.from_dict(values) for values in state["probes"]]
+        self._probe.learning_rate = state["probe_learning_rate"]
+        self._probe.fraction = state["probe_fraction"]
+        recorded = state["signals"]
+        self.signals = {
+            epoch: WeightSignals.from_dict(values)
+            for epoch, values in zip(recorded["epochs"], recorded["values"], strict=True)
+        }
+        if not searching:
+            return
+        self._tracker.set_state(state["recent_masks"])
+        probed = {result.epoch: result.observation for result in self._probe.results}
+        for epoch, signals in self.signals.items():
+            observation = probed.get(epoch, Observation())
+            self.detector.update(epoch, dataclasses.replace(observation, signals=signals))

@@ -1,0 +1,126 @@
+"""A recorded dense run: state, weights and a probe of every epoch, from which tickets are made."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.callbacks.mask_update import MaskUpdate
+from tf_earlyticket.callbacks.ppr_probe import (
+    LEARNING_RATE_SHARE,
+    PPRProbe,
+    ProbeResult,
+    default_fraction,
+)
+from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
+from tf_earlyticket.core.plan import plan_ramp, probe_epochs
+from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.training.phases import Run, fit
+
+PHASE = "dense"
+
+
+def record_dense(run: Run) -> dict:
+    """Trains dense to the end of the schedule and records every epoch, or returns the record.
+
+    Each epoch ends with a probe as `EarlyTicket` would make it with the same config, a checkpoint
+    of the whole state, and a file of all weights (`recorded_weights` reads it).
+
+    Args:
+        run: Its config's `probe` says how the probes are made; `first_epoch` and `every_epochs`
+            count for the length of each probe only.
+
+    Returns:
+        {"test_accuracy": fraction, "probes": [`ProbeResult` as a dict], "rows": of metrics}.
+    """
+    finished = run.result(PHASE)
+    if finished is not None:
+        return finished
+    metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, PHASE)
+    recorder = _Recorder(run)
+    checkpoint = RunCheckpoint(run.directory(PHASE), metrics_log, recorder, keep=None)
+    done, _ = checkpoint.restore(run.model)
+    if done < run.config.train.epochs:
+        fit(run, done, [MaskUpdate(), recorder, metrics_log, checkpoint], PHASE)
+    test = run.data.test(run.config.train.batch_size)
+    evaluation = run.model.evaluate(test, verbose=0, return_dict=True)
+    return run.finish(
+        PHASE,
+        {
+            "test_accuracy": evaluation["accuracy"],
+            **recorder.get_state(),
+            "rows": metrics_log.rows,
+        },
+    )
+
+
+def recorded_weights(run: Run, epoch: int) -> dict[str, np.ndarray]:
+    """Returns every weight of the dense network after `epoch` epochs, 0 for the initial ones."""
+    with np.load(_weights_path(run, epoch), allow_pickle=False) as file:
+        return {str(name): file[f"array_{n}"] for n, name in enumerate(file["names"])}
+
+
+def _weights_path(run: Run, epoch: int) -> Path:
+    return run.directory(PHASE) / f"weights-{epoch:03d}.npz"
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Probes at the end of every epoch and writes the weights, whole or not at all."""
+
+    def __init__(self, run: Run):
+        super().__init__()
+        self._run = run
+        config = run.config
+        plan = plan_ramp(
+            config.train.epochs,
+            ramp_epochs=config.pruning.ramp_epochs,
+            hold_epochs=config.pruning.hold_epochs,
+        )
+        planned = probe_epochs(
+            plan.latest_start_epoch,
+            every=config.probe.every_epochs,
+            first=config.probe.first_epoch,
+        )
+        probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
+        validation = run.data.validation(config.train.batch_size)
+        self._probe = PPRProbe(
+            lambda: probe_data,
+            lambda: validation,
+            fraction=config.probe.fraction or default_fraction(config.train.epochs, len(planned)),
+            learning_rate=config.probe.learning_rate
+            or LEARNING_RATE_SHARE * config.train.learning_rate,
+        )
+        self._restored: list[ProbeResult] = []
+
+    def set_model(self, model):
+        super().set_model(model)
+        self._probe.set_model(model)
+
+    def on_train_begin(self, logs=None):
+        self._probe.on_train_begin(logs)
+        self._probe.results = self._restored
+        if not _weights_path(self._run, 0).exists():
+            self._write_weights(0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._probe.on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._probe.on_epoch_end(epoch, logs)
+        self._write_weights(epoch + 1)
+
+    def _write_weights(self, epoch: int):
+        weights = adapter_for(self.model).all_weights()
+        arrays = {f"array_{n}": value for n, value in enumerate(weights.values())}
+        path = _weights_path(self._run, epoch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp.{path.name}")
+        np.savez(temporary, names=np.array(list(weights)), **arrays)
+        temporary.replace(path)
+
+    def get_state(self) -> dict:
+        return {"probes": [dataclasses.asdict(result) for result in self._probe.results]}
+
+    def set_state(self, state: dict) -> None:
+        self._restored = [ProbeResult.from_dict(values) for values in state["probes"]]
