@@ -10,7 +10,7 @@ import pytest
 from absl import app, flags
 
 import tf_earlyticket as et
-from tf_earlyticket import default_config, train
+from tf_earlyticket import command_line, default_config, train
 from tf_earlyticket import run as run_module
 
 ROOT = Path(et.__file__).parents[1]
@@ -40,7 +40,7 @@ def command(monkeypatch, capsys):
         before = set(flags.FLAGS)
         status = 0
         try:
-            train.run_program(train.define_flags, train.main)
+            command_line.run_program(train.define_flags, train.main)
         except SystemExit as error:
             status = error.code or 0
         finally:

@@ -1,7 +1,10 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
-from tf_earlyticket.core.signals import SignalTracker
+from tf_earlyticket.core.signals import SignalTracker, WeightSignals
 
 FIRST = {"a": np.array([4.0, 3.0, 0.1, 0.2]), "b": np.array([0.3, 0.4])}
 # At half sparsity a keeps its first two and b its second; then one more moves from a to b.
@@ -41,3 +44,20 @@ def test_the_latest_epoch_comes_first_and_the_window_bounds_how_many():
 def test_arguments_out_of_range_are_named(arguments, name):
     with pytest.raises(ValueError, match=name):
         SignalTracker(**arguments)
+
+
+def test_a_restored_tracker_goes_on_as_if_it_had_seen_the_epochs_before():
+    tracker, restored = SignalTracker(0.5, window=3), SignalTracker(0.5, window=3)
+    for weights in (FIRST, SECOND, SECOND):
+        tracker.update(weights)
+    restored.set_state(json.loads(json.dumps(tracker.get_state())))
+    for weights in (FIRST, SECOND):
+        assert restored.update(weights) == tracker.update(weights)
+
+
+def test_signals_survive_json():
+    tracker = SignalTracker(0.5)
+    tracker.update(FIRST)
+    signals = tracker.update(SECOND)
+    again = WeightSignals.from_dict(json.loads(json.dumps(dataclasses.asdict(signals))))
+    assert again == signals

@@ -1,7 +1,5 @@
 """Tickets from a recorded dense run: pruned after a chosen epoch, trained to the end."""
 
-import shutil
-
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
@@ -62,9 +60,7 @@ def train_ticket(run: Run, start_epoch: int, mode: str) -> dict:
         fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase)
     test = run.data.test(config.train.batch_size)
     evaluation = model.evaluate(test, verbose=0, return_dict=True)
-    for path in run.directory(phase).iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return run.finish(
+    result = run.finish(
         phase,
         {
             "start_epoch": start_epoch,
@@ -74,3 +70,8 @@ def train_ticket(run: Run, start_epoch: int, mode: str) -> dict:
             "rows": metrics_log.rows,
         },
     )
+    # What a restart would need takes more room than all results of a grid.
+    for path in run.directory(phase).iterdir():
+        if path.name != run.result_path(phase).name:
+            path.unlink()
+    return result

@@ -49,14 +49,18 @@ class Run:
         """Where the checkpoints of a phase go."""
         return self.paths.checkpoints / phase
 
+    def result_path(self, phase: str) -> Path:
+        """Where the result of a finished phase is."""
+        return self.directory(phase) / "result.json"
+
     def result(self, phase: str) -> dict | None:
         """Returns the result of a finished phase, else None."""
-        path = self.directory(phase) / "result.json"
+        path = self.result_path(phase)
         return json.loads(path.read_text()) if path.exists() else None
 
     def finish(self, phase: str, result: dict) -> dict:
         """Marks a phase as finished."""
-        write_json(self.directory(phase) / "result.json", result)
+        write_json(self.result_path(phase), result)
         return result
 
     def restore(self, phase: str, epoch: int | None = None) -> None:

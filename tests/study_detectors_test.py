@@ -1,0 +1,53 @@
+"""The command of the detector study: its flags, and how it says what is wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tf_earlyticket as et
+from tf_earlyticket.study_detectors import print_table
+
+
+def _process(*arguments):
+    environment = {**os.environ, "PYTHONPATH": str(Path(et.__file__).parents[1])}
+    command = [sys.executable, "-m", "tf_earlyticket.study_detectors", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--seeds=0,x", "--seeds=0,x: expected integers"),
+        ("--start_epochs=early", "--start_epochs=early: expected integers"),
+        ("--config.probe.detector=psychic", "detector='psychic': expected one of"),
+        ("--config.probe.start_epoch=50", "config.probe.start_epoch=50: expected a number"),
+        ("--seed=3", "Unknown command line flag 'seed'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(tmp_path, argument, message):
+    done = _process(argument, f"--workdir={tmp_path / 'study'}")
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_table_has_a_row_per_detector_and_a_dash_for_the_unknown(capsys):
+    row = {
+        "detector": "PPRSaturation",
+        "start_epochs": [12, 13],
+        "detected": 1,
+        "probe_cost_epochs": 0.96,
+        "gradual_accuracy": 0.8123,
+        "gradual_distance": 0.0012,
+        "gradual_distance_std": 0.001,
+        "one_shot_accuracy": None,
+        "one_shot_distance": None,
+        "one_shot_distance_std": None,
+    }
+    print_table({"summary": [row]})
+    line = next(line for line in capsys.readouterr().out.splitlines() if "PPRSaturation" in line)
+    cells = [cell.strip() for cell in line.strip("│").split("│")]
+    assert cells == ["PPRSaturation", "12 13", "1 of 2", "0.96", "81.23", "0.12", "-", "-"]

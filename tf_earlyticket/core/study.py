@@ -1,0 +1,139 @@
+"""A detector study in numbers: what every detector chose, what it cost, how far from the best."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+import numpy as np
+
+from tf_earlyticket.core.detector import Detector, Observation, PPRSaturation
+from tf_earlyticket.core.free_detectors import (
+    FixedEpoch,
+    GatedPPR,
+    LayerRateConvergence,
+    MaskDistance,
+    SubnetSimilarity,
+)
+from tf_earlyticket.core.replay import replay
+
+Accuracies = Mapping[int, float]
+
+
+def studied_detectors(latest_start_epoch: int) -> dict[str, Callable[[], Detector]]:
+    """Returns what makes each detector that a study compares, by the name it has in tables."""
+    latest = latest_start_epoch
+
+    def ppr(**options) -> PPRSaturation:
+        return PPRSaturation(latest, **options)
+
+    return {
+        "PPRSaturation": ppr,
+        "PPRSaturation(tolerance=0.02)": lambda: ppr(tolerance=0.02),
+        "PPRSaturation(tolerance=0.005)": lambda: ppr(tolerance=0.005),
+        "GatedPPR(LayerRateConvergence)": lambda: GatedPPR(
+            LayerRateConvergence(), ppr(minimum_rise=0.0)
+        ),
+        "GatedPPR(MaskDistance)": lambda: GatedPPR(MaskDistance(), ppr(minimum_rise=0.0)),
+        "MaskDistance": MaskDistance,
+        "LayerRateConvergence": LayerRateConvergence,
+        "LayerRateConvergence(0.01)": lambda: LayerRateConvergence(0.01),
+        "SubnetSimilarity": SubnetSimilarity,
+        "SubnetSimilarity(0.99)": lambda: SubnetSimilarity(0.99),
+        "FixedEpoch(first third)": lambda: FixedEpoch(max(1, latest // 3)),
+        "FixedEpoch(latest)": lambda: FixedEpoch(latest),
+    }
+
+
+def accuracy_at(tickets: Accuracies, epoch: int) -> float | None:
+    """Returns the accuracy of the ticket that starts at `epoch`, from the ones that were trained.
+
+    Between two trained ones it is interpolated linearly; outside them it is None.
+
+    Args:
+        tickets: Accuracy by start epoch.
+        epoch: From 1.
+    """
+    if not tickets or not min(tickets) <= epoch <= max(tickets):
+        return None
+    epochs = sorted(tickets)
+    return float(np.interp(epoch, epochs, [tickets[e] for e in epochs]))
+
+
+def best_epoch(tickets_by_seed: Mapping[str, Accuracies]) -> int | None:
+    """Returns the start epoch whose tickets have the best mean accuracy over all seeds.
+
+    Only epochs at which every seed has a ticket count; the earlier of two equals wins. None if
+    there is no such epoch.
+    """
+    if not tickets_by_seed:
+        return None
+    shared = set.intersection(*(set(tickets) for tickets in tickets_by_seed.values()))
+    means = {e: np.mean([t[e] for t in tickets_by_seed.values()]) for e in sorted(shared)}
+    return max(means, key=means.get, default=None)
+
+
+def choices(
+    observations: Mapping[int, Observation],
+    costs: Mapping[int, float],
+    latest_start_epoch: int,
+) -> dict[str, dict]:
+    """Replays every studied detector on one recorded run.
+
+    Args:
+        observations: By epoch (from 1), as for `replay`.
+        costs: Cost of each epoch's probe, in epochs.
+        latest_start_epoch: Where the search ends.
+
+    Returns:
+        By detector: the `Choice` as a dict, and "probe_cost_epochs".
+    """
+    chosen = {}
+    for name, make in studied_detectors(latest_start_epoch).items():
+        choice = replay(make(), observations, latest_start_epoch)
+        cost = sum(costs[epoch] for epoch in choice.probed_epochs)
+        chosen[name] = {**asdict(choice), "probe_cost_epochs": cost}
+    return chosen
+
+
+def summarize(
+    choices_by_seed: Mapping[str, Mapping[str, dict]],
+    tickets_by_seed: Mapping[str, Mapping[str, Accuracies]],
+) -> list[dict]:
+    """Returns a row per detector, averaged over seeds.
+
+    Args:
+        choices_by_seed: By seed, the result of `choices`.
+        tickets_by_seed: By seed, test accuracy (fraction) by mode and start epoch.
+
+    Returns:
+        Rows with "detector", "start_epochs" (list, in the order of the seeds), "detected" (number
+        of seeds where the detector, not the deadline, decided), "probe_cost_epochs" (mean) and
+        for each mode "<mode>_accuracy" and "<mode>_distance", the mean of the best epoch's
+        accuracy less the chosen epoch's, with "<mode>_distance_std", its sample standard
+        deviation. None where not every seed has the tickets, or there is one seed only.
+    """
+    seeds = list(choices_by_seed)
+    modes = sorted({mode for tickets in tickets_by_seed.values() for mode in tickets})
+    rows = []
+    for name in choices_by_seed[seeds[0]]:
+        chosen = [choices_by_seed[seed][name] for seed in seeds]
+        row = {
+            "detector": name,
+            "start_epochs": [choice["start_epoch"] for choice in chosen],
+            "detected": sum(choice["detected"] for choice in chosen),
+            "probe_cost_epochs": float(np.mean([c["probe_cost_epochs"] for c in chosen])),
+        }
+        for mode in modes:
+            tickets = {seed: tickets_by_seed[seed].get(mode, {}) for seed in seeds}
+            best = best_epoch(tickets)
+            reached = [
+                accuracy_at(tickets[seed], choice["start_epoch"])
+                for seed, choice in zip(seeds, chosen, strict=True)
+            ]
+            known = best is not None and None not in reached
+            gaps = [tickets[s][best] - r for s, r in zip(seeds, reached, strict=True) if known]
+            row[f"{mode}_accuracy"] = float(np.mean(reached)) if known else None
+            row[f"{mode}_distance"] = float(np.mean(gaps)) if known else None
+            several = known and len(gaps) > 1
+            row[f"{mode}_distance_std"] = float(np.std(gaps, ddof=1)) if several else None
+        rows.append(row)
+    return rows
