@@ -47,6 +47,11 @@ def test_probes_that_a_gate_does_not_want_are_withheld():
     assert choice.probed_epochs == (4, 5, 6) and choice.start_epoch == 6
 
 
+def test_probes_between_the_planned_ones_are_withheld():
+    choice = replay(ThirdProbe(), recorded(9), 8, probe_every=2)
+    assert choice.probed_epochs == (2, 4, 6) and choice.start_epoch == 6
+
+
 def test_without_saturation_the_latest_epoch_has_to_do():
     choice = replay(ThirdProbe(), recorded(9, probed={1, 2}), 7)
     assert (choice.start_epoch, choice.detected) == (7, False)

@@ -28,6 +28,7 @@ def replay(
     observations: Mapping[int, Observation],
     latest_start_epoch: int,
     rewind_epoch: int = 0,
+    probe_every: int = 1,
 ) -> Choice:
     """Shows a detector a recorded run epoch by epoch, as `EarlyTicket` would while it trains.
 
@@ -39,16 +40,17 @@ def replay(
             accuracies.
         latest_start_epoch: Where the search ends.
         rewind_epoch: Pruning starts later than that.
+        probe_every: Epochs between the probes that may be used.
     """
     detector.reset()
     probed = []
     for epoch in range(1, latest_start_epoch + 1):
         observation = observations[epoch]
-        if observation.ppr_accuracy is not None:
-            if detector.wants_probe(epoch, observation.signals):
-                probed.append(epoch)
-            else:
-                observation = Observation(signals=observation.signals)
+        planned = observation.ppr_accuracy is not None and epoch % probe_every == 0
+        if planned and detector.wants_probe(epoch, observation.signals):
+            probed.append(epoch)
+        else:
+            observation = Observation(signals=observation.signals)
         decision = detector.update(epoch, observation)
         if decision.saturated and epoch > rewind_epoch:
             return Choice(epoch, True, decision.reason, tuple(probed))

@@ -1,7 +1,7 @@
 """A detector study in numbers: what every detector chose, what it cost, how far from the best."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -18,28 +18,39 @@ from tf_earlyticket.core.replay import replay
 Accuracies = Mapping[int, float]
 
 
-def studied_detectors(latest_start_epoch: int) -> dict[str, Callable[[], Detector]]:
-    """Returns what makes each detector that a study compares, by the name it has in tables."""
+@dataclass(frozen=True)
+class Studied:
+    """A detector in a study: what makes it, and the epochs between the probes it is offered."""
+
+    make: Callable[[], Detector]
+    probe_every: int = 1
+
+
+def studied_detectors(latest_start_epoch: int) -> dict[str, Studied]:
+    """Returns the detectors that a study compares, by the name each has in tables."""
     latest = latest_start_epoch
 
     def ppr(**options) -> PPRSaturation:
         return PPRSaturation(latest, **options)
 
+    def gated(gate: Detector) -> GatedPPR:
+        return GatedPPR(gate, ppr(minimum_rise=0.0))
+
     return {
-        "PPRSaturation": ppr,
-        "PPRSaturation(tolerance=0.02)": lambda: ppr(tolerance=0.02),
-        "PPRSaturation(tolerance=0.005)": lambda: ppr(tolerance=0.005),
-        "GatedPPR(LayerRateConvergence)": lambda: GatedPPR(
-            LayerRateConvergence(), ppr(minimum_rise=0.0)
-        ),
-        "GatedPPR(MaskDistance)": lambda: GatedPPR(MaskDistance(), ppr(minimum_rise=0.0)),
-        "MaskDistance": MaskDistance,
-        "LayerRateConvergence": LayerRateConvergence,
-        "LayerRateConvergence(0.01)": lambda: LayerRateConvergence(0.01),
-        "SubnetSimilarity": SubnetSimilarity,
-        "SubnetSimilarity(0.99)": lambda: SubnetSimilarity(0.99),
-        "FixedEpoch(first third)": lambda: FixedEpoch(max(1, latest // 3)),
-        "FixedEpoch(latest)": lambda: FixedEpoch(latest),
+        "PPRSaturation": Studied(ppr),
+        "PPRSaturation, probes every 2 epochs": Studied(ppr, 2),
+        "PPRSaturation, probes every 3 epochs": Studied(ppr, 3),
+        "PPRSaturation(tolerance=0.02)": Studied(lambda: ppr(tolerance=0.02)),
+        "PPRSaturation(tolerance=0.005)": Studied(lambda: ppr(tolerance=0.005)),
+        "GatedPPR(LayerRateConvergence)": Studied(lambda: gated(LayerRateConvergence())),
+        "GatedPPR(MaskDistance)": Studied(lambda: gated(MaskDistance())),
+        "MaskDistance": Studied(MaskDistance),
+        "LayerRateConvergence": Studied(LayerRateConvergence),
+        "LayerRateConvergence(0.01)": Studied(lambda: LayerRateConvergence(0.01)),
+        "SubnetSimilarity": Studied(SubnetSimilarity),
+        "SubnetSimilarity(0.99)": Studied(lambda: SubnetSimilarity(0.99)),
+        "FixedEpoch(first third)": Studied(lambda: FixedEpoch(max(1, latest // 3))),
+        "FixedEpoch(latest)": Studied(lambda: FixedEpoch(latest)),
     }
 
 
@@ -87,8 +98,10 @@ def choices(
         By detector: the `Choice` as a dict, and "probe_cost_epochs".
     """
     chosen = {}
-    for name, make in studied_detectors(latest_start_epoch).items():
-        choice = replay(make(), observations, latest_start_epoch)
+    for name, studied in studied_detectors(latest_start_epoch).items():
+        choice = replay(
+            studied.make(), observations, latest_start_epoch, probe_every=studied.probe_every
+        )
         cost = sum(costs[epoch] for epoch in choice.probed_epochs)
         chosen[name] = {**asdict(choice), "probe_cost_epochs": cost}
     return chosen
