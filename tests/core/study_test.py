@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tf_earlyticket.core.detector import Observation
@@ -50,6 +50,7 @@ def test_one_seed_has_no_deviation():
     assert row["gradual_distance"] == 0 and row["gradual_distance_std"] is None
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0.1, 0.99), min_size=12, max_size=12))
 def test_every_detector_chooses_a_possible_epoch_and_pays_for_its_probes_only(accuracies):
     signals = WeightSignals((0.8, 0.8), (0.2,) * 4, (0.9,) * 4)
