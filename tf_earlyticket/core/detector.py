@@ -12,6 +12,8 @@ from tf_earlyticket.errors import InputError
 RECENT_PROBES = 12
 # A curve fits if its residuals are at most so many times the noise.
 MISFIT = 2.0
+# The gain of waiting is taken over at least this part of the latest start epoch.
+LEAST_HORIZON = 0.15
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class PPRSaturation:
     After each probe a saturating curve a - b exp(-epoch / tau) is fitted to the probes so far, for
     every tau of a grid, from much shorter than the time observed to so long that the curve is a
     straight line. Each tau counts with its likelihood, so the gain still to come until
-    `latest_start_epoch` has a mean and a standard deviation. The oldest probes are left out, as
+    `latest_start_epoch` (or in the next 15 % of that many epochs, if there are fewer left) has a
+    mean and a standard deviation. The oldest probes are left out, as
     few as possible, where the curve does not fit them all: a start that is slow, or a jump when
     the learning rate drops. Saturation needs, at `confirmations` probes in a row:
 
@@ -90,7 +93,7 @@ class PPRSaturation:
         tolerance: float = 0.01,
         minimum_rise: float = 0.05,
         minimum_probes: int = 5,
-        confirmations: int = 2,
+        confirmations: int = 1,
     ):
         for argument, value, least in (
             ("latest_start_epoch", latest_start_epoch, 1),
@@ -147,7 +150,7 @@ class PPRSaturation:
         dense = self._observations[-1].dense_accuracy
         reason = (
             f"fitted PPR accuracy {100 * level:.1f} % at epoch {self._epochs[-1]}; waiting until "
-            f"epoch {self.latest_start_epoch} is expected to gain {100 * gain:.1f} +- "
+            f"epoch {self._until(self._epochs[-1]):.0f} is expected to gain {100 * gain:.1f} +- "
             f"{100 * deviation:.1f} points (tolerance {100 * self.tolerance:.1f})"
         )
         # The best and the worst of many noisy probes lie off the curve by about two deviations.
@@ -158,11 +161,16 @@ class PPRSaturation:
             return False, reason + f"; it is below its best, {100 * accuracies.max():.1f} %"
         return gain + deviation <= self.tolerance, reason
 
+    def _until(self, epoch: float) -> float:
+        # At the latest start itself waiting gains nothing, whatever the curve.
+        return max(self.latest_start_epoch, epoch + LEAST_HORIZON * self.latest_start_epoch)
+
     def _fit(self, epochs: np.ndarray, accuracies: np.ndarray) -> tuple[float, ...]:
         """Returns `remaining_gain` of the most probes, up to the latest, that one curve fits."""
         scatter = probe_noise(accuracies[-RECENT_PROBES:])
+        until = self._until(epochs[-1])
         for first in range(len(epochs) - self.minimum_probes + 1):
-            fit = remaining_gain(epochs[first:], accuracies[first:], self.latest_start_epoch)
+            fit = remaining_gain(epochs[first:], accuracies[first:], until)
             if fit[-1] <= MISFIT * scatter:
                 break
         return fit
