@@ -14,7 +14,8 @@ Result in the paper: dense 92.5 %; winning tickets at 80 % from epoch 100 (one-s
 
 Variants: `paper_probe` probes after every epoch with one whole epoch of retraining, as the paper
 does (about twice the cost of dense training up to the start epoch); `small` has 30 epochs with the
-drops in proportion, for a machine of a few cores; `smoke` is a shortened job on
+drops in proportion, for a machine of a few cores; `study` has 24, for the comparison of detectors
+(`docs/detectors.md`); `smoke` is a shortened job on
 a tenth of the data, a few minutes on 2 cores, that shows no accuracy worth reporting.
 """
 
@@ -22,7 +23,7 @@ from tf_earlyticket.config import Config
 
 
 def get_config(variant=None):
-    """Returns the config; `variant` is None, "paper_probe", "small" or "smoke"."""
+    """Returns the config; `variant` is None, "paper_probe", "small", "study" or "smoke"."""
     config = Config()
     config.data.name = "cifar10"
     config.model.name = "resnet20"
@@ -55,5 +56,5 @@ def get_config(variant=None):
         config.train.dtype_policy = "mixed_bfloat16"
         config.train.dense_baseline = True
     elif variant is not None:
-        raise ValueError(f"variant {variant!r}: expected paper_probe, small, smoke or none.")
+        raise ValueError(f"variant {variant!r}: expected paper_probe, small, study, smoke or none.")
     return config

@@ -4,7 +4,7 @@ from tf_earlyticket.config import Config
 
 
 def get_config(variant=None):
-    """Returns the default `Config`; `smoke` is the same job, shorter."""
+    """Returns the default `Config`; `smoke` and `study` are the same job, shorter."""
     config = Config()
     # Accuracy on fewer images is too coarse to see it saturate.
     config.data.validation_examples = 300
@@ -15,5 +15,5 @@ def get_config(variant=None):
         config.train.epochs = 40
         config.train.drop_epochs = (24, 32)
     elif variant is not None:
-        raise ValueError(f"variant {variant!r}: expected smoke or none.")
+        raise ValueError(f"variant {variant!r}: expected smoke, study or none.")
     return config
