@@ -15,8 +15,8 @@ Result in the paper: dense 92.5 %; winning tickets at 80 % from epoch 100 (one-s
 Variants: `paper_probe` probes after every epoch with one whole epoch of retraining, as the paper
 does (about twice the cost of dense training up to the start epoch); `small` has 30 epochs with the
 drops in proportion, for a machine of a few cores; `study` has 24, for the comparison of detectors
-(`docs/detectors.md`); `smoke` is a shortened job on
-a tenth of the data, a few minutes on 2 cores, that shows no accuracy worth reporting.
+(`docs/detectors.md`); `smoke` is a shortened job on a tenth of the data, a few minutes on 2 cores,
+that shows no accuracy worth reporting.
 """
 
 from tf_earlyticket.config import Config

@@ -9,8 +9,8 @@ Recipe: as for CIFAR-10 in the paper (SGD with momentum 0.9, weight decay 1e-4, 
 divided by 10 after 60 % and 80 % of the epochs), with batch 32, 60 epochs and no flip.
 
 Cost and result: `results/digits_resnet20/README.md`, from three seeds on 2 CPU cores; two to three
-minutes each. `smoke` is the same job in 8 epochs, under a minute; `study` has 40, for the comparison
-of detectors (`docs/detectors.md`).
+minutes each. `smoke` is the same job in 8 epochs, under a minute; `study` has 40, for the
+comparison of detectors (`docs/detectors.md`).
 """
 
 from tf_earlyticket.default_config import get_config
