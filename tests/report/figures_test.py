@@ -8,8 +8,9 @@ from matplotlib import image
 from matplotlib.figure import Figure
 
 from tf_earlyticket.report import drawing, figures
+from tf_earlyticket.report.captions import CAPTIONS
 
-NAMES = {"ppr", "sparsity", "weight_std", "layer_sparsity"}
+NAMES = ["ppr", "sparsity", "layer_rates", "mask_distance", "weight_std", "layer_sparsity"]
 
 
 def synthetic_run(epochs=12, layers=5, start=4, ramp=4):
@@ -42,7 +43,10 @@ def synthetic_run(epochs=12, layers=5, start=4, ramp=4):
     probed = accuracy[:start]
     report = {
         "schema_version": 1,
-        "config": {"pruning": {"final_sparsity": final}},
+        "config": {
+            "pruning": {"final_sparsity": final},
+            "train": {"weight_decay": 1e-4, "momentum": 0.9},
+        },
         "environment": {"python": "3.12", "devices": ["CPU:0"]},
         "dense": {"test_accuracy": 0.9174, "epochs": epochs},
         "probe": {
@@ -54,6 +58,15 @@ def synthetic_run(epochs=12, layers=5, start=4, ramp=4):
             "seconds": 3.0,
             "learning_rate": 0.01,
             "fraction": 0.1,
+        },
+        "signals": {
+            "epochs": list(range(1, start + 1)),
+            "layers": names,
+            "pruning_rates": [
+                [final + 0.1 / e * (-1) ** i for i in range(layers)] for e in range(1, start + 1)
+            ],
+            "mask_distances": [[0.3 / e] * min(e - 1, 4) for e in range(1, start + 1)],
+            "similarities": [[0.9] * min(e - 1, 4) for e in range(1, start + 1)],
         },
         "start_epoch": start,
         "start_reason": "the last 3 probes differ by less than 0.5 points",
@@ -105,7 +118,7 @@ def without_anything(report):
 
 def test_draws_every_figure_and_leaves_nothing_else(tmp_path):
     paths = figures.draw_all(*synthetic_run(), tmp_path / "new" / "figures")
-    assert set(paths) == NAMES
+    assert list(paths) == NAMES
     assert {path.name for path in (tmp_path / "new" / "figures").iterdir()} == {
         f"{name}.png" for name in NAMES
     }
@@ -114,6 +127,19 @@ def test_draws_every_figure_and_leaves_nothing_else(tmp_path):
         assert width == 900
         assert 300 <= height <= 1200
         assert path.stat().st_size > 5_000
+
+
+def test_every_figure_has_a_caption():
+    assert list(CAPTIONS) == NAMES
+
+
+@pytest.mark.parametrize("signals", [None, {"epochs": [], "pruning_rates": []}])
+def test_figures_of_the_signals_are_left_out_where_there_are_none(tmp_path, signals):
+    report, metrics, weight_std = synthetic_run()
+    paths = figures.draw_all(report | {"signals": signals}, metrics, weight_std, tmp_path)
+    assert list(paths) == ["ppr", "sparsity", "weight_std", "layer_sparsity"]
+    del report["signals"]
+    assert list(figures.draw_all(report, metrics, weight_std, tmp_path)) == list(paths)
 
 
 def test_draws_again_over_older_figures(tmp_path):
@@ -135,7 +161,8 @@ def test_copes_with_what_a_run_may_lack(tmp_path, case):
         metrics = [{k: "" if v is None else str(v) for k, v in row.items()} for row in metrics]
         metrics[0]["val_accuracy"] = ""
         report["schedule"] = None
-    assert set(figures.draw_all(report, metrics, weight_std, tmp_path)) == NAMES
+    absent = {"layer_rates", "mask_distance"} if case == "empty" else set()
+    assert set(figures.draw_all(report, metrics, weight_std, tmp_path)) == set(NAMES) - absent
 
 
 def test_height_grows_with_the_layers():
@@ -186,18 +213,6 @@ def test_a_mask_changed_once_is_called_so():
     report, metrics, _ = synthetic_run()
     report["schedule"]["updates"] = [[40, 0.8]]
     assert "80.0 % at once, after epoch 4" in texts(figures.draw_sparsity(report, metrics))
-
-
-def rows(rates):
-    return [{"epoch": i + 1, "learning_rate": rate} for i, rate in enumerate(rates)]
-
-
-def test_learning_rate_drops_are_those_of_a_stepwise_schedule():
-    stepwise = [0.1, 0.1, 0.1, 0.01, 0.01, 0.001]
-    assert figures.learning_rate_drops(rows(stepwise)) == [(3, 0.01), (5, 0.001)]
-    cosine = [0.05 * (1 + math.cos(math.pi * i / 20)) for i in range(20)]
-    assert figures.learning_rate_drops(rows(cosine)) == []
-    assert figures.learning_rate_drops(rows(["", None])) == []
 
 
 def test_names_are_drawn_as_text_and_not_as_tex(tmp_path):

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from tf_earlyticket.report.captions import CAPTIONS
 from tf_earlyticket.report.html import count, duration, notes, percent, short, summary, write_html
 
 REPORT = {
@@ -62,13 +63,13 @@ PNG = b"\x89PNG\r\n\x1a\nnot really"
 @pytest.fixture
 def page(tmp_path):
     """Returns a function that writes a report and gives back its text."""
-    figure = tmp_path / "figures" / "ppr.png"
+    figure = tmp_path / "figures" / "any.png"
     figure.parent.mkdir()
     figure.write_bytes(PNG)
 
-    def write(report, metrics=METRICS, weight_std=WEIGHT_STD):
+    def write(report, metrics=METRICS, weight_std=WEIGHT_STD, names=("ppr",)):
         path = tmp_path / "run" / "report.html"
-        write_html(report, metrics, weight_std, {"ppr": figure}, path)
+        write_html(report, metrics, weight_std, dict.fromkeys(names, figure), path)
         assert list(path.parent.iterdir()) == [path], "a temporary file was left behind"
         return path.read_text(encoding="utf-8")
 
@@ -103,6 +104,16 @@ def test_page_holds_the_numbers_of_the_report(page):
         REPORT["command"],
     ):
         assert words in text, words
+
+
+def test_figures_stand_in_the_given_order_over_their_captions(page):
+    words = ("Fig. 2b", "Early-Bird", "equation 5")
+    names = ("layer_rates", "mask_distance", "weight_std")
+    text = visible(page(REPORT, names=names))
+    places = [text.index(CAPTIONS[name]) for name in names]
+    assert places == sorted(places)
+    assert all(word in CAPTIONS[name] for word, name in zip(words, names, strict=True))
+    assert CAPTIONS["ppr"] not in text
 
 
 def test_page_needs_no_other_file_and_no_network(page):

@@ -45,7 +45,7 @@ def build_report(
 
     Args:
         config: The resolved config, nested.
-        search: Result of the search phase.
+        search: Result of the search phase; its `signals` are a `WeightSignals` per epoch.
         retrain: Result of the retraining in mode `rewind`, else None.
         dense: Result of the dense baseline, None if it was not trained.
         evaluation: {"ticket_accuracy", "dense_accuracy" or None, "sparsity", "layers",
@@ -94,6 +94,7 @@ def build_report(
             # Measured: a probe makes a least number of steps, whatever fraction was asked for.
             "fraction": probe_epochs / len(probes) if probes else search["probe_fraction"],
         },
+        "signals": _signals(search["signals"], evaluation["layers"]),
         "start_epoch": start_epoch,
         "start_reason": search["start_reason"],
         "decision": {
@@ -124,6 +125,16 @@ def build_report(
             "ratio": (train_epochs + probe_epochs) / iterative,
         },
         "seconds": {**seconds, "total": sum(seconds.values())},
+    }
+
+
+def _signals(found: dict, layers: list[dict]) -> dict:
+    """Returns each signal as a list over epochs; the rates of an epoch are in `layers`' order."""
+    names = ("pruning_rates", "mask_distances", "similarities")
+    return {
+        "epochs": found["epochs"],
+        "layers": [layer["name"] for layer in layers],
+        **{name: [list(values[name]) for values in found["values"]] for name in names},
     }
 
 

@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+Rows = Sequence[Mapping[str, Any]]
+
 # Okabe and Ito's palette: told apart with every common colour vision.
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 INK, GREY, SHADE = "#222222", "#6B6B6B", "#EFEFEF"
@@ -34,9 +36,14 @@ def number(value: Any) -> float:
     return math.nan if value is None or value == "" else float(value)
 
 
-def column(metrics: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+def column(metrics: Rows, name: str) -> list[float]:
     """Returns one column of `metrics.csv`, with NaN where a row has no value."""
     return [number(row.get(name)) for row in metrics]
+
+
+def last_epoch(metrics: Rows, epochs: Sequence[float] = ()) -> float:
+    """Returns the last epoch of `metrics` and `epochs` together, 1 where there is none."""
+    return max([*column(metrics, "epoch"), *epochs], default=1.0)
 
 
 def percents(fractions: Sequence[Any]) -> list[float]:

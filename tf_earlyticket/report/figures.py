@@ -14,20 +14,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter
 
 from tf_earlyticket.report import drawing
-from tf_earlyticket.report.drawing import column, number, percents
-
-Rows = Sequence[Mapping[str, Any]]
-
-
-def _last_epoch(metrics: Rows, epochs: Sequence[float] = ()) -> float:
-    return max([*column(metrics, "epoch"), *epochs], default=1.0)
+from tf_earlyticket.report.drawing import Rows, column, number, percents
+from tf_earlyticket.report.weight_figures import (
+    draw_layer_rates,
+    draw_mask_distance,
+    draw_weight_std,
+)
 
 
 def _ppr_title(report: Mapping[str, Any], probes: int) -> str:
@@ -105,7 +101,7 @@ def draw_sparsity(report: Mapping[str, Any], metrics: Rows) -> Figure:
         for point, previous in zip(points[1:], points, strict=False)
         if point[1] != previous[1] and not math.isnan(point[1])
     ]
-    last_epoch = _last_epoch(metrics, [points[-1][0]])
+    last_epoch = drawing.last_epoch(metrics, [points[-1][0]])
     points.append((last_epoch, points[-1][1]))
     figure = drawing.new_figure(4.8, _sparsity_title(changes))
     top, bottom = figure.subplots(2, 1, sharex=True)
@@ -133,57 +129,6 @@ def draw_sparsity(report: Mapping[str, Any], metrics: Rows) -> Figure:
         steps.set_xlabel("Training step", fontsize=drawing.NORMAL)
         steps.tick_params(labelsize=drawing.SMALL)
         steps.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-    return figure
-
-
-def learning_rate_drops(metrics: Rows) -> list[tuple[float, float]]:
-    """Returns (epoch, new rate) where the learning rate left a plateau for half or less."""
-    rates, epochs = column(metrics, "learning_rate"), column(metrics, "epoch")
-    # Without the plateau, the last epochs of a cosine schedule would count as drops.
-    return [
-        (epochs[i - 1], rates[i])
-        for i in range(1, len(rates))
-        if rates[i] <= 0.51 * rates[i - 1] and (i == 1 or rates[i - 1] == rates[i - 2])
-    ]
-
-
-def draw_weight_std(weight_std: Mapping[str, Any], metrics: Rows) -> Figure:
-    """Draws the standard deviation of each layer's weights per epoch (Fig. 2a of the paper)."""
-    epochs, layers = weight_std.get("epochs") or [], weight_std.get("layers") or {}
-    title = "Standard deviation of the weights of each layer"
-    if epochs and layers:
-        first, last = ([number(values[i]) for values in layers.values()] for i in (0, -1))
-        title = (
-            f"Spread of the weights per layer: {min(first):.2g} to {max(first):.2g} at epoch "
-            f"{epochs[0]}, {min(last):.2g} to {max(last):.2g} at epoch {epochs[-1]}"
-        )
-    figure = drawing.new_figure(4, title)
-    axes = figure.subplots()
-    drawing.style(axes, "Epoch", "Standard deviation of kept weights (log)")
-    drawing.epoch_axis(axes, _last_epoch(metrics, epochs))
-    depth = len(layers)
-    if not epochs or not depth:
-        drawing.nothing(axes)
-        return figure
-    # The yellow end of the palette is too faint on white.
-    palette = mpl.colormaps["viridis"]([0.92 * i / max(depth - 1, 1) for i in range(depth)])
-    for colour, values in zip(palette, layers.values(), strict=True):
-        form = "o" if len(epochs) == 1 else "-"
-        axes.plot(epochs, [number(v) for v in values], form, color=colour, linewidth=1.2)
-    # Weight decay shrinks by a factor, and equal factors are parallel on a log scale only.
-    axes.set_yscale("log", nonpositive="mask")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    scale = ScalarMappable(BoundaryNorm(range(1, depth + 2), depth), ListedColormap(palette))
-    ticks = sorted({1 + round((depth - 1) * i / 6) for i in range(7)})
-    bar = figure.colorbar(scale, ax=axes, ticks=[tick + 0.5 for tick in ticks], pad=0.02)
-    bar.ax.set_yticklabels([str(tick) for tick in ticks], fontsize=drawing.SMALL)
-    bar.ax.tick_params(which="both", length=0)
-    bar.ax.invert_yaxis()
-    bar.set_label("Layer, 1 = nearest the input", fontsize=drawing.NORMAL)
-    for epoch, rate in learning_rate_drops(metrics):
-        drawing.mark(axes, epoch, f"LR {rate:.3g}", line=":")
     return figure
 
 
@@ -232,14 +177,16 @@ def draw_all(
         directory: Where the PNG files go.
 
     Returns:
-        The path of each figure by its name, which is the file's name without `.png`.
+        The path of each figure by its name, which is the file's name without `.png`, in the
+        order to show them in. `layer_rates` and `mask_distance` need the report's `signals`,
+        which runs before these were recorded do not have.
     """
-    drawn = {
-        "ppr": draw_ppr(report, metrics),
-        "sparsity": draw_sparsity(report, metrics),
-        "weight_std": draw_weight_std(weight_std, metrics),
-        "layer_sparsity": draw_layer_sparsity(report),
-    }
+    drawn = {"ppr": draw_ppr(report, metrics), "sparsity": draw_sparsity(report, metrics)}
+    if (report.get("signals") or {}).get("epochs"):
+        drawn["layer_rates"] = draw_layer_rates(report)
+        drawn["mask_distance"] = draw_mask_distance(report)
+    drawn["weight_std"] = draw_weight_std(report, metrics, weight_std)
+    drawn["layer_sparsity"] = draw_layer_sparsity(report)
     paths = {}
     for name, figure in drawn.items():
         image = io.BytesIO()

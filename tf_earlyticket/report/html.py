@@ -13,28 +13,9 @@ from typing import Any
 
 import jinja2
 
+from tf_earlyticket.report.captions import CAPTIONS
 from tf_earlyticket.report.drawing import number, replace_file
 
-_CAPTIONS = {
-    "ppr": (
-        "The probes. After each probed epoch a copy of the network is pruned at once to the final "
-        "sparsity, retrained for a short while and measured on validation data, then thrown away. "
-        "Compare Fig. 4 and 6 of the paper."
-    ),
-    "sparsity": (
-        "Sparsity and validation accuracy over the run. Gradual pruning follows equation 6 of "
-        "the paper, in steps."
-    ),
-    "weight_std": (
-        "How far the kept weights of each layer spread; pruning removes the small ones, so lines "
-        "rise. Compare Fig. 2a of the paper, where nothing is pruned: once lines run in "
-        "parallel, the layers' shares of the kept weights change little."
-    ),
-    "layer_sparsity": (
-        "How much of each layer the ticket does without. Compare the last epoch of Fig. 2b of the "
-        "paper, where one ranking over all layers decides."
-    ),
-}
 _COSTS = {
     "train_epochs": "Training",
     "probe_epochs": "Probes",
@@ -190,7 +171,7 @@ def _embedded(figures: Mapping[str, Path]) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "caption": _CAPTIONS.get(name, name.replace("_", " ")),
+            "caption": CAPTIONS.get(name, name.replace("_", " ")),
             "source": "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode(),
         }
         for name, path in figures.items()
