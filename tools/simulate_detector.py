@@ -121,6 +121,6 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("out", "results/detectors/simulated.json", "Where the result goes")
-    flags.DEFINE_integer("trials", 200, "Noisy curves of each kind", lower_bound=1)
+    flags.DEFINE_integer("trials", 500, "Noisy curves of each kind", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of the noise", lower_bound=0)
     app.run(main)

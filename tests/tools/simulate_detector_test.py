@@ -1,4 +1,5 @@
 import importlib.util
+import statistics
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,45 @@ def test_a_detector_that_never_fires_has_no_delay():
     for row in tool.simulate(1, seed=0, make=Never)["rows"]:
         assert row["detected"] == row["false_alarm"] == 0
         assert row["median_delay_share"] is None and row["remaining_gain"] is None
+
+
+def test_without_noise_a_curve_that_never_saturates_raises_no_alarm(monkeypatch):
+    monkeypatch.setattr(tool, "NOISES", (0.0,))
+    result = tool.simulate(1, seed=0)
+    for curve in tool.NEVER:
+        assert [row["false_alarm"] for row in rows_of(result, curve)] == [0, 0]
+
+
+def test_a_detector_sees_noisy_probes_of_the_plan_up_to_the_latest_start(monkeypatch):
+    seen = []
+
+    class Recorder(FixedEpoch):
+        def update(self, epoch, observation):
+            seen.append((epoch, observation.ppr_accuracy))
+            return Decision(False, "never")
+
+    monkeypatch.setattr(tool, "NOISES", (0.02,))
+    monkeypatch.setattr(tool, "PLANS", (tool.Plan(60, 42, 2),))
+    monkeypatch.setattr(tool, "curves", lambda epochs: {"saturating": lambda epoch: 0.5})
+    tool.simulate(100, seed=0, make=Recorder)
+    epochs, accuracies = zip(*seen, strict=True)
+    assert epochs == 100 * tuple(range(2, 43, 2))
+    assert statistics.fmean(accuracies) == pytest.approx(0.5, abs=0.002)
+    assert statistics.stdev(accuracies) == pytest.approx(0.02, rel=0.1)
+
+
+def test_an_alarm_with_more_than_two_points_still_to_come_is_false():
+    result = tool.simulate(1, seed=0, make=lambda latest: FixedEpoch(2 * latest // 3))
+    # 60 epochs, at 28: 0.6 (exp(-2.8) - exp(-4.2)) = 2.7 points; 24, at 10: 3.5 points.
+    for row in rows_of(result, "saturating, tau = E/6"):
+        assert row["remaining_gain"] == pytest.approx(
+            {60: 0.0275, 24: 0.0352}[row["plan"]["epochs"]], abs=1e-4
+        )
+        assert row["false_alarm"] == 1 and row["alarm_before_half_rise"] == 0
+
+
+def test_a_drop_of_the_learning_rate_is_not_held_against_the_detector():
+    result = tool.simulate(1, seed=0, make=lambda latest: FixedEpoch(2 * latest // 3))
+    for row in rows_of(result, tool.DROP):
+        # Both fire before the drop, which brings ten points more.
+        assert row["remaining_gain"] < 0.02 and row["false_alarm"] == 0
