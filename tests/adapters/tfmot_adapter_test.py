@@ -1,5 +1,8 @@
 """`TfmotAdapter`: writes masks and weights, reads schedules, trains and evaluates."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -301,3 +304,22 @@ def test_the_record_of_a_model_is_its_own(make_cnn):
     training_record(first).start_epoch = 5
     assert training_record(first).start_epoch == 5
     assert training_record(second).start_epoch is None
+
+
+def test_the_function_that_writes_masks_is_compiled_once_for_all_callbacks(adapter, prune):
+    traced = []
+    original = adapter._writer._write
+    adapter._writer._write = lambda *arguments: (traced.append(1), original(*arguments))[1]
+    for sparsity in (0.2, 0.4, 0.6):
+        prune(TfmotAdapter(adapter.model), sparsity)
+    assert len(traced) == 1 and adapter.violations() == 0
+
+
+def test_a_model_that_is_gone_leaves_nothing_behind(make_cnn):
+    model = wrap_for_pruning(make_cnn(), EarlyTicketPolynomialDecay(0.5))
+    adapter = TfmotAdapter(model)
+    adapter.set_masks(global_masks(adapter.weights(), 0.5))
+    gone = weakref.ref(model)
+    del model, adapter
+    gc.collect()
+    assert gone() is None

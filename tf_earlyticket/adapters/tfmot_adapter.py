@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_earlyticket.adapters import names, optimizers, stepping
 from tf_earlyticket.adapters.base import Arrays
-from tf_earlyticket.adapters.masking import MaskWriter
+from tf_earlyticket.adapters.masking import mask_writer
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.snapshot import Snapshot
 from tf_earlyticket.adapters.wrapper import UNSET, MaskedPruneLowMagnitude
@@ -43,8 +43,8 @@ class TfmotAdapter:
         self.ranking = self._wrappers[0].ranking
         self.group_size = self._wrappers[0].group_size
         self._variables = names.prunable_weights(model)
-        self._writer = MaskWriter(
-            self._variables.values(), [wrapper.pruning_step for wrapper in self._wrappers]
+        self._writer = mask_writer(
+            model, self._variables.values(), [wrapper.pruning_step for wrapper in self._wrappers]
         )
 
     @property
