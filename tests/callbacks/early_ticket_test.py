@@ -105,6 +105,7 @@ def test_the_default_plan_keeps_to_its_budget_and_detects_with_ppr():
     early_ticket = et.EarlyTicket(data(), data(3, seed=1), verbose=0)
     model.fit(data(), epochs=8, callbacks=[early_ticket], verbose=0)
     assert isinstance(early_ticket.detector, et.PPRSaturation)
+    assert early_ticket.detector.lead_epochs == 2
     assert early_ticket.plan.ramp_epochs == 2 and early_ticket.plan.hold_epochs == 1
     assert early_ticket.probe.epochs == [1, 2, 3, 4, 5]
     assert early_ticket.probe.fraction == pytest.approx(0.05 * 8 / 5)

@@ -16,6 +16,8 @@ def test_settings_reach_the_detector_they_belong_to():
     assert make_detector("ppr_saturation", 20, tolerance=0.03).tolerance == 0.03
     assert make_detector("mask_distance", 20, threshold=0.05).threshold == 0.05
     assert make_detector("layer_rate_convergence", 20, threshold=0.05).tolerance == 0.05
+    assert make_detector("ppr_saturation", 20, lead_epochs=4).lead_epochs == 4
+    assert make_detector("gated_ppr", 20, lead_epochs=4).ppr.lead_epochs == 4
     gated = make_detector("gated_ppr", 20, tolerance=0.03, threshold=0.05)
     assert isinstance(gated.ppr, PPRSaturation)
     assert (gated.ppr.tolerance, gated.gate.tolerance) == (0.03, 0.05)

@@ -144,6 +144,19 @@ def test_remaining_gain_of_an_exact_curve_is_the_curves_own():
     assert 0 < deviation < 0.005
 
 
+def test_what_a_ramp_still_brings_is_not_a_gain_of_waiting():
+    epochs = np.arange(1.0, 16.0)
+    gain, *_ = remaining_gain(epochs, exponential(5)(epochs), 30, lead_epochs=5)
+    assert gain == pytest.approx(exponential(5)(30) - exponential(5)(20), abs=0.002)
+    plain, ahead = PPRSaturation(LATEST), PPRSaturation(LATEST, lead_epochs=6)
+    for epoch in range(1, LATEST + 1):
+        observation = Observation(exponential(10)(epoch), 0.1, 0.95)
+        if ahead.update(epoch, observation).saturated:
+            break
+        assert not plain.update(epoch, observation).saturated, "without a ramp it has to be later"
+    assert epoch < true_saturation(exponential(10)) <= epoch + 6
+
+
 def test_nothing_remains_at_the_latest_start():
     epochs = np.arange(1.0, 16.0)
     assert remaining_gain(epochs, exponential(5)(epochs), 15)[:2] == (0.0, 0.0)

@@ -55,7 +55,7 @@ def test_one_seed_has_no_deviation():
 def test_every_detector_chooses_a_possible_epoch_and_pays_for_its_probes_only(accuracies):
     signals = WeightSignals((0.8, 0.8), (0.2,) * 4, (0.9,) * 4)
     observations = {e + 1: Observation(a, 0.1, 0.9, signals) for e, a in enumerate(accuracies)}
-    chosen = choices(observations, dict.fromkeys(observations, 0.25), 12)
+    chosen = choices(observations, dict.fromkeys(observations, 0.25), 12, 3)
     for choice in chosen.values():
         assert 1 <= choice["start_epoch"] <= 12
         assert choice["probe_cost_epochs"] == 0.25 * len(choice["probed_epochs"])

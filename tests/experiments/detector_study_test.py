@@ -46,7 +46,7 @@ def test_it_records_every_epoch_and_the_tickets_that_were_asked_for(studied):
     assert json.loads((folder / "study.json").read_text()) == json.loads(json.dumps(study))
     with open(folder / "study.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["detector"] for row in rows] == list(studied_detectors(3))
+    assert [row["detector"] for row in rows] == list(studied_detectors(3, 1))
     for name in ("probes", "tickets"):
         assert (folder / "figures" / f"{name}.png").stat().st_size > 10_000
 

@@ -95,7 +95,7 @@ class StartSearch:
         if self._fraction is None:
             self._probe.fraction = default_fraction(plan.epochs, len(self._probe.epochs))
         if self._own_detector:
-            self.detector = PPRSaturation(latest)
+            self.detector = PPRSaturation(latest, lead_epochs=plan.ramp_epochs)
         self.detector.reset()
         self.forget()
         self._tracker = SignalTracker(

@@ -63,7 +63,8 @@ class PPRSaturation:
     every tau of a grid, from much shorter than the time observed to so long that the curve is a
     straight line. Each tau counts with its likelihood, so the gain still to come until
     `latest_start_epoch` (or in the next 15 % of that many epochs, if there are fewer left) has a
-    mean and a standard deviation. The oldest probes are left out, as
+    mean and a standard deviation. Where the mask is final only at the end of a ramp, both ends
+    of the wait are that many epochs later: `lead_epochs`. The oldest probes are left out, as
     few as possible, where the curve does not fit them all: a start that is slow, or a jump when
     the learning rate drops. Saturation needs, at `confirmations` probes in a row:
 
@@ -74,6 +75,7 @@ class PPRSaturation:
 
     Args:
         latest_start_epoch: The epoch until which waiting is possible.
+        lead_epochs: Epochs from the start of pruning until the mask is final; 0 for one-shot.
         tolerance: Gain not worth waiting for, as a fraction (0.01 is one point of accuracy).
         minimum_rise: As a fraction; 0 where something else has seen that the network learned, such
             as the gate of `GatedPPR`.
@@ -90,6 +92,7 @@ class PPRSaturation:
         self,
         latest_start_epoch: int,
         *,
+        lead_epochs: int = 0,
         tolerance: float = 0.01,
         minimum_rise: float = 0.05,
         minimum_probes: int = 5,
@@ -97,6 +100,7 @@ class PPRSaturation:
     ):
         for argument, value, least in (
             ("latest_start_epoch", latest_start_epoch, 1),
+            ("lead_epochs", lead_epochs, 0),
             ("minimum_probes", minimum_probes, 4),
             ("confirmations", confirmations, 1),
         ):
@@ -107,6 +111,7 @@ class PPRSaturation:
         if not 0 <= minimum_rise < 1:
             raise InputError(f"minimum_rise={minimum_rise}: expected a fraction in [0, 1).")
         self.latest_start_epoch = latest_start_epoch
+        self.lead_epochs = lead_epochs
         self.tolerance = tolerance
         self.minimum_rise = minimum_rise
         self.minimum_probes = minimum_probes
@@ -153,6 +158,8 @@ class PPRSaturation:
             f"epoch {self._until(self._epochs[-1]):.0f} is expected to gain {100 * gain:.1f} +- "
             f"{100 * deviation:.1f} points (tolerance {100 * self.tolerance:.1f})"
         )
+        if self.lead_epochs:
+            reason += f", for a mask that is final {self.lead_epochs} epochs after the start"
         # The best and the worst of many noisy probes lie off the curve by about two deviations.
         risen = level >= accuracies.min() + self.minimum_rise + 2 * noise
         if self.minimum_rise and not risen and level < dense - self.minimum_rise:
@@ -170,7 +177,9 @@ class PPRSaturation:
         scatter = probe_noise(accuracies[-RECENT_PROBES:])
         until = self._until(epochs[-1])
         for first in range(len(epochs) - self.minimum_probes + 1):
-            fit = remaining_gain(epochs[first:], accuracies[first:], until)
+            fit = remaining_gain(
+                epochs[first:], accuracies[first:], until + self.lead_epochs, self.lead_epochs
+            )
             if fit[-1] <= MISFIT * scatter:
                 break
         return fit
@@ -190,14 +199,15 @@ def probe_noise(accuracies: np.ndarray) -> float:
 
 
 def remaining_gain(
-    epochs: np.ndarray, accuracies: np.ndarray, until_epoch: float
+    epochs: np.ndarray, accuracies: np.ndarray, until_epoch: float, lead_epochs: float = 0
 ) -> tuple[float, float, float, float]:
-    """Estimates how much a saturating curve still gains between its last epoch and `until_epoch`.
+    """Estimates how much a saturating curve still gains from soon after its end to `until_epoch`.
 
     Args:
         epochs: [n] increasing, n >= 4.
         accuracies: [n] fractions.
-        until_epoch: Where the gain ends; the last epoch or earlier gives zero.
+        until_epoch: Where the gain ends; where it begins or earlier gives zero.
+        lead_epochs: How long after the last epoch it begins.
 
     Returns:
         (expected gain, its standard deviation, fitted level at the last epoch, standard deviation
@@ -207,12 +217,13 @@ def remaining_gain(
     span = epochs[-1] - epochs[0]
     taus = span * np.geomspace(0.1, 30, 40)
     age = epochs[None, :] - epochs[-1]
-    horizon = max(until_epoch - epochs[-1], 0.0)
+    horizon = max(until_epoch - epochs[-1], lead_epochs)
     # Curves are scaled to rise by one over the time observed, so that b is the same size for all.
     scale = -np.expm1(-span / taus)[:, None]
     first_age = age[:, :1]
     curve = -np.expm1(-(age - first_age) / taus[:, None]) / scale
-    future = (np.exp(-span / taus) - np.exp(-(span + horizon) / taus)) / scale[:, 0]
+    rest = np.exp(-(span + lead_epochs) / taus) - np.exp(-(span + horizon) / taus)
+    future = rest / scale[:, 0]
 
     centred = curve - curve.mean(axis=1, keepdims=True)
     power = (centred**2).sum(axis=1)

@@ -26,6 +26,7 @@ def make_detector(
     name: str,
     latest_start_epoch: int,
     *,
+    lead_epochs: int = 0,
     tolerance: float = 0.01,
     threshold: float | None = None,
     start_epoch: int | None = None,
@@ -35,6 +36,7 @@ def make_detector(
     Args:
         name: One of `DETECTORS`.
         latest_start_epoch: Last epoch (from 1) at whose end pruning can start.
+        lead_epochs: Epochs from the start of pruning until the mask is final: the ramp's.
         tolerance: Of the detectors that read PPR accuracy, a fraction.
         threshold: Of the detectors that read the weights, and of the gate of "gated_ppr"; None:
             each one's own default.
@@ -44,12 +46,15 @@ def make_detector(
         InputError: If the name is unknown or a value is out of range.
     """
     own = () if threshold is None else (threshold,)
+
+    def ppr(**options) -> PPRSaturation:
+        return PPRSaturation(
+            latest_start_epoch, lead_epochs=lead_epochs, tolerance=tolerance, **options
+        )
+
     makers: dict[str, Callable[[], Detector]] = {
-        "ppr_saturation": lambda: PPRSaturation(latest_start_epoch, tolerance=tolerance),
-        "gated_ppr": lambda: GatedPPR(
-            LayerRateConvergence(*own),
-            PPRSaturation(latest_start_epoch, tolerance=tolerance, minimum_rise=0.0),
-        ),
+        "ppr_saturation": ppr,
+        "gated_ppr": lambda: GatedPPR(LayerRateConvergence(*own), ppr(minimum_rise=0.0)),
         "mask_distance": lambda: MaskDistance(*own),
         "layer_rate_convergence": lambda: LayerRateConvergence(*own),
         "subnet_similarity": lambda: SubnetSimilarity(*own),

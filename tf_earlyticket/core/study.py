@@ -26,12 +26,17 @@ class Studied:
     probe_every: int = 1
 
 
-def studied_detectors(latest_start_epoch: int) -> dict[str, Studied]:
-    """Returns the detectors that a study compares, by the name each has in tables."""
+def studied_detectors(latest_start_epoch: int, ramp_epochs: int) -> dict[str, Studied]:
+    """Returns the detectors that a study compares, by the name each has in tables.
+
+    Args:
+        latest_start_epoch: Last epoch (from 1) at whose end pruning can start.
+        ramp_epochs: Epochs from there until a gradual ticket's mask is final.
+    """
     latest = latest_start_epoch
 
     def ppr(**options) -> PPRSaturation:
-        return PPRSaturation(latest, **options)
+        return PPRSaturation(latest, **{"lead_epochs": ramp_epochs, **options})
 
     def gated(gate: Detector) -> GatedPPR:
         return GatedPPR(gate, ppr(minimum_rise=0.0))
@@ -42,6 +47,7 @@ def studied_detectors(latest_start_epoch: int) -> dict[str, Studied]:
         "PPRSaturation, probes every 3 epochs": Studied(ppr, 3),
         "PPRSaturation(tolerance=0.02)": Studied(lambda: ppr(tolerance=0.02)),
         "PPRSaturation(tolerance=0.005)": Studied(lambda: ppr(tolerance=0.005)),
+        "PPRSaturation(lead_epochs=0)": Studied(lambda: ppr(lead_epochs=0)),
         "GatedPPR(LayerRateConvergence)": Studied(lambda: gated(LayerRateConvergence())),
         "GatedPPR(MaskDistance)": Studied(lambda: gated(MaskDistance())),
         "MaskDistance": Studied(MaskDistance),
@@ -86,6 +92,7 @@ def choices(
     observations: Mapping[int, Observation],
     costs: Mapping[int, float],
     latest_start_epoch: int,
+    ramp_epochs: int,
 ) -> dict[str, dict]:
     """Replays every studied detector on one recorded run.
 
@@ -93,12 +100,13 @@ def choices(
         observations: By epoch (from 1), as for `replay`.
         costs: Cost of each epoch's probe, in epochs.
         latest_start_epoch: Where the search ends.
+        ramp_epochs: Length of a gradual ticket's ramp.
 
     Returns:
         By detector: the `Choice` as a dict, and "probe_cost_epochs".
     """
     chosen = {}
-    for name, studied in studied_detectors(latest_start_epoch).items():
+    for name, studied in studied_detectors(latest_start_epoch, ramp_epochs).items():
         choice = replay(
             studied.make(), observations, latest_start_epoch, probe_every=studied.probe_every
         )

@@ -12,7 +12,7 @@ from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.ppr_probe import ProbeResult
 from tf_earlyticket.config import Config
 from tf_earlyticket.core.detector import Observation
-from tf_earlyticket.core.plan import plan_ramp
+from tf_earlyticket.core.plan import RampPlan, plan_ramp
 from tf_earlyticket.core.signals import SignalTracker
 from tf_earlyticket.core.study import choices, summarize
 from tf_earlyticket.data.loading import load
@@ -67,9 +67,9 @@ def study_detectors(
     Raises:
         InputError: Before any work, for an argument that cannot be used.
     """
-    latest = _plan(config).latest_start_epoch
+    plan = _plan(config)
     start_epochs = default_start_epochs(config) if start_epochs is None else list(start_epochs)
-    _check(seeds, start_epochs, modes, latest)
+    _check(seeds, start_epochs, modes, plan.latest_start_epoch)
     devices = make_strategy(strategy)
     data = load(dataset_spec(config), data_dir)
     runs = {}
@@ -86,13 +86,14 @@ def study_detectors(
         for mode, epoch in cells:
             for run in runs.values():
                 _seeded(run, train_ticket, epoch, mode)
-    recorded = {seed: _recorded(run, latest) for seed, run in runs.items()}
+    recorded = {seed: _recorded(run, plan) for seed, run in runs.items()}
     study = {
         "schema_version": 1,
         "command": command,
         "config": config.to_dict(),
         "environment": environment(strategy, devices.num_replicas_in_sync),
-        "latest_start_epoch": latest,
+        "latest_start_epoch": plan.latest_start_epoch,
+        "ramp_epochs": plan.ramp_epochs,
         "steps_per_epoch": next(iter(runs.values())).steps_per_epoch,
         "seeds": recorded,
         "summary": summarize(
@@ -106,7 +107,7 @@ def study_detectors(
     return study
 
 
-def _plan(config: Config):
+def _plan(config: Config) -> RampPlan:
     return plan_ramp(
         config.train.epochs,
         ramp_epochs=config.pruning.ramp_epochs,
@@ -133,7 +134,7 @@ def _seeded(run: Run, function, *arguments):
     return function(run, *arguments)
 
 
-def _recorded(run: Run, latest: int) -> dict:
+def _recorded(run: Run, plan: RampPlan) -> dict:
     """Returns what is known of one seed's dense run and its finished tickets."""
     dense = run.result("dense")
     if dense is None:
@@ -181,7 +182,10 @@ def _recorded(run: Run, latest: int) -> dict:
         },
         "tickets": tickets,
         "choices": choices(
-            observations, {probe.epoch: probe.cost_epochs for probe in probes}, latest
+            observations,
+            {probe.epoch: probe.cost_epochs for probe in probes},
+            plan.latest_start_epoch,
+            plan.ramp_epochs,
         ),
     }
 

@@ -130,6 +130,7 @@ def search(run: Run) -> dict:
     detector = make_detector(
         config.probe.detector,
         plan.latest_start_epoch,
+        lead_epochs=plan.ramp_epochs,
         tolerance=config.probe.tolerance,
         threshold=config.probe.threshold,
         start_epoch=config.probe.start_epoch,
