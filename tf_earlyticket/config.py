@@ -107,8 +107,7 @@ class ProbeConfig:
     Attributes:
         detector: Who decides: "ppr_saturation", "gated_ppr", "mask_distance",
             "layer_rate_convergence", "subnet_similarity" or "fixed_epoch".
-        every_epochs: Epochs between probes; None: at most 20 probes, evenly spaced, and 12 where
-            the 20 steps that a probe makes at least are a large part of an epoch.
+        every_epochs: Epochs between probes; None: at most 20 probes, evenly spaced.
         first_epoch: Epoch of the first probe, from 1; None: `every_epochs`.
         fraction: Part of an epoch that a probe retrains for, in (0, 1]; None: what keeps all
             probes together within 5 % of the epochs.

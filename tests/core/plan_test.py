@@ -4,13 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_earlyticket.core.plan import (
-    RampPlan,
-    affordable_probes,
-    plan_ramp,
-    probe_epochs,
-    update_frequency,
-)
+from tf_earlyticket.core.plan import RampPlan, plan_ramp, probe_epochs, update_frequency
 from tf_earlyticket.errors import InputError
 
 
@@ -106,28 +100,6 @@ def test_probes_come_in_time_and_not_too_often(latest, probes):
     epochs = probe_epochs(latest, probes=probes)
     assert 1 <= len(epochs) <= probes
     assert epochs[0] >= 1 and epochs[-1] <= latest
-
-
-@pytest.mark.parametrize(
-    ("epochs", "steps", "probes"),
-    [
-        # 5 % of 200 epochs pays for 200 probes of 20 in 391 steps; 20 are enough.
-        (200, 391, 20),
-        # 1.2 epochs for probes of 20 / 300 epochs: 18 of them.
-        (24, 300, 18),
-        # 3 epochs for probes of 20 / 31: 4, which is too few to tell anything.
-        (60, 31, 12),
-        (60, 5, 12),
-        (60, None, 20),
-    ],
-)
-def test_as_many_probes_as_the_budget_pays_for(epochs, steps, probes):
-    assert affordable_probes(epochs, steps, minimum_steps=20, budget=0.05) == probes
-
-
-@given(st.integers(6, 500))
-def test_the_fewest_probes_are_still_enough_for_a_decision(latest):
-    assert len(probe_epochs(latest, probes=12)) >= 6
 
 
 def test_probes_that_would_never_run_are_refused():

@@ -31,8 +31,7 @@ class EarlyTicket(keras.callbacks.Callback):
         validation_data: As for `et.PPRProbe`: held out from training, not the test set.
         detector: Decides from probes and weights; default `PPRSaturation` until the latest start
             epoch. Probes are made where it wants them and the plan below has one.
-        probe_every: Epochs between probes; default: at most 20 probes, evenly spaced, and 12 where
-            the 20 steps that a probe makes at least are a large part of an epoch.
+        probe_every: Epochs between probes; default: at most 20 probes, evenly spaced.
         probe_first: Epoch of the first probe, from 1; default `probe_every`.
         probe_fraction: Part of an epoch that a probe retrains for; default: what keeps all
             probes together within 5 % of the run's epochs.
@@ -154,7 +153,7 @@ class EarlyTicket(keras.callbacks.Callback):
             hold_epochs=self._hold_epochs,
             rewind_epoch=self._rewind_epoch,
         )
-        self._search.begin(self.adapter, plan, self.params.get("steps"))
+        self._search.begin(self.adapter, plan)
         return plan
 
     def on_epoch_begin(self, epoch, logs=None):

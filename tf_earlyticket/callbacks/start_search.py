@@ -3,15 +3,9 @@
 import dataclasses
 
 from tf_earlyticket.adapters.base import PruningAdapter
-from tf_earlyticket.callbacks.ppr_probe import (
-    MINIMUM_STEPS,
-    PROBE_BUDGET,
-    PPRProbe,
-    ProbeResult,
-    default_fraction,
-)
+from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult, default_fraction
 from tf_earlyticket.core.detector import Decision, Detector, Observation, PPRSaturation
-from tf_earlyticket.core.plan import RampPlan, affordable_probes, probe_epochs
+from tf_earlyticket.core.plan import RampPlan, probe_epochs
 from tf_earlyticket.core.signals import SignalTracker, WeightSignals
 
 
@@ -71,27 +65,15 @@ class StartSearch:
         self.signals: dict[int, WeightSignals] = {}
         self._tracker: SignalTracker | None = None
 
-    def begin(self, adapter: PruningAdapter, plan: RampPlan, steps_per_epoch: int | None) -> None:
+    def begin(self, adapter: PruningAdapter, plan: RampPlan) -> None:
         """Plans the probes of a `fit` and starts the search anew.
-
-        Args:
-            adapter: Of the model.
-            plan: Of the run's epochs.
-            steps_per_epoch: None if not known yet.
 
         Raises:
             InputError: If the probes' epochs do not fit the plan.
         """
         self._adapter, self._plan = adapter, plan
         latest = plan.latest_start_epoch
-        self._probe.epochs = probe_epochs(
-            latest,
-            every=self._every,
-            first=self._first,
-            probes=affordable_probes(
-                plan.epochs, steps_per_epoch, minimum_steps=MINIMUM_STEPS, budget=PROBE_BUDGET
-            ),
-        )
+        self._probe.epochs = probe_epochs(latest, every=self._every, first=self._first)
         if self._fraction is None:
             self._probe.fraction = default_fraction(plan.epochs, len(self._probe.epochs))
         if self._own_detector:

@@ -103,36 +103,6 @@ def update_frequency(ramp_steps: int, steps_per_execution: int = 1, updates: int
     return max(1, round(ramp_steps / (updates * steps_per_execution))) * steps_per_execution
 
 
-def affordable_probes(
-    epochs: int,
-    steps_per_epoch: int | None,
-    *,
-    minimum_steps: int,
-    budget: float,
-    least: int = 12,
-    most: int = 20,
-) -> int:
-    """Returns how many probes to plan so that they cost about `budget` of the run's epochs.
-
-    Args:
-        epochs: Epochs of the whole run, >= 1.
-        steps_per_epoch: Optimizer steps of an epoch; None if not known: then `most`.
-        minimum_steps: Steps that a probe makes at least, >= 1.
-        budget: Part of the run's epochs, in (0, 1).
-        least: Fewer tell too little, whatever they cost.
-        most: More tell nothing new.
-
-    Raises:
-        InputError: An argument is out of range.
-    """
-    epochs = check_integer("epochs", epochs, 1)
-    minimum_steps = check_integer("minimum_steps", minimum_steps, 1)
-    if steps_per_epoch is None:
-        return most
-    cost_epochs = min(1.0, minimum_steps / check_integer("steps_per_epoch", steps_per_epoch, 1))
-    return max(least, min(most, int(budget * epochs / cost_epochs)))
-
-
 def probe_epochs(
     latest_start_epoch: int,
     *,
