@@ -87,12 +87,12 @@ def print_table(study: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("detector", "start epoch", "detected", "probes (epochs)")
+    table = Table("detector", "start epochs", "decided", "probe cost (epochs)")
     modes = [key.removesuffix("_distance") for key in study["summary"][0] if "_distance" in key]
     modes = [mode for mode in modes if "_std" not in mode]
     for mode in modes:
-        table.add_column(f"{mode}: accuracy %", justify="right")
-        table.add_column("below the best", justify="right")
+        table.add_column(f"{mode} %", justify="right")
+        table.add_column("below best", justify="right")
     for row in study["summary"]:
         cells = [
             row["detector"],
