@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tf_earlyticket as et
 from tf_earlyticket.keras_compat import keras
 
 README = Path(__file__).parents[1] / "README.md"
@@ -42,3 +43,21 @@ def test_the_code_blocks_run_one_after_the_other(tmp_path, monkeypatch):
         exec(block.replace("epochs=60", "epochs=6"), names)
     assert names["predictions"].shape == (64, 4)
     assert names["ticket"].sparsity == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_detectors_page_passes_a_detector_as_it_says():
+    page = README.parent / "docs" / "detectors.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    data = tf.data.Dataset.from_tensor_slices(([[1.0]], [0])).batch(1)
+    names = {"et": et, "train": data, "val": data}
+    exec(block, names)
+    assert isinstance(names["callback"].detector, et.MaskDistance)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/detectors.md"])
+def test_links_to_files_lead_somewhere(document):
+    path = README.parent / document
+    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
+    assert links
+    for link in links:
+        assert (path.parent / link).exists(), link
