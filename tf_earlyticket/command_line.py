@@ -57,6 +57,13 @@ def checked_config(argv: list[str], seed: int | None = None) -> Config:
     return config
 
 
+def print_dry_run(config: Config) -> None:
+    """Prints what a run of the config would do. Imports TensorFlow."""
+    from tf_earlyticket.dry_run import describe_run
+
+    print(describe_run(config))
+
+
 def quiet_tensorflow() -> None:
     """Hides TensorFlow's notices, which would bury what a program says, unless asked for."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

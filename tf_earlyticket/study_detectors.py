@@ -47,9 +47,7 @@ def main(argv: list[str]) -> None:
     check_strategy(values.strategy)
     command_line.quiet_tensorflow()
     if values.dry_run:
-        from tf_earlyticket.dry_run import describe_run
-
-        print(describe_run(config))
+        command_line.print_dry_run(config)
         return
     check_run(config, values.data_dir, values.strategy)
     workdir = Path(values.workdir or Path("runs") / f"study-{config.run_name()}")

@@ -17,6 +17,7 @@ from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
 from tf_earlyticket.core.plan import plan_ramp, probe_epochs
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.training.phases import Run, fit
+from tf_earlyticket.training.weights_file import load_weights, save_weights
 
 PHASE = "dense"
 
@@ -57,8 +58,7 @@ def record_dense(run: Run) -> dict:
 
 def recorded_weights(run: Run, epoch: int) -> dict[str, np.ndarray]:
     """Returns every weight of the dense network after `epoch` epochs, 0 for the initial ones."""
-    with np.load(_weights_path(run, epoch), allow_pickle=False) as file:
-        return {str(name): file[f"array_{n}"] for n, name in enumerate(file["names"])}
+    return load_weights(_weights_path(run, epoch))
 
 
 def _weights_path(run: Run, epoch: int) -> Path:
@@ -66,7 +66,7 @@ def _weights_path(run: Run, epoch: int) -> Path:
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Probes at the end of every epoch and writes the weights, whole or not at all."""
+    """Probes at the end of every epoch and writes the weights."""
 
     def __init__(self, run: Run):
         super().__init__()
@@ -111,13 +111,7 @@ class _Recorder(keras.callbacks.Callback):
         self._write_weights(epoch + 1)
 
     def _write_weights(self, epoch: int):
-        weights = adapter_for(self.model).all_weights()
-        arrays = {f"array_{n}": value for n, value in enumerate(weights.values())}
-        path = _weights_path(self._run, epoch)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp.{path.name}")
-        np.savez(temporary, names=np.array(list(weights)), **arrays)
-        temporary.replace(path)
+        save_weights(_weights_path(self._run, epoch), adapter_for(self.model).all_weights())
 
     def get_state(self) -> dict:
         return {"probes": [dataclasses.asdict(result) for result in self._probe.results]}

@@ -22,6 +22,7 @@ from tf_earlyticket.data.streams import Data
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import RunPaths, write_json
 from tf_earlyticket.training.setup import build_wrapped_model
+from tf_earlyticket.training.weights_file import load_weights, save_weights
 
 REWIND_FILE = "rewind_weights.npz"
 
@@ -71,8 +72,7 @@ class Run:
 
     def rewind_weights(self) -> dict[str, np.ndarray]:
         """Returns the weights of the rewind epoch, from the file that the search wrote."""
-        with np.load(self.paths.checkpoints / REWIND_FILE, allow_pickle=False) as file:
-            return {str(name): file[f"array_{n}"] for n, name in enumerate(file["names"])}
+        return load_weights(self.paths.checkpoints / REWIND_FILE)
 
 
 class _StopIfDiverged(keras.callbacks.Callback):
@@ -88,7 +88,7 @@ class _StopIfDiverged(keras.callbacks.Callback):
 
 
 class _KeepRewindWeights(keras.callbacks.Callback):
-    """Writes the weights of the rewind epoch to a file, whole or not at all."""
+    """Writes the weights of the rewind epoch to a file."""
 
     def __init__(self, run: Run):
         super().__init__()
@@ -96,14 +96,8 @@ class _KeepRewindWeights(keras.callbacks.Callback):
         self._epoch = run.config.pruning.rewind_epoch
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch != self._epoch:
-            return
-        weights = adapter_for(self.model).all_weights()
-        arrays = {f"array_{n}": value for n, value in enumerate(weights.values())}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(f".tmp.{self._path.name}")
-        np.savez(temporary, names=np.array(list(weights)), **arrays)
-        temporary.replace(self._path)
+        if epoch == self._epoch:
+            save_weights(self._path, adapter_for(self.model).all_weights())
 
 
 def search(run: Run) -> dict:
