@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from tf_earlyticket import command_line
+from tf_earlyticket.core.study import MODES
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.preflight import check_run, check_strategy
 
@@ -34,7 +35,7 @@ def define_flags() -> None:
         "Epochs at whose end tickets start; default a third, two thirds and all of the epochs "
         "until the latest possible start",
     )
-    flags.DEFINE_list("modes", ["gradual", "one_shot"], "Kinds of tickets: gradual, one_shot")
+    flags.DEFINE_list("modes", list(MODES), f"Kinds of tickets: {', '.join(MODES)}")
     flags.DEFINE_bool("finished_only", False, "Train nothing; use the tickets that are finished")
 
 
@@ -86,9 +87,7 @@ def print_table(study: dict) -> None:
     from rich.table import Table
 
     table = Table("detector", "start epochs", "decided", "probe cost (epochs)")
-    modes = [key.removesuffix("_distance") for key in study["summary"][0] if "_distance" in key]
-    modes = [mode for mode in modes if "_std" not in mode]
-    for mode in modes:
+    for mode in MODES:
         table.add_column(f"{mode} %", justify="right")
         table.add_column("below best", justify="right")
     for row in study["summary"]:
@@ -98,7 +97,7 @@ def print_table(study: dict) -> None:
             f"{row['detected']} of {len(row['start_epochs'])}",
             f"{row['probe_cost_epochs']:.2f}",
         ]
-        for mode in modes:
+        for mode in MODES:
             cells += [_points(row[f"{mode}_accuracy"]), _points(row[f"{mode}_distance"])]
         table.add_row(*cells)
     Console(width=None if sys.stdout.isatty() else 140).print(table)

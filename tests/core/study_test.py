@@ -50,6 +50,14 @@ def test_one_seed_has_no_deviation():
     assert row["gradual_distance"] == 0 and row["gradual_distance_std"] is None
 
 
+def test_a_study_without_tickets_still_says_what_was_chosen():
+    chosen = {"0": {"d": {"start_epoch": 5, "detected": True, "probe_cost_epochs": 0.4}}}
+    (row,) = summarize(chosen, {"0": {}})
+    assert row["start_epochs"] == [5] and row["probe_cost_epochs"] == 0.4
+    for mode in ("gradual", "one_shot"):
+        assert row[f"{mode}_accuracy"] is None and row[f"{mode}_distance"] is None
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0.1, 0.99), min_size=12, max_size=12))
 def test_every_detector_chooses_a_possible_epoch_and_pays_for_its_probes_only(accuracies):

@@ -16,6 +16,8 @@ from tf_earlyticket.core.free_detectors import (
 from tf_earlyticket.core.replay import replay
 
 Accuracies = Mapping[int, float]
+# Kinds of tickets: sparsity rises along a ramp, or at once.
+MODES = ("gradual", "one_shot")
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,6 @@ def summarize(
         deviation. None where not every seed has the tickets, or there is one seed only.
     """
     seeds = list(choices_by_seed)
-    modes = sorted({mode for tickets in tickets_by_seed.values() for mode in tickets})
     rows = []
     for name in choices_by_seed[seeds[0]]:
         chosen = [choices_by_seed[seed][name] for seed in seeds]
@@ -143,7 +144,7 @@ def summarize(
             "detected": sum(choice["detected"] for choice in chosen),
             "probe_cost_epochs": float(np.mean([c["probe_cost_epochs"] for c in chosen])),
         }
-        for mode in modes:
+        for mode in MODES:
             tickets = {seed: tickets_by_seed[seed].get(mode, {}) for seed in seeds}
             best = best_epoch(tickets)
             reached = [

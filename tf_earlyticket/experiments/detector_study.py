@@ -14,11 +14,11 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.core.detector import Observation
 from tf_earlyticket.core.plan import RampPlan, plan_ramp
 from tf_earlyticket.core.signals import SignalTracker
-from tf_earlyticket.core.study import choices, summarize
+from tf_earlyticket.core.study import MODES, choices, summarize
 from tf_earlyticket.data.loading import load
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.experiments.dense_record import record_dense, recorded_weights
-from tf_earlyticket.experiments.tickets import MODES, train_ticket
+from tf_earlyticket.experiments.tickets import train_ticket
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import RunPaths, write_json, write_text
 from tf_earlyticket.report.build import environment

@@ -7,8 +7,6 @@ from tf_earlyticket.core.plan import plan_ramp, update_frequency
 from tf_earlyticket.experiments import dense_record
 from tf_earlyticket.training.phases import Run, fit
 
-MODES = ("gradual", "one_shot")
-
 
 def ticket_phase(start_epoch: int, mode: str) -> str:
     """Returns the name under which a run keeps the ticket of an epoch (from 1) and a mode."""
