@@ -62,20 +62,21 @@ def study():
         "environment": {"cpu_count": 2, "machine": "x86_64"},
         "latest_start_epoch": 3,
         "seeds": {"0": seed_result(0.0), "1": seed_result(0.02)},
-        "summary": [row],
+        "summary": [row, {**row, "detector": "MaskDistance", "gradual_distance": 0.05}],
     }
 
 
 @pytest.fixture
 def kept(tmp_path):
-    """Returns a folder of results with one study, collected, and a simulation."""
-    run = tmp_path / "runs" / "cifar10_resnet8"
-    (run / "figures").mkdir(parents=True)
-    (run / "figures" / "probes.png").write_bytes(b"picture")
-    (run / "study.json").write_text(json.dumps(study()))
-    (run / "study.csv").write_text("detector\n")
+    """Returns a folder of results with the studies that the page speaks of, and a simulation."""
     results = tmp_path / "results"
-    tool.collect(run, results)
+    for name in ("cifar10_resnet8", "digits_resnet8"):
+        run = tmp_path / "runs" / name
+        (run / "figures").mkdir(parents=True)
+        (run / "figures" / "probes.png").write_bytes(b"picture")
+        (run / "study.json").write_text(json.dumps(study()))
+        (run / "study.csv").write_text("detector\n")
+        tool.collect(run, results)
     simulated = json.loads((ROOT / "results" / "detectors" / "simulated.json").read_text())
     (results / "simulated.json").write_text(json.dumps(simulated))
     return results
@@ -94,6 +95,8 @@ def test_the_page_shows_the_numbers_of_the_study(kept):
     assert "The dense networks reach 80.00, 82.00 %." in text
     # 0.2 of 5 epochs, and 5 + 3 of 200 seconds.
     assert "took 4.0 % of the dense run's epochs and 4.0 % of its time" in text
+    assert "4.00 points below the best start, for 0.20 epochs of probing" in text
+    assert "comes close at no cost (5.00 points below the best)" in text
     assert "JPEG" in text and "after epochs 3 and 4" in text
 
 
