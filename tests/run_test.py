@@ -309,3 +309,23 @@ def test_a_diverged_training_ends_with_a_clear_error(loss):
         _StopIfDiverged().on_epoch_end(2, {"loss": loss})
     _StopIfDiverged().on_epoch_end(2, {"loss": 1.0})
     assert issubclass(_StopIfDiverged, keras.callbacks.Callback)
+
+
+@pytest.mark.parametrize(
+    ("fields", "start", "detected"),
+    [
+        ({"detector": "fixed_epoch", "start_epoch": 2}, 2, True),
+        # No pair of masks is that close, so the deadline decides.
+        ({"detector": "mask_distance", "threshold": 1e-9}, START, False),
+    ],
+)
+def test_the_detector_of_the_config_decides(tmp_path, fields, start, detected):
+    config = tiny_config(train__deterministic=False, train__dense_baseline=False)
+    for name, value in fields.items():
+        setattr(config.probe, name, value)
+    report = et.train_and_evaluate(config, tmp_path / "run")
+    assert report["start_epoch"] == start
+    assert report["decision"]["detected"] == detected
+    assert report["decision"]["detector"] == fields["detector"]
+    assert report["probe"]["epochs"] == [] and report["cost"]["probe_epochs"] == 0
+    assert report["signals"]["epochs"] == list(range(1, start + 1))

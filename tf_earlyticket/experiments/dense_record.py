@@ -90,6 +90,7 @@ class _Recorder(keras.callbacks.Callback):
             fraction=config.probe.fraction or default_fraction(config.train.epochs, len(planned)),
             learning_rate=config.probe.learning_rate
             or LEARNING_RATE_SHARE * config.train.learning_rate,
+            validation_fraction=config.probe.validation_fraction,
         )
         self._restored: list[ProbeResult] = []
 
