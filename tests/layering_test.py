@@ -27,9 +27,9 @@ STAGES = [
     {"export", "report"},
     {"run", "dry_run"},
     {"experiments"},
-    {"default_config"},
+    {"default_config", "reproduce_config"},
     {"command_line"},
-    {"train", "study_detectors"},
+    {"train", "study_detectors", "reproduce"},
 ]
 RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}
 # Keras' base classes and data structures; whatever reads or writes a model's state is an adapter.
@@ -105,7 +105,7 @@ def test_every_public_name_exists_and_is_documented():
             assert getattr(tf_earlyticket, name).__doc__
 
 
-@pytest.mark.parametrize("module", ["", ".train", ".study_detectors"])
+@pytest.mark.parametrize("module", ["", ".train", ".study_detectors", ".reproduce"])
 def test_importing_is_light_and_leaves_the_environment_alone(module):
     code = (
         "import os, sys; before = dict(os.environ); "

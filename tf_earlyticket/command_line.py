@@ -18,12 +18,16 @@ from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.preflight import STRATEGIES, check_config
 
 
-def define_common_flags() -> None:
-    """Defines the flags that every program has which trains by a config."""
+def define_common_flags(config_file: str = default_config.__file__) -> None:
+    """Defines the flags that every program has which trains by a config.
+
+    Args:
+        config_file: Default of --config, FILE.py or FILE.py:variant.
+    """
     config_flags.DEFINE_config_file(
         "config",
-        str(Path(default_config.__file__)),
-        "Config file, FILE.py or FILE.py:variant; default: digits, ResNet20. Single fields: "
+        config_file,
+        "Config file, FILE.py or FILE.py:variant. Single fields: "
         "--config.pruning.final_sparsity=0.9",
     )
     flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie; default TFDS's own directory")

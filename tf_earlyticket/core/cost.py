@@ -24,6 +24,25 @@ def iterative_pruning_rounds(final_sparsity: float, prune_fraction: float = 0.2)
     return math.ceil(rounds - 1e-9)
 
 
+def iterative_sparsities(final_sparsity: float, prune_fraction: float = 0.2) -> list[float]:
+    """Returns the sparsity after each round of iterative pruning (IP+WT), rising.
+
+    Every round removes `prune_fraction` of the remaining weights; the last one as many as
+    `final_sparsity` asks for.
+
+    Args:
+        final_sparsity: Fraction of prunable weights removed at the end, in [0, 1).
+        prune_fraction: Fraction of the remaining weights removed per round, in (0, 1).
+
+    Raises:
+        InputError: An argument is out of range.
+    """
+    rounds = iterative_pruning_rounds(final_sparsity, prune_fraction)
+    return [1 - (1 - prune_fraction) ** n for n in range(1, rounds)] + [final_sparsity] * (
+        rounds > 0
+    )
+
+
 def iterative_pruning_epochs(
     final_sparsity: float, epochs: int, prune_fraction: float = 0.2
 ) -> int:

@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import tensorflow as tf
-
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.ppr_probe import ProbeResult
 from tf_earlyticket.config import Config
@@ -15,17 +13,15 @@ from tf_earlyticket.core.detector import Observation
 from tf_earlyticket.core.plan import RampPlan, plan_ramp
 from tf_earlyticket.core.signals import SignalTracker
 from tf_earlyticket.core.study import MODES, choices, summarize
-from tf_earlyticket.data.loading import load
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.experiments.dense_record import record_dense, recorded_weights
+from tf_earlyticket.experiments.run_directory import open_runs, seeded
 from tf_earlyticket.experiments.tickets import train_ticket
-from tf_earlyticket.keras_compat import keras
-from tf_earlyticket.paths import RunPaths, write_json, write_text
+from tf_earlyticket.paths import write_json, write_text
 from tf_earlyticket.report.build import environment
 from tf_earlyticket.report.study_figures import draw_study
 from tf_earlyticket.training.distribute import make_strategy
 from tf_earlyticket.training.phases import Run
-from tf_earlyticket.training.setup import dataset_spec
 
 
 def default_start_epochs(config: Config) -> list[int]:
@@ -71,21 +67,16 @@ def study_detectors(
     start_epochs = default_start_epochs(config) if start_epochs is None else list(start_epochs)
     _check(seeds, start_epochs, modes, plan.latest_start_epoch)
     devices = make_strategy(strategy)
-    data = load(dataset_spec(config), data_dir)
-    runs = {}
-    for seed in seeds:
-        own = Config(**{**vars(config), "seed": seed})
-        paths = RunPaths(Path(workdir) / f"seed{seed}")
-        paths.claim(own)
-        runs[str(seed)] = Run(own, paths, data, devices)
+    opened = open_runs(config, workdir, seeds, data_dir, devices)
+    runs = {str(seed): run for seed, run in opened.items()}
     if not finished_only:
         # All seeds of a cell before the next cell: a study cut short still has means.
         cells = [(mode, epoch) for mode in modes for epoch in sorted(start_epochs, reverse=True)]
         for run in runs.values():
-            _seeded(run, record_dense)
+            seeded(run, record_dense)
         for mode, epoch in cells:
             for run in runs.values():
-                _seeded(run, train_ticket, epoch, mode)
+                seeded(run, train_ticket, epoch, mode)
     recorded = {seed: _recorded(run, plan) for seed, run in runs.items()}
     study = {
         "schema_version": 1,
@@ -124,14 +115,6 @@ def _check(seeds, start_epochs, modes, latest: int) -> None:
     for mode in modes:
         if mode not in MODES:
             raise InputError(f"modes: {mode!r} is not one of {', '.join(MODES)}.")
-
-
-def _seeded(run: Run, function, *arguments):
-    """Calls a function with a run of its own and everything random as at the start of a process."""
-    keras.utils.set_random_seed(run.config.seed)
-    if run.config.train.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    return function(run, *arguments)
 
 
 def _recorded(run: Run, plan: RampPlan) -> dict:

@@ -212,15 +212,16 @@ def _train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 
     return run.finish(phase, {"rows": metrics_log.rows})
 
 
-def fit(run: Run, done: int, callbacks: list, phase: str) -> None:
-    """Trains on from `done` epochs to the end of the schedule; the last callback saves."""
+def fit(run: Run, done: int, callbacks: list, phase: str, last_epoch: int | None = None) -> None:
+    """Trains from `done` epochs to `last_epoch` or the schedule's end; the last callback saves."""
     config = run.config.train
     *callbacks, checkpoint = callbacks
-    progress = ProgressLine(phase)
+    # The cell of a grid is too long a name for a line per epoch.
+    progress = ProgressLine(phase.partition("-")[0] if "=" in phase else phase)
     try:
         run.model.fit(
             run.data.train(config.batch_size, seed=run.config.seed, first_epoch=done + 1),
-            epochs=config.epochs,
+            epochs=last_epoch or config.epochs,
             initial_epoch=done,
             steps_per_epoch=run.steps_per_epoch,
             validation_data=run.data.validation(config.batch_size),
