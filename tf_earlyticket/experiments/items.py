@@ -1,7 +1,7 @@
 """The cells of every figure and table of the paper (section, figure or table in `ITEMS`)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
 
@@ -43,7 +43,7 @@ def cells_of(item: str, config: Config, grid: Grid) -> list[Cell]:
 
 
 def tickets(config: Config, grid: Grid) -> list[Cell]:
-    """Fig. 1 and 8: one-shot tickets (s, v), and the controls of one of them."""
+    """Fig. 1 and 8: one-shot tickets (s, v); the controls of one of them if it has no groups."""
     specs = [
         TicketSpec(s, v, group_size=group_size)
         for group_size, s, v in product(
@@ -53,7 +53,8 @@ def tickets(config: Config, grid: Grid) -> list[Cell]:
         )
     ]
     controlled = controlled_ticket(config, grid)
-    specs += [TicketSpec(**{**asdict(controlled), "control": name}) for name in CONTROLS[1:]]
+    if controlled.group_size == 1:
+        specs += [replace(controlled, control=name) for name in CONTROLS[1:]]
     return [_ticket(config, seed, spec) for seed in grid.seeds for spec in specs]
 
 

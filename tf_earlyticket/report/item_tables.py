@@ -29,7 +29,6 @@ def item_table(results: Results) -> tuple[list[str], list[list[str]]] | None:
     """
     make = {
         "fig1": _controls,
-        "fig8": _controls,
         "fig5": _capacity,
         "table1": _shots,
         "table2": _start_epochs,
