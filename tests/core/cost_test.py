@@ -4,7 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_earlyticket.core.cost import iterative_pruning_epochs, iterative_pruning_rounds
+from tf_earlyticket.core.cost import (
+    iterative_pruning_epochs,
+    iterative_pruning_rounds,
+    iterative_sparsities,
+)
 from tf_earlyticket.errors import InputError
 
 
@@ -53,3 +57,17 @@ def test_bad_arguments_are_refused():
         iterative_pruning_rounds(0.8, 0)
     with pytest.raises(InputError, match="epochs must be an integer >= 1, got 0"):
         iterative_pruning_epochs(0.8, 0)
+
+
+def test_rounds_remove_a_part_of_what_remains_and_end_at_the_final_sparsity():
+    assert iterative_sparsities(0.8, 0.5) == [0.5, 0.75, 0.8]
+    assert iterative_sparsities(0.36) == pytest.approx([0.2, 0.36])
+    assert iterative_sparsities(0.0) == []
+
+
+@given(st.floats(0, 0.99), st.floats(0.01, 0.99))
+def test_the_rounds_are_those_that_the_cost_counts(final_sparsity, prune_fraction):
+    sparsities = iterative_sparsities(final_sparsity, prune_fraction)
+    assert len(sparsities) == iterative_pruning_rounds(final_sparsity, prune_fraction)
+    assert sparsities == sorted(sparsities)
+    assert not sparsities or sparsities[-1] == final_sparsity

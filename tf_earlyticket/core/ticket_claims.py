@@ -103,8 +103,8 @@ def gradual_wins_earlier(item: str) -> Callable[[Mapping[str, Results]], Judged]
         never = all_results[item]["config"]["train"]["epochs"] + 1
         held = wins["gradual"] is not None and wins["gradual"] < (wins["one_shot"] or never)
         return held, (
-            f"tickets within a point of {percent(level)}, the lower of dense ({percent(dense)}) and "
-            f"the best one-shot ticket ({percent(best)}): gradual {text['gradual']}, one-shot "
+            f"tickets within a point of {percent(level)}, the lower of dense ({percent(dense)}) "
+            f"and the best one-shot ticket ({percent(best)}): gradual {text['gradual']}, one-shot "
             f"{text['one_shot']}"
         )
 
