@@ -73,13 +73,19 @@ def capacities(key, table):
     )
 
 
-def shots(table):
+def shots(**capacity_by_epoch):
     return results(
         [
-            {"mask_epoch": e, "mode": mode, "examples": 100, "capacity_mean": capacity}
-            for (e, mode), capacity in table.items()
+            {"mask_epoch": epoch, "mode": mode, "examples": 100, "capacity_mean": capacity}
+            for mode, cells in capacity_by_epoch.items()
+            for epoch, capacity in cells.items()
         ]
     )
+
+
+def distances(half_to_end):
+    pairs = [(a, b) for a in (10, 20) for b in (10, 20)]
+    return results([{"a": a, "b": b, "distance_mean": half_to_end * (a != b)} for a, b in pairs])
 
 
 def starts(one_shot, gradual):
@@ -89,9 +95,7 @@ def starts(one_shot, gradual):
 
 def costs(own_epochs, own, iterative):
     rows = (("dense", 20, 0.9), ("early_ticket", own_epochs, own), ("iterative", 100, iterative))
-    return results(
-        [{"method": m, "epochs_mean": e, "test_accuracy_mean": a} for m, e, a in rows]
-    )
+    return results([{"method": m, "epochs_mean": e, "test_accuracy_mean": a} for m, e, a in rows])
 
 
 GOOD_TICKETS = [ticket(4, 1, 0.80), ticket(10, 1, 0.895), ticket(20, 1, 0.9), ticket(20, 20, 0.9)]
@@ -140,8 +144,8 @@ CONTROLS = [ticket(10, 1, 0.85, "random"), ticket(10, 1, 0.86, "shuffled")]
         (
             "fig3",
             "0.159",
-            results([{"a": a, "b": b, "distance_mean": 0.15 * (a != b)} for a in (10, 20) for b in (10, 20)]),
-            results([{"a": a, "b": b, "distance_mean": 0.05 * (a != b)} for a in (10, 20) for b in (10, 20)]),
+            distances(0.15),
+            distances(0.05),
         ),
         (
             "fig4",
@@ -176,8 +180,8 @@ CONTROLS = [ticket(10, 1, 0.85, "random"), ticket(10, 1, 0.86, "shuffled")]
         (
             "table1",
             "Four shots",
-            shots({(2, "one_shot"): 0.9, (2, "gradual"): 0.9, (8, "one_shot"): 0.5, (8, "gradual"): 0.6}),
-            shots({(2, "one_shot"): 0.5, (2, "gradual"): 0.9, (8, "one_shot"): 0.6, (8, "gradual"): 0.6}),
+            shots(one_shot={2: 0.9, 8: 0.5}, gradual={2: 0.9, 8: 0.6}),
+            shots(one_shot={2: 0.5, 8: 0.6}, gradual={2: 0.9, 8: 0.6}),
         ),
         (
             "table2",
@@ -200,7 +204,7 @@ CONTROLS = [ticket(10, 1, 0.85, "random"), ticket(10, 1, 0.86, "shuffled")]
             capacities("group_size", {1: {100: 0.9}, 4: {100: 0.7}, 16: {100: 0.9}}),
         ),
     ],
-)  # fmt: skip
+)
 def test_a_claim_holds_or_does_not(item, words, good, bad):
     for given, held in ((good, True), (bad, False)):
         (claim,) = [c for c in check_claims({item: given}) if words in c["claim"]]

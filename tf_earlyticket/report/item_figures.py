@@ -188,6 +188,8 @@ def _draw_capacity(results: Results) -> dict[str, Figure]:
     series: dict[str, list] = {}
     for row in results["summary"]:
         label = f"mask of epoch {row['mask_epoch']}"
+        if row["rewind_epoch"] != row["mask_epoch"]:
+            label += f", weights of epoch {row['rewind_epoch']}"
         if by_size:
             label = f"group size {row['group_size']}"
         series.setdefault(label, []).append(row)
@@ -213,6 +215,9 @@ def _draw_cost(results: Results) -> dict[str, Figure]:
         for row, point in zip(rows, points, strict=True):
             text = f"{100 * row['sparsity']:.0f} %"
             axes.annotate(text, point, xytext=(0, 6), textcoords="offset points", fontsize=8)
+    if not results["summary"]:
+        drawing.nothing(axes)
+        return {"figure": figure}
     axes.set_xlim(left=0)
     figure.legend(loc="outside lower center", ncols=3, fontsize=drawing.SMALL, frameon=False)
     return {"figure": figure}

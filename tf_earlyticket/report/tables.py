@@ -23,12 +23,15 @@ def draw_table(title: str, header: Sequence[str], rows: Cells) -> Figure:
     if not rows:
         drawing.nothing(axes)
         return figure
-    table = axes.table(cellText=rows, colLabels=header, cellLoc="center", loc="center")
+    widths = [2 + max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    # A character of this size takes about a twelfth of an inch.
+    figure.set_figwidth(max(6.0, sum(widths) / 12))
+    shares = [width / sum(widths) for width in widths]
+    options = {"colWidths": shares, "cellLoc": "center", "bbox": (0, 0, 1, 1)}
+    table = axes.table(cellText=rows, colLabels=header, **options)
     table.auto_set_font_size(False)
     table.set_fontsize(drawing.SMALL)
-    table.auto_set_column_width(range(len(header)))
     for (row, _), cell in table.get_celld().items():
-        cell.set_height(0.9 / (len(rows) + 1))
         cell.set_edgecolor("#D0D0D0")
         cell.get_text().set_color(drawing.INK)
         if row == 0:

@@ -1,0 +1,130 @@
+"""The command that reproduces figures and tables: flags, mistakes, every item, kill -9."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tf_earlyticket as et
+from tf_earlyticket.core.grid import ITEMS
+from tf_earlyticket.preflight import check_config
+from tf_earlyticket.reproduce_config import get_config
+
+ROOT = Path(et.__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def _command(*arguments):
+    return [sys.executable, "-m", "tf_earlyticket.reproduce", *map(str, arguments)]
+
+
+def _process(*arguments):
+    return subprocess.run(_command(*arguments), env=ENVIRONMENT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--item is missing: expected one of fig1"),
+        (("--item=fig7",), "item='fig7': expected one of fig1"),
+        (("--item=fig1", "--scale=tiny"), "scale='tiny': expected one of paper, small, smoke"),
+        (("--item=fig1", "--shard=2/2"), "shard='2/2': expected i/n"),
+        (("--item=fig1", "--scale=smoke", "--mask_epochs=9"), "mask_epochs must be <= 4, got 9"),
+        (("--item=fig1", "--scale=smoke", "--seeds=a"), "--seeds=a: expected integers"),
+        (("--item=fig4", "--scale=smoke", "--learning_rates=x"), "expected numbers, such as"),
+        (("--item=fig1", "--scale=smoke", "--config.trian.epochs=3"), "is not a field"),
+        (("--item=fig1", "--scale=smoke", "extra"), "unexpected argument 'extra'"),
+        (("--item=fig1", "--data_dir=/nowhere"), "/nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, message):
+    done = _process(*arguments, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_lists_the_cells_and_writes_nothing(tmp_path):
+    workdir = tmp_path / "run"
+    done = _process(
+        "--item=table2", "--scale=smoke", "--seeds=3", f"--workdir={workdir}", "--dry_run"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "table2: 5 cells" in done.stdout and "seed 3: dense" in done.stdout
+    assert "mode=gradual" in done.stdout and not workdir.exists()
+
+
+@pytest.mark.parametrize("scale", ["paper", "small", "smoke"])
+def test_the_config_of_every_item_can_be_used(scale):
+    configs = {item: get_config(f"{item}.{scale}") for item in ITEMS}
+    for config in configs.values():
+        check_config(config)
+        assert config.train.deterministic
+    assert configs["fig1"] == configs["fig8"] == configs["table2"] == configs["fig5"]
+    assert configs["fig2"] == configs["fig4"] == configs["table4"]
+    if scale == "paper":
+        assert configs["table3"].data.name == "imagenet2012"
+        assert configs["fig6"].model.name == "resnet56"
+        assert configs["fig1"].train.epochs == 200
+    if scale == "small":
+        train = configs["fig2"].train
+        assert 16 <= train.epochs <= 40 and train.dtype_policy == "mixed_bfloat16"
+        assert configs["fig2"].model.name == "resnet20" and configs["fig2"].data.name == "cifar10"
+
+
+@pytest.mark.slow
+def test_every_item_runs_at_smoke_scale_as_the_readme_says(tmp_path):
+    script = re.search(r"```bash\n(for item in .*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    script = script.replace("python -m", f"{sys.executable} -m")
+    options = {"env": ENVIRONMENT, "cwd": tmp_path, "capture_output": True, "text": True}
+    done = subprocess.run(["bash", "-ec", script], **options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (workdir,) = (tmp_path / "runs").iterdir()
+    for item in ITEMS:
+        results = json.loads((workdir / "items" / item / "results.json").read_text())
+        assert results["finished"] == results["cells"] > 0
+        assert results["summary"] and results["scale"] == "smoke"
+        assert (workdir / "items" / item / "results.csv").exists()
+        assert list((workdir / "items" / item).glob("*.png"))
+        # Numbers of a smoke run judge nothing.
+        assert results["claims"] == []
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_with_the_same_numbers(tmp_path):
+    def numbers(folder):
+        results = json.loads((folder / "items/fig4/results.json").read_text())
+        for record in results["records"]:
+            record.pop("seconds")
+        return results["records"], results["summary"]
+
+    arguments = ["--item=fig4", "--scale=smoke", "--learning_rates=0.01"]
+    assert _process(*arguments, f"--workdir={tmp_path / 'whole'}").returncode == 0
+    killed = tmp_path / "killed"
+    for _ in range(3):
+        with open(os.devnull, "w") as nowhere:
+            process = subprocess.Popen(
+                _command(*arguments, f"--workdir={killed}"),
+                env=ENVIRONMENT,
+                stdout=nowhere,
+                stderr=nowhere,
+            )
+            before = _files(killed)
+            # At whatever it does after something new was written.
+            while _files(killed) == before and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    assert _process(*arguments, f"--workdir={killed}").returncode == 0
+    assert numbers(killed) == numbers(tmp_path / "whole")
+
+
+def _files(folder):
+    return len(list(folder.glob("seed0/checkpoints/*/*")))

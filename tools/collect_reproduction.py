@@ -1,0 +1,90 @@
+"""Keeps the results of reproduced figures and tables and writes `docs/results.md` from them.
+
+    python tools/collect_reproduction.py runs/small_resnet20 runs/small_resnet8
+    python tools/collect_reproduction.py
+
+The first form copies the files of every item of these directories to `results/reproduction/`.
+Both write the page, every number of which comes from the files there.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import jinja2
+from absl import app
+
+from tf_earlyticket.core.claims import check_claims
+from tf_earlyticket.core.grid import ITEMS
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.paths import write_text
+from tf_earlyticket.report.item_figures import describe
+from tf_earlyticket.report.item_tables import item_table
+from tf_earlyticket.report.tables import markdown_table
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results" / "reproduction"
+PAGE = ROOT / "docs" / "results.md"
+TEMPLATE = Path(__file__).with_name("results.md.jinja")
+
+
+def collect(workdir: Path, results: Path = RESULTS) -> None:
+    """Copies the files of the items of a directory to folders of their names under `results`.
+
+    Raises:
+        InputError: If the directory holds no results of an item.
+    """
+    items = sorted(path.parent for path in workdir.glob("items/*/results.json"))
+    if not items:
+        raise InputError(f"{workdir}: expected a directory of reproduced items, with an items/.")
+    for item in items:
+        shutil.rmtree(results / item.name, ignore_errors=True)
+        shutil.copytree(item, results / item.name)
+
+
+def page(results: Path = RESULTS) -> str:
+    """Returns the text of the page, from the results under `results`."""
+    found = {
+        item: json.loads((results / item / "results.json").read_text())
+        for item in ITEMS
+        if (results / item / "results.json").exists()
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(TEMPLATE.name).render(
+        items={item: _section(result, results / item) for item, result in found.items()},
+        claims=check_claims(found),
+        missing=[item for item in ITEMS if item not in found],
+    )
+
+
+def _section(result: dict, folder: Path) -> dict:
+    table = item_table(result)
+    return {
+        **result,
+        "described": describe(result),
+        "table": markdown_table(*table) if table is not None and table[1] else "",
+        "figures": sorted(path.name for path in folder.glob("*.png") if path.stem != "table"),
+        "dense_accuracies": [run["test_accuracy"] for run in result["dense"].values()],
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Collects, and writes the page."""
+    try:
+        for name in argv[1:]:
+            collect(Path(name))
+        write_text(PAGE, page())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(main)
