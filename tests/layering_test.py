@@ -17,6 +17,7 @@ PACKAGE = Path(tf_earlyticket.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 STAGES = [
     {"errors", "version"},
+    {"cluster"},
     {"core"},
     {"data", "models", "keras_compat"},
     {"config"},

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import typing
 
+from tf_earlyticket.cluster import is_chief
 from tf_earlyticket.config import Config
 from tf_earlyticket.core.detector_choice import make_detector
 from tf_earlyticket.core.plan import plan_ramp, probe_epochs
@@ -178,16 +179,17 @@ def _choice(name, value, accepted):
 
 
 def check_strategy(name: str) -> None:
-    """Checks the value of --strategy.
+    """Checks the value of --strategy, and TF_CONFIG where that counts.
 
     Raises:
-        InputError: If it is unknown.
+        InputError: If it is unknown, or TF_CONFIG has another form than TensorFlow's.
     """
     if name not in STRATEGIES:
         raise InputError(
             f"--strategy={name}: expected one of {', '.join(STRATEGIES)}."
             f"{suggestion(name, STRATEGIES)}"
         )
+    is_chief(name)
 
 
 def check_run(config: Config, data_dir, strategy: str) -> None:

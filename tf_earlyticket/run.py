@@ -15,7 +15,7 @@ from tf_earlyticket.preflight import check_run
 from tf_earlyticket.report.build import build_report, environment
 from tf_earlyticket.report.figures import draw_all
 from tf_earlyticket.report.html import write_html
-from tf_earlyticket.training.distribute import make_strategy
+from tf_earlyticket.training.distribute import make_strategy, output_directory
 from tf_earlyticket.training.phases import Run, retrain, search, train_dense
 from tf_earlyticket.training.setup import dataset_spec
 
@@ -56,20 +56,22 @@ def train_and_evaluate(
     """
     check_run(config, data_dir, strategy)
     devices = make_strategy(strategy, tpu)
-    paths = RunPaths(workdir)
-    paths.claim(config)
-    report = _finished(paths)
-    if report is not None:
+    with output_directory(strategy) as output:
+        paths = RunPaths(workdir, output)
+        paths.claim(config)
+        report = _finished(paths)
+        if report is None:
+            data = load(dataset_spec(config), data_dir)
+            report = _run(Run(config, paths, data, devices), strategy, command)
         return report
+
+
+def _run(run: Run, strategy: str, command: str) -> dict:
+    """Runs the phases that are not finished and writes the report."""
+    config, paths = run.config, run.paths
     keras.utils.set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    run = Run(
-        config=config,
-        paths=paths,
-        data=load(dataset_spec(config), data_dir),
-        strategy=devices,
-    )
     found = run.result("search") or search(run)
     rows = found["rows"]
     retrained = None
@@ -101,7 +103,7 @@ def train_and_evaluate(
 
 def _finished(paths: RunPaths) -> dict | None:
     try:
-        return json.loads(paths.report.read_text())
+        return json.loads(paths.saved_report.read_text())
     except (FileNotFoundError, ValueError):
         # A damaged report is written anew from the results of the phases.
         return None
@@ -127,7 +129,6 @@ def _evaluate_and_export(run: Run, found: dict) -> dict:
         run.paths.ticket,
         provenance={"config": config.to_dict(), "test_accuracy": accuracy},
     )
-    run.directory("evaluation").mkdir(parents=True, exist_ok=True)
     return run.finish(
         "evaluation",
         {

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from tf_earlyticket import command_line
+from tf_earlyticket.cluster import is_chief
 from tf_earlyticket.paths import RunPaths, write_text
 from tf_earlyticket.preflight import check_run, check_strategy
 
@@ -39,12 +40,14 @@ def main(argv: list[str]) -> None:
     check_run(config, values.data_dir, values.strategy)
     workdir = Path(values.workdir or Path("runs") / config.run_name())
     paths = RunPaths(workdir)
-    paths.claim(config)
+    chief = is_chief(values.strategy)
     # Flag files are written out: this one may itself be among them.
     arguments = values.read_flags_from_files(sys.argv[1:])
     if values.workdir is None:
         arguments.append(f"--workdir={workdir}")
-    write_text(paths.flags, "".join(f"{argument}\n" for argument in arguments))
+    if chief:
+        paths.claim(config)
+        write_text(paths.flags, "".join(f"{argument}\n" for argument in arguments))
     print(f"Run directory: {workdir}", flush=True)
 
     from tf_earlyticket.run import train_and_evaluate
@@ -57,7 +60,8 @@ def main(argv: list[str]) -> None:
         tpu=values.tpu,
         command=shlex.join([*PROGRAM.split(), *arguments]),
     )
-    print(summary(report, paths))
+    if chief:
+        print(summary(report, paths))
 
 
 def summary(report: dict, paths: RunPaths) -> str:

@@ -111,6 +111,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         metrics_log: Its rows are part of the state.
         searcher: Its state too; None in a phase without probes.
         keep: Checkpoints to keep, the latest ones; None for all.
+        restored_from: Where `restore` looks; default `directory`.
     """
 
     def __init__(
@@ -119,9 +120,11 @@ class RunCheckpoint(keras.callbacks.Callback):
         metrics_log: MetricsLog,
         searcher: Restartable | None = None,
         keep: int | None = 2,
+        restored_from: Path | None = None,
     ):
         super().__init__()
         self._directory = directory
+        self._restored_from = restored_from or directory
         self._metrics_log = metrics_log
         self._searcher = searcher
         self._keep = keep
@@ -138,26 +141,21 @@ class RunCheckpoint(keras.callbacks.Callback):
         """
         # Slots that do not exist yet would be restored later than masks are applied.
         adapter_for(model).prepare()
-        manager = self._manager(model)
-        path = manager.latest_checkpoint
+        path = tf.train.latest_checkpoint(str(self._restored_from))
         if epoch is not None:
-            path = str(self._directory / f"ckpt-{epoch}")
+            path = str(self._restored_from / f"ckpt-{epoch}")
         if path is None:
             return 0, None
         epoch = int(path.rsplit("-", 1)[1])
-        state = json.loads(self._state_path(epoch).read_text())
-        manager.checkpoint.restore(path).assert_existing_objects_matched()
+        state = json.loads((self._restored_from / f"state-{epoch}.json").read_text())
+        self._checkpoint(model).restore(path).assert_existing_objects_matched()
         self._metrics_log.rows = state["rows"]
         if self._searcher is not None:
             self._searcher.set_state(state["early_ticket"])
         return epoch, state["early_ticket"]
 
-    def _manager(self, model):
-        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-        return tf.train.CheckpointManager(checkpoint, str(self._directory), max_to_keep=self._keep)
-
-    def _state_path(self, epoch: int) -> Path:
-        return self._directory / f"state-{epoch}.json"
+    def _checkpoint(self, model) -> tf.train.Checkpoint:
+        return tf.train.Checkpoint(model=model, optimizer=model.optimizer)
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves. The state goes first: a checkpoint without one could not be continued."""
@@ -171,8 +169,11 @@ class RunCheckpoint(keras.callbacks.Callback):
             "rows": self._metrics_log.rows,
             "early_ticket": self._searcher.get_state() if self._searcher is not None else None,
         }
-        write_json(self._state_path(epoch), state)
-        self._manager(self.model).save(checkpoint_number=epoch)
+        write_json(self._directory / f"state-{epoch}.json", state)
+        manager = tf.train.CheckpointManager(
+            self._checkpoint(self.model), str(self._directory), max_to_keep=self._keep
+        )
+        manager.save(checkpoint_number=epoch)
         for path in self._directory.glob("state-*.json") if self._keep is not None else ():
             if int(path.stem.split("-")[1]) <= epoch - self._keep:
                 path.unlink()

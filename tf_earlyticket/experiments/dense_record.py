@@ -13,7 +13,7 @@ from tf_earlyticket.callbacks.ppr_probe import (
     ProbeResult,
     default_fraction,
 )
-from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
+from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.core.plan import plan_ramp, probe_epochs
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.training.phases import Run, fit
@@ -43,10 +43,10 @@ def record_dense(run: Run, probing: bool = True) -> dict:
         return finished
     metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, PHASE)
     recorder = _Recorder(run, probing)
-    checkpoint = RunCheckpoint(run.directory(PHASE), metrics_log, recorder, keep=None)
+    checkpoint = run.checkpoint(PHASE, metrics_log, recorder, keep=None)
     done, _ = checkpoint.restore(run.model)
     if not done:
-        start = RunCheckpoint(run.directory(_INITIAL), metrics_log)
+        start = run.checkpoint(_INITIAL, metrics_log)
         start.set_model(run.model)
         start.save(0)
     if done < run.config.train.epochs:

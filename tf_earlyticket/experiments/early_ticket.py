@@ -35,7 +35,6 @@ def early_ticket(run: Run, phase: str) -> dict:
     evaluation = own.model.evaluate(test, verbose=0, return_dict=True)
     adapter = adapter_for(own.model)
     probe_epochs = sum(probe["cost_epochs"] for probe in found["probes"])
-    run.directory(phase).mkdir(parents=True, exist_ok=True)
     return run.finish(
         phase,
         {

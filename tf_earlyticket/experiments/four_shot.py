@@ -7,7 +7,7 @@ import numpy as np
 
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
-from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
+from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.experiments.dense_record import restore_epoch
 from tf_earlyticket.training.phases import Run, fit
@@ -43,7 +43,7 @@ def _shoot(
 ) -> None:
     """Trains from the state after the shot before, prunes and writes the weights."""
     metrics_log = MetricsLog(None, None, phase)
-    checkpoint = RunCheckpoint(run.directory(phase), metrics_log)
+    checkpoint = run.checkpoint(phase, metrics_log)
     done, _ = checkpoint.restore(run.model)
     if not done:
         restore_epoch(run, epochs[0])

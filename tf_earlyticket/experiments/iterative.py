@@ -55,7 +55,6 @@ def iterative_pruning(
                 "total_epochs": total,
             }
         )
-    run.directory(phase).mkdir(parents=True, exist_ok=True)
     return run.finish(
         phase,
         {"rounds": rounds, "test_accuracy": rounds[-1]["test_accuracy"], "epochs": total},

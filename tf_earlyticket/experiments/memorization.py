@@ -134,7 +134,6 @@ def recorded_capacity(
             adapter, images, labels, epochs, train.batch_size, train.learning_rate, run.config.seed
         )
         steps = adapter.step() - steps
-    run.directory(phase).mkdir(parents=True, exist_ok=True)
     return run.finish(
         phase,
         {

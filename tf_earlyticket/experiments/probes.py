@@ -36,7 +36,6 @@ def probe_epoch(run: Run, phase: str, epoch: int, learning_rate: float) -> dict:
     probe.on_train_begin()
     probe.steps_per_epoch = run.steps_per_epoch
     result = probe.probe(epoch)
-    run.directory(phase).mkdir(parents=True, exist_ok=True)
     return run.finish(
         phase,
         {

@@ -7,12 +7,12 @@ import numpy as np
 
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
-from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
+from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.core.controls import random_masks, shuffled_masks
 from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.core.plan import plan_ramp, update_frequency
 from tf_earlyticket.experiments.dense_record import recorded_weights, restore_epoch
-from tf_earlyticket.training.phases import Run, fit
+from tf_earlyticket.training.phases import RESULT_FILE, Run, fit
 from tf_earlyticket.training.weights_file import load_weights, save_weights
 
 CONTROLS = ("none", "random", "shuffled", "reinitialized")
@@ -155,7 +155,7 @@ def train_to_end(
         return finished
     model, config = run.model, run.config.train
     metrics_log = MetricsLog(None, None, phase)
-    checkpoint = RunCheckpoint(run.directory(phase), metrics_log)
+    checkpoint = run.checkpoint(phase, metrics_log)
     done, _ = checkpoint.restore(model)
     if not done:
         done = start()
@@ -178,7 +178,7 @@ def train_to_end(
     )
     # What a restart would need takes more room than all results of a grid.
     for path in run.directory(phase).iterdir():
-        if path.name != run.result_path(phase).name:
+        if path.name != RESULT_FILE:
             path.unlink()
     return result
 
@@ -209,7 +209,7 @@ def _gradual_masks(run: Run, mask_epoch: int) -> dict[str, np.ndarray]:
     if path.exists():
         return load_weights(path)
     metrics_log = MetricsLog(None, None, phase)
-    checkpoint = RunCheckpoint(run.directory(phase), metrics_log)
+    checkpoint = run.checkpoint(phase, metrics_log)
     done, _ = checkpoint.restore(run.model)
     if not done:
         restore_epoch(run, mask_epoch)

@@ -1,7 +1,13 @@
 """Which devices a run uses."""
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import tensorflow as tf
 
+from tf_earlyticket.cluster import is_chief
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.preflight import check_strategy
 
@@ -18,6 +24,9 @@ def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
         InputError: If the name is unknown or there is no TPU of that name.
     """
     check_strategy(name)
+    if name == "multi_worker":
+        # Before anything else asks for devices: collectives must be set up first.
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "auto":
         name = "mirrored" if len(gpus) > 1 else "one_device"
@@ -26,8 +35,6 @@ def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
     if name == "mirrored":
         devices = gpus or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
-    if name == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu or "")
         tf.config.experimental_connect_to_cluster(resolver)
@@ -38,3 +45,29 @@ def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
             "with the name of one."
         ) from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+@contextlib.contextmanager
+def output_directory(strategy: str) -> Iterator[Path | None]:
+    """Gives workers that are not the chief a place to write to, until the end; others None.
+
+    Args:
+        strategy: Its name.
+    """
+    if is_chief(strategy):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="tf_earlyticket_worker_") as folder:
+        yield Path(folder)
+
+
+def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
+    """Returns once all workers have come here: what the chief wrote before is there to read."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        _meet(strategy)
+
+
+@tf.function
+def _meet(strategy: tf.distribute.Strategy) -> tf.Tensor:
+    ones = strategy.run(lambda: tf.constant(1.0))
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)

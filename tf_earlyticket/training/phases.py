@@ -13,7 +13,7 @@ from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import LEARNING_RATE_SHARE
 from tf_earlyticket.callbacks.progress import ProgressLine
-from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
+from tf_earlyticket.callbacks.run_log import MetricsLog, Restartable, RunCheckpoint
 from tf_earlyticket.config import Config
 from tf_earlyticket.core.detector_choice import make_detector
 from tf_earlyticket.core.masks import compute_masks
@@ -21,10 +21,12 @@ from tf_earlyticket.core.plan import plan_ramp
 from tf_earlyticket.data.streams import Data
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import RunPaths, write_json
+from tf_earlyticket.training.distribute import wait_for_workers
 from tf_earlyticket.training.setup import build_wrapped_model
 from tf_earlyticket.training.weights_file import load_weights, save_weights
 
 REWIND_FILE = "rewind_weights.npz"
+RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -50,29 +52,37 @@ class Run:
         """Where the checkpoints of a phase go."""
         return self.paths.checkpoints / phase
 
-    def result_path(self, phase: str) -> Path:
-        """Where the result of a finished phase is."""
-        return self.directory(phase) / "result.json"
+    def checkpoint(
+        self,
+        phase: str,
+        metrics_log: MetricsLog,
+        searcher: Restartable | None = None,
+        keep: int | None = 2,
+    ) -> RunCheckpoint:
+        """Returns the callback that saves and restores the state of a phase."""
+        saved = self.paths.saved_checkpoints / phase
+        return RunCheckpoint(self.directory(phase), metrics_log, searcher, keep, saved)
 
     def result(self, phase: str) -> dict | None:
         """Returns the result of a finished phase, else None."""
-        path = self.result_path(phase)
+        path = self.paths.saved_checkpoints / phase / RESULT_FILE
         return json.loads(path.read_text()) if path.exists() else None
 
     def finish(self, phase: str, result: dict) -> dict:
         """Marks a phase as finished."""
-        write_json(self.result_path(phase), result)
+        self.directory(phase).mkdir(parents=True, exist_ok=True)
+        write_json(self.directory(phase) / RESULT_FILE, result)
+        wait_for_workers(self.strategy)
         return result
 
     def restore(self, phase: str, epoch: int | None = None) -> None:
         """Restores the model's state of a phase: the last one, or that of a kept epoch."""
-        RunCheckpoint(self.directory(phase), MetricsLog(None, None, phase)).restore(
-            self.model, epoch
-        )
+        wait_for_workers(self.strategy)
+        self.checkpoint(phase, MetricsLog(None, None, phase)).restore(self.model, epoch)
 
     def rewind_weights(self) -> dict[str, np.ndarray]:
         """Returns the weights of the rewind epoch, from the file that the search wrote."""
-        return load_weights(self.paths.checkpoints / REWIND_FILE)
+        return load_weights(self.paths.saved_checkpoints / REWIND_FILE)
 
 
 class _StopIfDiverged(keras.callbacks.Callback):
@@ -117,7 +127,7 @@ def search(run: Run) -> dict:
         hold_epochs=config.pruning.hold_epochs,
     )
     metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, "search")
-    branch = RunCheckpoint(run.directory("branch"), metrics_log)
+    branch = run.checkpoint("branch", metrics_log)
     branch.set_model(model)
     probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
     validation = run.data.validation(config.train.batch_size)
@@ -145,7 +155,7 @@ def search(run: Run) -> dict:
         before_start=branch.save,
         stop_at_start=stop,
     )
-    checkpoint = RunCheckpoint(run.directory("search"), metrics_log, early_ticket)
+    checkpoint = run.checkpoint("search", metrics_log, early_ticket)
     done, state = checkpoint.restore(model)
     if done > config.pruning.rewind_epoch:
         record = training_record(model)
@@ -204,7 +214,7 @@ def train_dense(run: Run, earlier_rows: list[dict]) -> dict:
 
 def _train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 0) -> dict:
     metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, phase, earlier_rows)
-    checkpoint = RunCheckpoint(run.directory(phase), metrics_log)
+    checkpoint = run.checkpoint(phase, metrics_log)
     done, _ = checkpoint.restore(run.model)
     done = done or first_done
     if done < run.config.train.epochs:
