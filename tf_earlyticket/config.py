@@ -34,9 +34,16 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
-    """Which network: "resnet20", "resnet56", "resnet18", "resnet50", ..."""
+    """Which network.
+
+    Attributes:
+        name: "resnet20", "resnet56", "resnet18", "resnet50", ...
+        synchronized_batch_norm: On several devices, compute batch statistics over the whole batch
+            instead of each device's part.
+    """
 
     name: str = "resnet20"
+    synchronized_batch_norm: bool = False
 
 
 @dataclass
@@ -45,8 +52,10 @@ class TrainConfig:
 
     Attributes:
         epochs: Epochs of the full schedule.
-        batch_size: Global batch, over all replicas.
+        batch_size: Global batch, divided among all replicas.
         learning_rate: Until the first drop.
+        scale_with_replicas: Multiply batch size and learning rate by the number of replicas
+            (linear scaling), so that `batch_size` is that of each.
         drop_epochs: Epochs after which the learning rate is multiplied by `drop_factor`.
         drop_factor: In (0, 1].
         momentum: Of SGD.
@@ -61,6 +70,7 @@ class TrainConfig:
     epochs: int = 60
     batch_size: int = 32
     learning_rate: float = 0.1
+    scale_with_replicas: bool = False
     drop_epochs: tuple[int, ...] = (36, 48)
     drop_factor: float = 0.1
     momentum: float = 0.9

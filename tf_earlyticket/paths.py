@@ -64,7 +64,11 @@ class RunPaths:
 
     def _check_config(self, config: Config) -> None:
         try:
-            present = flatten(json.loads(self.config.read_text()))
+            # Fields that came after the run was started had their defaults in it.
+            present = {
+                **flatten(Config().to_dict()),
+                **flatten(json.loads(self.config.read_text())),
+            }
         except (json.JSONDecodeError, AttributeError) as error:
             raise InputError(
                 f"--workdir={self.workdir}: its config.json cannot be read; expected an empty "

@@ -15,7 +15,7 @@ from tf_earlyticket.preflight import check_run
 from tf_earlyticket.report.build import build_report, environment
 from tf_earlyticket.report.figures import draw_all
 from tf_earlyticket.report.html import write_html
-from tf_earlyticket.training.distribute import make_strategy, output_directory
+from tf_earlyticket.training.distribute import config_for_replicas, make_strategy, output_directory
 from tf_earlyticket.training.phases import Run, retrain, search, train_dense
 from tf_earlyticket.training.setup import dataset_spec
 
@@ -56,13 +56,14 @@ def train_and_evaluate(
     """
     check_run(config, data_dir, strategy)
     devices = make_strategy(strategy, tpu)
+    trained = config_for_replicas(config, devices)
     with output_directory(strategy) as output:
         paths = RunPaths(workdir, output)
         paths.claim(config)
         report = _finished(paths)
         if report is None:
             data = load(dataset_spec(config), data_dir)
-            report = _run(Run(config, paths, data, devices), strategy, command)
+            report = _run(Run(trained, paths, data, devices), strategy, command)
         return report
 
 

@@ -51,6 +51,9 @@ def evaluate(model, dataset, steps: int | None = None) -> dict[str, float]:
             done += 1
     if logs is None:
         raise InputError("The data set is empty: expected at least one batch.")
+    # Several workers' values come added up from a step; the metrics themselves know better.
+    results = model.get_metrics_result()
+    logs = results if set(results) == set(logs) else logs
     return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 

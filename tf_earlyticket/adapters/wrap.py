@@ -196,6 +196,9 @@ def _copy_layer(layer):
     config = layer.get_config()
     # The kind of random state that wrap_for_pruning chose.
     config.pop("rng_type", None)
+    if getattr(layer, "synchronized", False):
+        # Keras' batch norm leaves this out of its config.
+        config["synchronized"] = True
     try:
         return type(layer).from_config(config)
     except (TypeError, ValueError, NotImplementedError) as error:

@@ -14,6 +14,7 @@ from tf_earlyticket.data.loading import load
 from tf_earlyticket.experiments.dense_record import record_dense
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import RunPaths
+from tf_earlyticket.training.distribute import config_for_replicas
 from tf_earlyticket.training.phases import Run
 from tf_earlyticket.training.setup import dataset_spec
 
@@ -58,7 +59,7 @@ def open_runs(
         own = replace(config, seed=seed)
         paths = RunPaths(Path(workdir) / f"seed{seed}")
         paths.claim(own)
-        runs[seed] = Run(own, paths, data, strategy)
+        runs[seed] = Run(config_for_replicas(own, strategy), paths, data, strategy)
     return runs
 
 

@@ -12,6 +12,7 @@ def build_model(
     input_shape: tuple[int, int, int],
     num_classes: int,
     weight_decay: float = 1e-4,
+    synchronized_batch_norm: bool = False,
 ) -> keras.Model:
     """Returns a new, uncompiled model that gives logits.
 
@@ -20,10 +21,31 @@ def build_model(
         input_shape: (height, width, channels).
         num_classes: number of logits.
         weight_decay: in the paper's form; see `resnet_cifar.resnet_cifar`.
+        synchronized_batch_norm: whether batch statistics are those of the whole batch, not of
+            each replica's part.
 
     Raises:
         InputError: for an unknown name or another argument out of range.
     """
     check_model_name(name)
     module = resnet_cifar if name in CIFAR_MODELS else resnet_imagenet
-    return getattr(module, name)(input_shape, num_classes, weight_decay)
+    model = getattr(module, name)(input_shape, num_classes, weight_decay)
+    return synchronized(model) if synchronized_batch_norm else model
+
+
+def synchronized(model: keras.Model) -> keras.Model:
+    """Returns a copy of a model, with its weights, whose batch norms see the whole batch.
+
+    Several replicas then train as one device does with the same batch, at the cost of exchanging
+    the statistics of every such layer in every step.
+    """
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = True
+        return type(layer).from_config(config)
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    copied.set_weights(model.get_weights())
+    return copied

@@ -3,11 +3,13 @@
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import tensorflow as tf
 
 from tf_earlyticket.cluster import is_chief
+from tf_earlyticket.config import Config
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.preflight import check_strategy
 
@@ -45,6 +47,31 @@ def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
             "with the name of one."
         ) from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+def config_for_replicas(config: Config, strategy: tf.distribute.Strategy) -> Config:
+    """Returns the config with which the devices of a strategy train.
+
+    Batch size and learning rate stay as they are unless `train.scale_with_replicas` asks for
+    linear scaling (Goyal et al., 2017).
+
+    Raises:
+        InputError: If the replicas cannot have equal parts of the batch.
+    """
+    replicas, train = strategy.num_replicas_in_sync, config.train
+    if train.scale_with_replicas:
+        scaled = replace(
+            train,
+            batch_size=train.batch_size * replicas,
+            learning_rate=train.learning_rate * replicas,
+        )
+        return replace(config, train=scaled)
+    if train.batch_size % replicas:
+        raise InputError(
+            f"config.train.batch_size={train.batch_size}: expected a multiple of the {replicas} "
+            "replicas, or config.train.scale_with_replicas=true."
+        )
+    return config
 
 
 @contextlib.contextmanager

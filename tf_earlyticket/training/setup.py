@@ -54,7 +54,11 @@ def build_plain_model(config: Config):
     keras.utils.set_random_seed(config.seed)
     with dtype_policy(config.train.dtype_policy):
         return build_model(
-            config.model.name, spec.image_shape, spec.num_classes, config.train.weight_decay
+            config.model.name,
+            spec.image_shape,
+            spec.num_classes,
+            config.train.weight_decay,
+            config.model.synchronized_batch_norm,
         )
 
 
