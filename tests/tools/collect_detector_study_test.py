@@ -70,7 +70,7 @@ def study():
 def kept(tmp_path):
     """Returns a folder of results with the studies that the page speaks of, and a simulation."""
     results = tmp_path / "results"
-    for name in ("cifar10_resnet8", "digits_resnet8"):
+    for name in ("cifar10_resnet8", "cifar10_resnet20", "digits_resnet8"):
         run = tmp_path / "runs" / name
         (run / "figures").mkdir(parents=True)
         (run / "figures" / "probes.png").write_bytes(b"picture")
@@ -95,8 +95,8 @@ def test_the_page_shows_the_numbers_of_the_study(kept):
     assert "The dense networks reach 80.00, 82.00 %." in text
     # 0.2 of 5 epochs, and 5 + 3 of 200 seconds.
     assert "took 4.0 % of the dense run's epochs and 4.0 % of its time" in text
-    assert "4.00 points below the best start, for 0.20 epochs of probing" in text
-    assert "comes close at no cost (5.00 points below the best)" in text
+    assert "chose epochs 2, 2 for ResNet8, 4.00 points below the best start" in text
+    assert "at no cost: 5.00 and 5.00 points below" in text
     assert "JPEG" in text and "after epochs 3 and 4" in text
 
 
