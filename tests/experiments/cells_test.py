@@ -16,7 +16,6 @@ from tf_earlyticket.experiments.memorization import recorded_capacity
 from tf_earlyticket.experiments.probes import probe_epoch
 from tf_earlyticket.experiments.run_directory import open_runs, seeded
 from tf_earlyticket.experiments.tickets import TicketSpec, ticket_masks, train_rewound_ticket
-from tf_earlyticket.training.distribute import make_strategy
 
 from .tiny import tiny_config
 
@@ -25,7 +24,7 @@ from .tiny import tiny_config
 def run(tmp_path_factory):
     """Returns a run whose dense run is recorded."""
     folder = tmp_path_factory.mktemp("recorded")
-    runs = open_runs(tiny_config(), folder, [5], None, make_strategy("auto"))
+    runs = open_runs(tiny_config(), folder, [5], None, "auto")
     seeded(runs[5], record_dense, False)
     return runs[5]
 

@@ -182,6 +182,7 @@ def test_epochs_reported_are_batches_consumed(tmp_path, monkeypatch, item, grid)
     [
         ("fig7", GRID, {}, "item='fig7'"),
         ("fig1", GRID, {"shard": "2/2"}, "shard='2/2'"),
+        ("fig1", GRID, {"strategy": "multi_worker"}, "--strategy=multi_worker: expected another"),
         ("fig1", Grid(mask_epochs=(5,), rewind_epochs=(0,)), {}, "mask_epochs must be <= 4, got 5"),
         ("fig1", Grid(mask_epochs=(2,)), {}, "rewind_epochs: this item needs at least one"),
         (

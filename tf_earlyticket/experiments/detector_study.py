@@ -20,7 +20,6 @@ from tf_earlyticket.experiments.tickets import train_ticket
 from tf_earlyticket.paths import write_json, write_text
 from tf_earlyticket.report.build import environment
 from tf_earlyticket.report.study_figures import draw_study
-from tf_earlyticket.training.distribute import make_strategy
 from tf_earlyticket.training.phases import Run
 
 
@@ -66,8 +65,7 @@ def study_detectors(
     plan = _plan(config)
     start_epochs = default_start_epochs(config) if start_epochs is None else list(start_epochs)
     _check(seeds, start_epochs, modes, plan.latest_start_epoch)
-    devices = make_strategy(strategy)
-    opened = open_runs(config, workdir, seeds, data_dir, devices)
+    opened = open_runs(config, workdir, seeds, data_dir, strategy)
     runs = {str(seed): run for seed, run in opened.items()}
     if not finished_only:
         # All seeds of a cell before the next cell: a study cut short still has means.
@@ -77,15 +75,16 @@ def study_detectors(
         for mode, epoch in cells:
             for run in runs.values():
                 seeded(run, train_ticket, epoch, mode)
+    first = next(iter(runs.values()))
     recorded = {seed: _recorded(run, plan) for seed, run in runs.items()}
     study = {
         "schema_version": 1,
         "command": command,
         "config": config.to_dict(),
-        "environment": environment(strategy, devices.num_replicas_in_sync),
+        "environment": environment(strategy, first.strategy.num_replicas_in_sync),
         "latest_start_epoch": plan.latest_start_epoch,
         "ramp_epochs": plan.ramp_epochs,
-        "steps_per_epoch": next(iter(runs.values())).steps_per_epoch,
+        "steps_per_epoch": first.steps_per_epoch,
         "seeds": recorded,
         "summary": summarize(
             {seed: result["choices"] for seed, result in recorded.items()},

@@ -14,7 +14,6 @@ from tf_earlyticket.experiments.run_directory import fill, open_runs
 from tf_earlyticket.report.build import environment
 from tf_earlyticket.report.item_tables import write_item
 from tf_earlyticket.run import NOTES
-from tf_earlyticket.training.distribute import make_strategy
 from tf_earlyticket.training.setup import dataset_spec
 
 TITLES = {
@@ -75,11 +74,11 @@ def reproduce(
     check_grid(grid, config.train.epochs, dataset_spec(config).train_examples)
     index, count = parse_shard(shard)
     cells = cells_of(item, config, grid)
-    devices = make_strategy(strategy)
-    runs = open_runs(config, workdir, grid.seeds, data_dir, devices)
+    runs = open_runs(config, workdir, grid.seeds, data_dir, strategy)
     if not finished_only:
         fill(runs, shard_of(cells, index, count), tell)
     records, summary = collect(item, runs, cells, grid)
+    first = next(iter(runs.values()))
     dense = {str(seed): run.result("dense") for seed, run in runs.items()}
     results = {
         "schema_version": 1,
@@ -89,9 +88,9 @@ def reproduce(
         "command": command,
         "config": config.to_dict(),
         "grid": asdict(grid),
-        "environment": environment(strategy, devices.num_replicas_in_sync),
+        "environment": environment(strategy, first.strategy.num_replicas_in_sync),
         "notes": [NOTES[config.data.name]] if config.data.name in NOTES else [],
-        "steps_per_epoch": next(iter(runs.values())).steps_per_epoch,
+        "steps_per_epoch": first.steps_per_epoch,
         "cells": len(cells),
         "finished": sum(runs[cell.seed].result(cell.phase) is not None for cell in cells),
         "dense": {

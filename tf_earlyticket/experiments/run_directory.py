@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.loading import load
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.experiments.dense_record import record_dense
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import RunPaths
-from tf_earlyticket.training.distribute import config_for_replicas
+from tf_earlyticket.training.distribute import config_for_replicas, make_strategy
 from tf_earlyticket.training.phases import Run
 from tf_earlyticket.training.setup import dataset_spec
 
@@ -46,20 +47,34 @@ class Cell:
 
 
 def open_runs(
-    config: Config, workdir, seeds: Sequence[int], data_dir, strategy: tf.distribute.Strategy
+    config: Config, workdir, seeds: Sequence[int], data_dir, strategy: str
 ) -> dict[int, Run]:
     """Returns a run per seed, each in a directory of its own under `workdir`.
 
+    Args:
+        config: Of the runs; each seed replaces its own.
+        workdir: Directory that they share.
+        seeds: At least one.
+        data_dir: Where TFDS data sets lie.
+        strategy: Devices, see `make_strategy`.
+
     Raises:
-        InputError: If a directory holds a run of another config.
+        InputError: If a directory holds a run of another config, or for several workers: they
+            share an experiment by its cells.
     """
+    if strategy == "multi_worker":
+        raise InputError(
+            "--strategy=multi_worker: expected another one. Several machines share an experiment "
+            "by its cells: --shard=i/n, or a seed each."
+        )
+    devices = make_strategy(strategy)
     data = load(dataset_spec(config), data_dir)
     runs = {}
     for seed in seeds:
         own = replace(config, seed=seed)
         paths = RunPaths(Path(workdir) / f"seed{seed}")
         paths.claim(own)
-        runs[seed] = Run(config_for_replicas(own, strategy), paths, data, strategy)
+        runs[seed] = Run(config_for_replicas(own, devices), paths, data, devices)
     return runs
 
 
