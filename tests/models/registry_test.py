@@ -1,7 +1,11 @@
+import numpy as np
 import pytest
 
+import tf_earlyticket as et
 from tf_earlyticket import models
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.models.registry import build_model, synchronized
 
 
 def test_shape_classes_and_decay_reach_the_model():
@@ -35,3 +39,18 @@ def test_unknown_name_gets_a_suggestion():
 def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         models.build_model(*arguments)
+
+
+def test_synchronized_batch_norm_stays_so_in_wrappers_and_computes_the_same():
+    keras.utils.set_random_seed(0)
+    plain = build_model("resnet8", (8, 8, 1), 10)
+    model = synchronized(plain)
+    wrapped = et.wrap_for_pruning(model)
+    for network in (model, wrapped, et.strip_pruning(wrapped)):
+        norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
+        assert norms and all(norm.synchronized for norm in norms)
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
+    np.testing.assert_allclose(model(images), plain(images), atol=1e-5)
+    assert not any(
+        x.synchronized for x in plain.layers if isinstance(x, keras.layers.BatchNormalization)
+    )
