@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -176,11 +177,15 @@ def train_to_end(
             "rows": rows,
         },
     )
-    # What a restart would need takes more room than all results of a grid.
-    for path in run.directory(phase).iterdir():
-        if path.name != RESULT_FILE:
-            path.unlink()
+    _keep_only(run.directory(phase) / RESULT_FILE)
     return result
+
+
+def _keep_only(result: Path) -> None:
+    """Removes what a restart would need: it takes more room than all results of a grid."""
+    for path in result.parent.iterdir():
+        if path != result:
+            path.unlink()
 
 
 def ramp_epochs(run: Run) -> int:
@@ -220,6 +225,7 @@ def _gradual_masks(run: Run, mask_epoch: int) -> dict[str, np.ndarray]:
         fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase, last)
     masks = adapter_for(run.model).masks()
     save_weights(path, masks)
+    _keep_only(path)
     return masks
 
 
