@@ -24,12 +24,16 @@ class DataConfig:
         image_size: Side in pixels; None: the data set's usual one.
         validation_examples: Held out from the training set for probing; None: the usual number.
         train_examples: Use only so many training examples; None: all.
+        deterministic: Hand on examples in an order that depends on seed and epoch only, so that
+            a restart sees what an uninterrupted run saw. False: streamed data (ImageNet) come in
+            the order in which reading and decoding finish, unless `train.deterministic`.
     """
 
     name: str = "digits"
     image_size: Optional[int] = None
     validation_examples: Optional[int] = None
     train_examples: Optional[int] = None
+    deterministic: bool = True
 
 
 @dataclass

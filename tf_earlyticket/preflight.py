@@ -200,4 +200,9 @@ def check_run(config: Config, data_dir, strategy: str) -> None:
     """
     check_config(config)
     check_strategy(strategy)
+    if strategy == "multi_worker" and not config.data.deterministic:
+        raise InputError(
+            "config.data.deterministic=False: expected true with --strategy=multi_worker, where "
+            "each worker takes its part of one common order."
+        )
     check_available(config.data.name, data_dir)

@@ -101,6 +101,17 @@ def test_evaluation_sees_every_example_once(tiny):
     assert sorted(labels) == list(range(11)) and labels.dtype == np.int32
 
 
+def test_speed_may_come_before_order(data_dir):
+    spec = data.describe("imagenet2012", image_size=32, validation_examples=12)
+    ordered, fast = (data.load(spec, data_dir, deterministic=value) for value in (True, False))
+    streams = [loaded.train(_BATCH, seed=3, last_epoch=2) for loaded in (ordered, fast)]
+    assert [stream.options().deterministic for stream in streams] == [True, False]
+    # Examples are the same ones, each once an epoch.
+    _, labels = _read(streams[1])
+    assert len(labels) == 96 and set(labels) == set(_read(streams[0])[1])
+    assert sorted(_read(fast.test(4))[1]) == list(range(11))
+
+
 def test_training_examples_can_be_limited(data_dir):
     spec = data.describe("imagenet2012", image_size=32, validation_examples=12, train_examples=16)
     limited = data.load(spec, data_dir)

@@ -1,6 +1,8 @@
 """Trains 50 steps with probes under a strategy; writes weights and masks. A process of its own.
 
-python same_steps.py one_device|mirrored|multi_worker FOLDER
+python same_steps.py one_device|mirrored|multi_worker|xla|several_steps FOLDER
+
+xla: one device, the step compiled by XLA; several_steps: five steps per execution.
 """
 
 import sys
@@ -18,6 +20,7 @@ def main(name: str, folder: Path) -> None:
     from tf_earlyticket.config import Config
     from tf_earlyticket.data.loading import load
     from tf_earlyticket.keras_compat import keras
+    from tf_earlyticket.preflight import STRATEGIES
     from tf_earlyticket.training.distribute import make_strategy
     from tf_earlyticket.training.setup import dataset_spec
 
@@ -25,7 +28,7 @@ def main(name: str, folder: Path) -> None:
         cpu = tf.config.list_physical_devices("CPU")[0]
         device = tf.config.LogicalDeviceConfiguration()
         tf.config.set_logical_device_configuration(cpu, [device, device])
-    strategy = make_strategy(name)
+    strategy = make_strategy(name if name in STRATEGIES else "one_device")
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     with strategy.scope():
@@ -45,6 +48,8 @@ def main(name: str, folder: Path) -> None:
             keras.optimizers.SGD(0.02, momentum=0.9),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
+            jit_compile=name == "xla",
+            steps_per_execution=5 if name == "several_steps" else 1,
         )
 
     class Equal(keras.callbacks.Callback):

@@ -1,4 +1,4 @@
-"""Several devices and several processes do what one device does with the same batch."""
+"""Several devices, several processes and XLA do what one device does with the same batch."""
 
 import json
 import os
@@ -99,6 +99,16 @@ def test_two_processes_do_what_one_does(one_device, tmp_path):
     ends = _same_steps("multi_worker", tmp_path)
     for name in ("multi_worker0", "multi_worker1"):
         _assert_same(ends[name], one_device)
+
+
+def test_xla_does_what_the_plain_graph_does(one_device, tmp_path):
+    _assert_same(_same_steps("xla", tmp_path)["xla0"], one_device)
+
+
+def test_several_steps_per_execution_are_the_same_bit_for_bit(one_device, tmp_path):
+    ends = _same_steps("several_steps", tmp_path)["several_steps0"]
+    for name, value in one_device.items():
+        np.testing.assert_array_equal(ends[name], value, err_msg=name)
 
 
 def _train(workdir):

@@ -16,21 +16,23 @@ _FILES_AT_ONCE = 16
 _SHUFFLE_BUFFER = 8192
 
 
-def load_imagenet(spec: DatasetSpec, data_dir: str | Path | None) -> "ImageNetData":
-    """Opens the data set; reads no image yet.
+def load_imagenet(
+    spec: DatasetSpec, data_dir: str | Path | None, deterministic: bool = True
+) -> "ImageNetData":
+    """Opens the data set; reads no image yet. For `deterministic` see `Data`.
 
     Raises:
         InputError: if the set is not found or too small; see `open_source`.
     """
-    return ImageNetData(open_source(spec, data_dir))
+    return ImageNetData(open_source(spec, data_dir), deterministic)
 
 
 class ImageNetData(Data):
     """JPEG files in TFRecords: files and examples are shuffled anew for each epoch."""
 
-    def __init__(self, source: TfdsSource) -> None:
-        """Keeps the opened data set."""
-        super().__init__(source.spec)
+    def __init__(self, source: TfdsSource, deterministic: bool = True) -> None:
+        """Keeps the opened data set; for `deterministic` see `Data`."""
+        super().__init__(source.spec, deterministic)
         self._source = source
 
     def _batches(
@@ -105,7 +107,7 @@ class ImageNetData(Data):
             read,
             cycle_length=_FILES_AT_ONCE,
             num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
+            deterministic=self.deterministic,
         )
 
     def _parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

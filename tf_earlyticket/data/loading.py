@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from tf_earlyticket.data.streams import Data
 
 
-def load(spec: DatasetSpec, data_dir: str | Path | None = None) -> Data:
+def load(
+    spec: DatasetSpec, data_dir: str | Path | None = None, *, deterministic: bool = True
+) -> Data:
     """Opens a data set; small sets are read into memory, nothing is downloaded.
 
     The `spec` of the returned data is the truth: where the files hold fewer
@@ -21,6 +23,8 @@ def load(spec: DatasetSpec, data_dir: str | Path | None = None) -> Data:
         spec: from `describe`.
         data_dir: a TFDS data directory; None for `~/tensorflow_datasets`. Not
             used by "digits".
+        deterministic: False lets streamed data (ImageNet) be handed on in the order in which
+            reading and decoding finish.
 
     Raises:
         InputError: if the set is unknown, is not found, or holds too few
@@ -37,4 +41,4 @@ def load(spec: DatasetSpec, data_dir: str | Path | None = None) -> Data:
         return load_cifar10(spec, data_dir)
     from tf_earlyticket.data.imagenet import load_imagenet
 
-    return load_imagenet(spec, data_dir)
+    return load_imagenet(spec, data_dir, deterministic)

@@ -51,11 +51,14 @@ class Data(abc.ABC):
 
     Attributes:
         spec: what is in it (`DatasetSpec`), as counted in the files.
+        deterministic: whether the order of examples depends on seed and epoch only; if not, what
+            is ready first comes first.
     """
 
-    def __init__(self, spec: DatasetSpec) -> None:
-        """Keeps the specification."""
+    def __init__(self, spec: DatasetSpec, deterministic: bool = True) -> None:
+        """Keeps the specification and whether order matters."""
         self.spec = spec
+        self.deterministic = deterministic
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Returns the whole batches in an epoch, floor(train_examples / batch_size).
@@ -94,7 +97,7 @@ class Data(abc.ABC):
             if last_epoch is None
             else steps * (last_epoch - first_epoch + 1)
         )
-        return _finished(batches, length)
+        return self._finished(batches, length)
 
     def probe(
         self, batch_size: int, *, seed: int, epoch: int = 0, fraction: float = 1.0
@@ -129,7 +132,7 @@ class Data(abc.ABC):
             )
         epochs = tf.data.Dataset.range(epoch, epoch + 1)
         batches = self._batches(epochs, Stream.PROBE, batch_size, _checked_seed(seed), fraction)
-        return _finished(batches, steps)
+        return self._finished(batches, steps)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
         """Streams every held-out example once, in order; the last batch may be partial.
@@ -151,11 +154,22 @@ class Data(abc.ABC):
 
     def _evaluation(self, split: str, batch_size: int, examples: int) -> tf.data.Dataset:
         _check_integer("batch_size", batch_size, 1)
-        return _finished(self._in_order(split, batch_size), -(-examples // batch_size))
+        return self._finished(self._in_order(split, batch_size), -(-examples // batch_size))
 
     def _part(self, fraction: float) -> int:
         """Returns the number of training examples in a fraction of them."""
         return round(fraction * self.spec.train_examples)
+
+    def _finished(self, batches: tf.data.Dataset, length: int) -> tf.data.Dataset:
+        """Adds the known length, prefetching and the options for order and distribution."""
+        options = tf.data.Options()
+        options.deterministic = self.deterministic
+        # The files of one set may be fewer than the workers, so shard by element.
+        options.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.DATA
+        )
+        batches = batches.apply(tf.data.experimental.assert_cardinality(length))
+        return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
     @abc.abstractmethod
     def _batches(
@@ -171,16 +185,6 @@ class Data(abc.ABC):
     @abc.abstractmethod
     def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
         """Returns the batches of "validation" or "test" without augmentation."""
-
-
-def _finished(batches: tf.data.Dataset, length: int) -> tf.data.Dataset:
-    """Adds the known length, prefetching and the options for distribution."""
-    options = tf.data.Options()
-    options.deterministic = True
-    # The files of one set may be fewer than the workers, so shard by element.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    batches = batches.apply(tf.data.experimental.assert_cardinality(length))
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def _whole_batches(examples: int, batch_size: int) -> int:

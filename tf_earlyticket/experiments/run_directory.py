@@ -68,7 +68,7 @@ def open_runs(
             "by its cells: --shard=i/n, or a seed each."
         )
     devices = make_strategy(strategy)
-    data = load(dataset_spec(config), data_dir)
+    data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
     runs = {}
     for seed in seeds:
         own = replace(config, seed=seed)
