@@ -23,6 +23,8 @@ def make(
     examples_test: int = 16,
     labels_used: int = 10,
     shards: int = 3,
+    sides: tuple[int, int] = (80, 160),
+    noise: float = 10.0,
     seed: int = 0,
 ) -> Path:
     """Writes `<output_dir>/imagenet2012/5.1.0` and returns that folder.
@@ -33,6 +35,8 @@ def make(
         examples_test: images in the split "validation", which serves as test set.
         labels_used: labels run through 0..labels_used-1, of 1000 declared classes.
         shards: files per split.
+        sides: least and greatest height and width in pixels.
+        noise: standard deviation of the pixels' noise; more of it makes larger files.
         seed: of the synthetic images.
     """
     random = np.random.RandomState(seed)
@@ -48,8 +52,8 @@ def make(
         version="5.1.0",
         features=features,
         split_datasets={
-            "train": list(_examples(examples_train, labels_used, random)),
-            "validation": list(_examples(examples_test, labels_used, random)),
+            "train": _examples(examples_train, labels_used, sides, noise, random),
+            "validation": _examples(examples_test, labels_used, sides, noise, random),
         },
         data_dir=output_dir,
         download_config=tfds.download.DownloadConfig(num_shards=shards),
@@ -59,15 +63,19 @@ def make(
 
 
 def _examples(
-    count: int, labels_used: int, random: np.random.RandomState
+    count: int,
+    labels_used: int,
+    sides: tuple[int, int],
+    noise: float,
+    random: np.random.RandomState,
 ) -> Iterator[tuple[int, dict[str, object]]]:
     for number in range(count):
         label = number % labels_used
-        height, width = random.randint(80, 161, size=2)
+        height, width = random.randint(sides[0], sides[1] + 1, size=2)
         colour = 64 + 127 * ((label >> np.arange(3)) & 1)
         stripes = 40 * np.sin(np.arange(width) * (0.1 + 0.1 * label))[None, :, None]
-        noise = random.normal(0, 10, (height, width, 3))
-        image = np.clip(colour + stripes + noise, 0, 255).astype(np.uint8)
+        grain = random.normal(0, noise, (height, width, 3))
+        image = np.clip(colour + stripes + grain, 0, 255).astype(np.uint8)
         yield number, {"image": image, "label": label, "file_name": f"synthetic_{number}.JPEG"}
 
 

@@ -1,0 +1,149 @@
+"""What the benchmarks share: alternating measurements, ratios with their spread, a result file.
+
+Times of one run on a noisy machine say little. Candidates are therefore measured in turn (A B A B,
+every other round backwards), and what is reported is the median of the rounds' ratios with a 95 %
+bootstrap interval. Absolute times are kept beside them for orientation.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tf_earlyticket.paths import write_json
+from tf_earlyticket.report.build import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results" / "benchmarks"
+_RESAMPLES = 2000
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Returns how long a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def alternate(
+    candidates: Mapping[str, Callable[[], float]], rounds: int, warmup: int = 1
+) -> dict[str, list[float]]:
+    """Measures all candidates once a round, so that drifts of the machine meet all of them.
+
+    Args:
+        candidates: By name, functions that return a measured number, usually seconds.
+        rounds: Counted rounds, from 1.
+        warmup: Rounds before them that do not count.
+
+    Returns:
+        The measured numbers by name, in the order of the rounds.
+    """
+    values: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(-warmup, rounds):
+        order = list(candidates) if number % 2 == 0 else list(candidates)[::-1]
+        for name in order:
+            value = float(candidates[name]())
+            if number >= 0:
+                values[name].append(value)
+    return values
+
+
+def ratio(values: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+    """Returns the median of value / reference by round, with its 95 % bootstrap interval.
+
+    Args:
+        values: Of one candidate, from `alternate`.
+        reference: Of the candidate that it is compared with, from the same rounds.
+    """
+    ratios = np.asarray(values) / np.asarray(reference)
+    draws = np.random.default_rng(0).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
+    low, high = np.percentile(np.median(ratios[draws], axis=1), [2.5, 97.5])
+    return {
+        "ratio": float(np.median(ratios)),
+        "low": float(low),
+        "high": float(high),
+        "rounds": len(ratios),
+    }
+
+
+def median(values: Sequence[float]) -> float:
+    """Returns the median as a plain number."""
+    return float(np.median(values))
+
+
+def in_own_process(script: str, *arguments: str, timeout: float = 3600) -> dict:
+    """Runs a Python file in a process of its own and returns the JSON in its last line of output.
+
+    Raises:
+        RuntimeError: If the process fails, with the end of what it printed.
+    """
+    environment = {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    done = subprocess.run(
+        [sys.executable, script, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{script} {' '.join(arguments)} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def logical_devices(count: int) -> None:
+    """Divides the CPU into so many logical devices; before anything else uses TensorFlow."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    device = tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(cpu, [device] * count)
+
+
+def machine() -> dict:
+    """Returns what the measurements ran on."""
+    about = environment("one_device", 1)
+    del about["strategy"], about["replicas"]
+    about["processor"] = _processor()
+    about["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    return about
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def write(path: Path, results: dict) -> None:
+    """Writes results as JSON, with the machine and the command that made them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    write_json(path, {"command": command, "machine": machine(), **results})
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table."""
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)
+
+
+def with_spread(found: Mapping[str, float]) -> str:
+    """Returns a ratio with its interval, such as "1.012 (1.003 to 1.020)"."""
+    return f"{found['ratio']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
