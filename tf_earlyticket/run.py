@@ -62,9 +62,7 @@ def train_and_evaluate(
         paths.claim(config)
         report = _finished(paths)
         if report is None:
-            data = load(
-                dataset_spec(config), data_dir, deterministic=config.data.deterministic
-            )
+            data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
             report = _run(Run(trained, paths, data, devices), strategy, command)
         return report
 

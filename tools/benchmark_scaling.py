@@ -61,8 +61,7 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
     train = model.make_train_function()
 
     def update() -> None:
-        masks = compute_masks(adapter.weights(), 0.8, previous=adapter.masks())
-        adapter.set_masks(masks)
+        adapter.set_masks(adapter.ranked_masks(0.8))
 
     def snapshot() -> None:
         with adapter.sandbox():

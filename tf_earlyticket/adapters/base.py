@@ -38,6 +38,9 @@ class PruningAdapter(Protocol):
     def masks(self) -> Arrays:
         """Host copies of the masks."""
 
+    def ranked_masks(self, sparsity: float, previous: Arrays | None = None) -> Arrays:
+        """Masks of the present weights, in which what `previous` (default: now) prunes stays so."""
+
     def check_masks(self, masks: Mapping[str, np.ndarray]) -> Arrays:
         """The masks as bool arrays; raises InputError if they do not fit the model."""
 

@@ -38,7 +38,7 @@ class MaskWriter:
         ):
             masked = tf.where(mask, weight, tf.zeros_like(weight))
             # For TFMOT's PruningSummaries: the least magnitude that was kept.
-            kept = tf.where(mask, tf.abs(masked), tf.fill(tf.shape(mask), masked.dtype.max))
+            kept = tf.where(mask, tf.abs(masked), masked.dtype.max)
             threshold.assign(
                 tf.where(tf.reduce_any(mask), tf.reduce_min(kept), tf.zeros_like(threshold))
             )

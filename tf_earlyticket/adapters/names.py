@@ -79,3 +79,11 @@ def host_copies(variables: Mapping[str, object]) -> dict[str, np.ndarray]:
     """Returns the variables' values by the same names; the mean where replicas differ."""
     values = keras.backend.batch_get_value(list(variables.values()))
     return dict(zip(variables, values, strict=True))
+
+
+def host_views(variables: Mapping[str, object]) -> dict[str, np.ndarray]:
+    """Returns the values as read-only arrays, without copying where they are in host memory.
+
+    Training on replaces what a view holds on to, and so takes a copy of it: for a short look.
+    """
+    return {name: np.asarray(variable.read_value()) for name, variable in variables.items()}

@@ -12,7 +12,7 @@ from tf_earlyticket.adapters.masking import mask_writer
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.snapshot import Snapshot
 from tf_earlyticket.adapters.wrapper import UNSET, MaskedPruneLowMagnitude
-from tf_earlyticket.core.masks import check_masks
+from tf_earlyticket.core.masks import check_masks, compute_masks
 from tf_earlyticket.core.schedule import PolynomialSparsity
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import collect_prunable_layers, keras
@@ -76,7 +76,7 @@ class TfmotAdapter:
 
     def weights(self) -> Arrays:
         """Host copies of the prunable weights."""
-        return names.host_copies({name: weight for name, (weight, _, _) in self._variables.items()})
+        return names.host_copies(self._weight_variables())
 
     def all_weights(self) -> Arrays:
         """Host copies of every weight of the plain model."""
@@ -95,8 +95,29 @@ class TfmotAdapter:
 
     def masks(self) -> Arrays:
         """Host copies of the masks, bool."""
-        masks = names.host_copies({name: mask for name, (_, mask, _) in self._variables.items()})
+        masks = names.host_views({name: mask for name, (_, mask, _) in self._variables.items()})
         return {name: mask.astype(bool) for name, mask in masks.items()}
+
+    def ranked_masks(self, sparsity: float, previous: Arrays | None = None) -> Arrays:
+        """Masks of the present weights at `sparsity`, by the model's ranking and group size.
+
+        Args:
+            sparsity: Fraction to prune, in [0, 1).
+            previous: Masks in which pruned weights stay pruned; default the present ones.
+
+        Raises:
+            InputError: If `sparsity` is below that of `previous`, or weights are not finite.
+        """
+        return compute_masks(
+            names.host_views(self._weight_variables()),
+            sparsity,
+            ranking=self.ranking,
+            group_size=self.group_size,
+            previous=self.masks() if previous is None else previous,
+        )
+
+    def _weight_variables(self):
+        return {name: weight for name, (weight, _, _) in self._variables.items()}
 
     def check_masks(self, masks: Mapping[str, np.ndarray]) -> Arrays:
         """Returns the masks as bool arrays.
@@ -125,8 +146,8 @@ class TfmotAdapter:
 
     def violations(self) -> int:
         """Number of pruned weights that are not zero."""
-        weights, masks = self.weights(), self.masks()
-        return int(sum(np.count_nonzero(weights[name][~masks[name]]) for name in weights))
+        weights, masks = names.host_views(self._weight_variables()), self.masks()
+        return sum(np.count_nonzero((weights[name] != 0) & ~masks[name]) for name in weights)
 
     def step(self) -> int:
         """Optimizer steps done so far, 0 without an optimizer."""

@@ -2,7 +2,7 @@
 
 from tf_earlyticket.adapters.base import PruningAdapter
 from tf_earlyticket.adapters.select import adapter_for
-from tf_earlyticket.core.masks import compute_masks, kept_count, mask_sparsity
+from tf_earlyticket.core.masks import kept_count, mask_sparsity
 from tf_earlyticket.core.plan import update_frequency
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import keras
@@ -95,13 +95,7 @@ class MaskUpdate(keras.callbacks.Callback):
         kept = sum(int(mask.sum()) for mask in masks.values())
         if kept <= kept_count(total, sparsity):
             return
-        masks = compute_masks(
-            self.adapter.weights(),
-            sparsity,
-            ranking=self.adapter.ranking,
-            group_size=self.adapter.group_size,
-            previous=masks,
-        )
+        masks = self.adapter.ranked_masks(sparsity, masks)
         self.adapter.set_masks(masks)
         self.updates.append((step, mask_sparsity(masks)))
 

@@ -10,7 +10,6 @@ from tf_earlyticket.adapters.base import PruningAdapter
 from tf_earlyticket.adapters.datasets import probe_dataset
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.core.detector import Observation
-from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import keras
 
@@ -153,14 +152,7 @@ class PPRProbe(keras.callbacks.Callback):
         batches = self._validation_batches(steps)
         with adapter.sandbox():
             dense_accuracy = self._accuracy(batches)
-            masks = compute_masks(
-                adapter.weights(),
-                self.sparsity,
-                ranking=adapter.ranking,
-                group_size=adapter.group_size,
-                previous=adapter.masks(),
-            )
-            adapter.set_masks(masks)
+            adapter.set_masks(adapter.ranked_masks(self.sparsity))
             pruned_accuracy = self._accuracy(batches)
             adapter.set_learning_rate(self.learning_rate)
             # Fewer where the data set is shorter.

@@ -1,6 +1,6 @@
-"""Which weights, or groups of weights that live or die together, are the largest.
+"""Which groups of weights, that live or die together, are the largest.
 
-Groups are those of the paper's appendix B.1 (Fig. 7); single weights are groups of size 1.
+Groups are those of the paper's appendix B.1 (Fig. 7); for single weights see `magnitude.py`.
 A group is `group_size` consecutive weights along the input-channel axis: axis -2 of kernels
 [..., c_in, c_out], the only axis of 1-D tensors. Where the axis does not divide, the last
 group is short.
@@ -11,15 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from tf_earlyticket.errors import InputError
-
-# Integer types as wide as the float types: without the sign bit, floats order like their bits.
-# By name, so that bfloat16 works without importing ml_dtypes.
-FLOAT_BITS = {
-    "float16": np.int16,
-    "bfloat16": np.int16,
-    "float32": np.int32,
-    "float64": np.int64,
-}
 
 
 def _channel_axis(shape: Sequence[int]) -> int:
@@ -100,60 +91,6 @@ def expand_groups(kept_groups: np.ndarray, shape: Sequence[int], group_size: int
     axis = _channel_axis(shape)
     mask = np.repeat(kept_groups, group_size, axis=axis)
     return mask[..., : shape[-2], :] if axis == -2 else mask[: shape[-1]]
-
-
-def element_masks(
-    weights: Sequence[np.ndarray], kept: int, previous: Sequence[np.ndarray] | None = None
-) -> list[np.ndarray]:
-    """Ranks the weights of all tensors by magnitude and keeps exactly the `kept` largest.
-
-    Of equal magnitudes, the earlier in tensor order and flat (C) order is kept.
-
-    Args:
-        weights: Finite arrays of any shapes, of types in `FLOAT_BITS`.
-        kept: Number of weights to keep over all tensors, at most those left in `previous`.
-        previous: Bool masks like `weights`; what they prune stays pruned.
-
-    Returns:
-        Bool masks like `weights`, True = kept.
-    """
-    names = {weight.dtype.name for weight in weights}
-    if len(names) > 1:
-        common = np.float64 if "float64" in names else np.float32
-        weights = [weight.astype(common) for weight in weights]
-    bits_type = FLOAT_BITS[weights[0].dtype.name]
-    ends = np.cumsum([weight.size for weight in weights])
-    bits = np.empty(ends[-1], dtype=bits_type)
-    for index, (weight, end) in enumerate(zip(weights, ends, strict=True)):
-        part = bits[end - weight.size : end]
-        native = np.ascontiguousarray(weight, dtype=weight.dtype.newbyteorder("="))
-        np.bitwise_and(native.ravel().view(bits_type), np.iinfo(bits_type).max, out=part)
-        if previous is not None:
-            # Below zero, so that a kept weight of value 0 still outranks a pruned one.
-            np.copyto(part, -1, where=~previous[index].ravel())
-
-    if kept == 0:
-        return [np.zeros(weight.shape, dtype=bool) for weight in weights]
-    # Masses of equal values, as a pruned tensor has, make np.partition ten times slower.
-    positive = bits[bits > 0]
-    cut = positive.size - kept
-    if cut >= 0:
-        positive.partition(cut)
-    threshold = positive[cut] if cut >= 0 else 0
-    del positive
-    largest = bits > threshold
-    missing = kept - np.count_nonzero(largest)
-    masks = []
-    # Tensor by tensor, so that the index weights of the ties stay small.
-    for weight, end in zip(weights, ends, strict=True):
-        part = slice(end - weight.size, end)
-        mask = largest[part]
-        if missing > 0:
-            ties = np.flatnonzero(bits[part] == threshold)[:missing]
-            mask[ties] = True
-            missing -= ties.size
-        masks.append(mask.reshape(weight.shape))
-    return masks
 
 
 def group_masks(

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_earlyticket.core.groups import FLOAT_BITS, element_masks, group_masks
+from tf_earlyticket.core.groups import group_masks
+from tf_earlyticket.core.magnitude import FLOAT_BITS, element_masks
 from tf_earlyticket.core.schedule import check_integer, check_number
 from tf_earlyticket.errors import InputError, suggestion
 

@@ -8,7 +8,6 @@ import numpy as np
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.run_log import MetricsLog
-from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.experiments.dense_record import restore_epoch
 from tf_earlyticket.training.phases import Run, fit
 from tf_earlyticket.training.weights_file import load_weights, save_weights
@@ -51,13 +50,7 @@ def _shoot(
     if done < epochs[n]:
         fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase, epochs[n])
     adapter = adapter_for(run.model)
-    masks = compute_masks(
-        adapter.weights(),
-        sparsity,
-        ranking=adapter.ranking,
-        group_size=adapter.group_size,
-        previous=adapter.masks(),
-    )
+    masks = adapter.ranked_masks(sparsity)
     adapter.set_masks(masks)
     # Before the weights: what continues from here has to be pruned already.
     checkpoint.set_model(run.model)

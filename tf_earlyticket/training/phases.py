@@ -16,7 +16,6 @@ from tf_earlyticket.callbacks.progress import ProgressLine
 from tf_earlyticket.callbacks.run_log import MetricsLog, Restartable, RunCheckpoint
 from tf_earlyticket.config import Config
 from tf_earlyticket.core.detector_choice import make_detector
-from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.core.plan import plan_ramp
 from tf_earlyticket.data.streams import Data
 from tf_earlyticket.keras_compat import keras
@@ -186,12 +185,7 @@ def retrain(run: Run, earlier_rows: list[dict]) -> dict:
     """
     run.restore("search")
     adapter = adapter_for(run.model)
-    masks = compute_masks(
-        adapter.weights(),
-        run.config.pruning.final_sparsity,
-        ranking=adapter.ranking,
-        group_size=adapter.group_size,
-    )
+    masks = adapter.ranked_masks(run.config.pruning.final_sparsity)
     # A model of its own: the optimizer begins anew.
     fresh = Run(run.config, run.paths, run.data, run.strategy)
     adapter = adapter_for(fresh.model)
