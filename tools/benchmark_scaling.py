@@ -5,7 +5,7 @@
 For ResNet20 (0.27 M parameters) to ResNet50 (25.6 M), on one device and on two logical CPUs, in a
 process each: a whole mask update (ranking all weights, masks, weights and optimizer slots), a
 probe's snapshot and restoration, a checkpoint, and a training step for comparison. The projection
-is a straight line through one device's points, since each of these costs grows linearly.
+is in proportion to the largest network, since each of these costs grows linearly.
 """
 
 import json
@@ -27,6 +27,7 @@ _NETWORKS = (("resnet20", "cifar10"), ("resnet56", "cifar10")) + (
 _IMAGE_SIZE = 64
 _BATCH = 32
 _PROJECTED_PARAMETERS = 10**9
+BYTES = ("checkpoint_bytes", "state_bytes", "ranking_bytes")
 EVENTS = ("mask_update", "snapshot", "checkpoint", "step")
 # Epochs of the paper's schedules and of the digits job.
 _EPOCHS = (60, 90, 200)
@@ -111,21 +112,17 @@ def _state_bytes(model) -> int:
 
 
 def project(rows: list[dict], parameters: int = _PROJECTED_PARAMETERS) -> dict:
-    """Returns seconds and bytes at so many parameters, by a line through one device's rows."""
-    rows = [row for row in rows if row["replicas"] == 1]
-    sizes = [row["parameters"] for row in rows]
+    """Returns seconds and bytes at so many parameters, in proportion to the largest network's.
 
-    def at(values: list[float]) -> float:
-        slope, start = np.polyfit(sizes, values, 1)
-        return float(start + slope * parameters)
-
+    Only there do the parameters outweigh what each variable costs however small it is.
+    """
+    largest = max((row for row in rows if row["replicas"] == 1), key=lambda row: row["parameters"])
+    times = parameters / largest["parameters"]
     return {
         "parameters": parameters,
-        "seconds": {name: at([row["seconds"][name] for row in rows]) for name in EVENTS[:3]},
-        **{
-            name: at([row[name] for row in rows])
-            for name in ("checkpoint_bytes", "state_bytes", "ranking_bytes")
-        },
+        "from": largest["network"],
+        "seconds": {name: times * largest["seconds"][name] for name in EVENTS[:3]},
+        **{name: times * largest[name] for name in BYTES},
     }
 
 
@@ -152,7 +149,7 @@ def main(argv: list[str]) -> None:
         found = measure(network, data, int(replicas), flags.FLAGS.rounds, int(batch_size))
         print(json.dumps(found))
         return
-    networks = [("resnet8", "cifar10"), *_NETWORKS[:1]] if flags.FLAGS.quick else _NETWORKS
+    networks = [("resnet8", "cifar10")] if flags.FLAGS.quick else _NETWORKS
     rows = [
         benchmarking.in_own_process(
             argv[0],
@@ -186,7 +183,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_integer("rounds", 9, "Counted rounds of each measurement.", lower_bound=1)
-    flags.DEFINE_bool("quick", False, "Two small networks: shows that it runs.")
+    flags.DEFINE_bool("quick", False, "One small network: shows that it runs.")
     flags.DEFINE_string("one", "", "NETWORK,DATA,REPLICAS,BATCH: measure only this, print JSON.")
     flags.DEFINE_string("output", str(benchmarking.RESULTS / "scaling.json"), "The result file.")
     sys.argv[0] = str(Path(sys.argv[0]).resolve())

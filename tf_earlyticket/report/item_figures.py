@@ -60,7 +60,7 @@ def heat_map(
         if not np.isnan(number):
             colour = "white" if number < middle else drawing.INK
             look = {"ha": "center", "va": "center", "fontsize": drawing.SMALL, "color": colour}
-            axes.text(column, line, f"{number:.3g}" if scale == 1 else f"{number:.1f}", **look)
+            axes.text(column, line, f"{number:.3f}" if scale == 1 else f"{number:.1f}", **look)
     axes.set_xticks(range(len(columns)), [str(value) for value in columns])
     axes.set_yticks(range(len(lines)), [str(value) for value in lines])
     axes.tick_params(labelsize=drawing.SMALL)
