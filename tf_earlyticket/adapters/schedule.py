@@ -141,3 +141,45 @@ class EarlyTicketPolynomialDecay(tfmot.sparsity.keras.PolynomialDecay):
     def from_config(cls, config):
         """Accepts the nested form that `get_config` returns, and its inner part alone."""
         return cls(**config.get("config", config))
+
+
+def final_sparsity(schedule) -> float:
+    """Returns the sparsity at which a TFMOT schedule ends, as a fraction.
+
+    Raises:
+        InputError: If the schedule is of a kind that does not tell.
+    """
+    sparsity = getattr(schedule, "final_sparsity", getattr(schedule, "target_sparsity", None))
+    if sparsity is None:
+        raise InputError(
+            f"The model's schedule is a {type(schedule).__name__}: expected one with a "
+            "final_sparsity or target_sparsity."
+        )
+    return sparsity
+
+
+def due_sparsity(schedule, after_step: int, step: int) -> float | None:
+    """Returns the sparsity of the last update due in (after_step, step], None if none is due."""
+    if isinstance(schedule, EarlyTicketPolynomialDecay):
+        sparsity = schedule.sparsity()
+        due = sparsity.last_update_step(step) if sparsity else None
+        return None if due is None or due <= after_step else sparsity.sparsity_at(due)
+    for candidate in range(step, after_step, -1):
+        should_prune, sparsity = schedule(tf.constant(candidate, tf.int64))
+        if bool(should_prune):
+            return float(sparsity)
+    return None
+
+
+def check_early_ticket_schedule(schedule) -> EarlyTicketPolynomialDecay:
+    """Returns the schedule of a model if a probe may begin it.
+
+    Raises:
+        InputError: If it is of another kind.
+    """
+    if not isinstance(schedule, EarlyTicketPolynomialDecay):
+        raise InputError(
+            f"The model's schedule is a {type(schedule).__name__}: EarlyTicket needs an "
+            "EarlyTicketPolynomialDecay; use et.MaskUpdate for other schedules."
+        )
+    return schedule

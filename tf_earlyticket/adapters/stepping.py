@@ -70,3 +70,10 @@ def _steps_per_call(model):
 
 def _iterator(model, dataset):
     return iter(model.distribute_strategy.experimental_distribute_dataset(dataset))
+
+
+def synchronize_replicas(model) -> None:
+    """Makes variables that each replica keeps for itself equal to their mean."""
+    for variable in model.variables:
+        if variable.synchronization == tf.VariableSynchronization.ON_READ:
+            variable.assign(variable.read_value())

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from tf_earlyticket.adapters import names, optimizers, stepping
+from tf_earlyticket.adapters import schedule as schedules
 from tf_earlyticket.adapters.base import Arrays
 from tf_earlyticket.adapters.masking import mask_writer
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
@@ -165,12 +165,7 @@ class TfmotAdapter:
         Raises:
             InputError: If the model was wrapped with another schedule.
         """
-        if not isinstance(self.schedule, EarlyTicketPolynomialDecay):
-            raise InputError(
-                f"The model's schedule is a {type(self.schedule).__name__}: EarlyTicket needs an "
-                "EarlyTicketPolynomialDecay; use et.MaskUpdate for other schedules."
-            )
-        return self.schedule
+        return schedules.check_early_ticket_schedule(self.schedule)
 
     def final_sparsity(self) -> float:
         """The sparsity at which the schedule ends, as a fraction.
@@ -178,14 +173,7 @@ class TfmotAdapter:
         Raises:
             InputError: If the schedule is of a kind that does not tell.
         """
-        schedule = self.schedule
-        sparsity = getattr(schedule, "final_sparsity", getattr(schedule, "target_sparsity", None))
-        if sparsity is None:
-            raise InputError(
-                f"The model's schedule is a {type(schedule).__name__}: expected one with a "
-                "final_sparsity or target_sparsity."
-            )
-        return sparsity
+        return schedules.final_sparsity(self.schedule)
 
     def _sync_schedule(self) -> None:
         """Brings the schedule objects in step with the variables, which checkpoints restore."""
@@ -207,15 +195,7 @@ class TfmotAdapter:
 
     def due_sparsity(self, after_step: int, step: int) -> float | None:
         """The sparsity of the last update due in (after_step, step], None if none is due."""
-        if isinstance(self.schedule, EarlyTicketPolynomialDecay):
-            sparsity = self.schedule.sparsity()
-            due = sparsity.last_update_step(step) if sparsity else None
-            return None if due is None or due <= after_step else sparsity.sparsity_at(due)
-        for candidate in range(step, after_step, -1):
-            should_prune, sparsity = self.schedule(tf.constant(candidate, tf.int64))
-            if bool(should_prune):
-                return float(sparsity)
-        return None
+        return schedules.due_sparsity(self.schedule, after_step, step)
 
     def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
         """Sets the begin in every wrapper's variables and in the schedule objects.
@@ -266,6 +246,4 @@ class TfmotAdapter:
     def synchronize_replicas(self) -> None:
         """Makes statistics that each replica keeps for itself equal to their mean."""
         with self._scope():
-            for variable in self.model.variables:
-                if variable.synchronization == tf.VariableSynchronization.ON_READ:
-                    variable.assign(variable.read_value())
+            stepping.synchronize_replicas(self.model)

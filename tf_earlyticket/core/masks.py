@@ -93,10 +93,8 @@ def _match(name: str, masks: Arrays, reference_name: str, reference: Arrays) -> 
     matched = [by_key[key] for key in wanted_keys]
     for key, mask, array in zip(wanted_keys, matched, wanted, strict=True):
         if mask.shape != array.shape:
-            wanted_shape = f"{array.shape} it has in {reference_name}"
-            raise InputError(
-                f"{name}[{key!r}] must have the shape {wanted_shape}, got {mask.shape}"
-            )
+            wanted_shape = f"shape {array.shape} it has in {reference_name}"
+            raise InputError(f"{name}[{key!r}] must have the {wanted_shape}, got {mask.shape}")
         if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
             raise InputError(f"{name}[{key!r}] must hold only 0 and 1 (1 = kept), got others")
     return [mask.astype(bool, copy=False) for mask in matched]
