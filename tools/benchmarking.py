@@ -111,6 +111,21 @@ def logical_devices(count: int) -> None:
     tf.config.set_logical_device_configuration(cpu, [device] * count)
 
 
+def wrap_by_tfmot(model, schedule):
+    """Returns the model with stock TFMOT's wrappers around the layers that this toolkit wraps."""
+    from tf_earlyticket.adapters.wrap import wrap_for_pruning
+    from tf_earlyticket.keras_compat import collect_prunable_layers, keras, tfmot
+
+    names = {layer.layer.name for layer in collect_prunable_layers(wrap_for_pruning(model))}
+
+    def wrap(layer):
+        if layer.name not in names:
+            return layer
+        return tfmot.sparsity.keras.prune_low_magnitude(layer, schedule)
+
+    return keras.models.clone_model(model, clone_function=wrap)
+
+
 def machine() -> dict:
     """Returns what the measurements ran on."""
     about = environment("one_device", 1)
