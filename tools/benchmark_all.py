@@ -19,8 +19,31 @@ from absl import app, flags
 from tf_earlyticket.paths import write_text
 
 TOOLS = Path(__file__).parent
-BENCHMARKS = ("input", "scaling")
-PAGES = {"scaling.md": ("input", "scaling")}
+BENCHMARKS = ("input", "scaling", "masks", "probe", "overhead")
+PAGES = {
+    "scaling.md": ("input", "scaling"),
+    "performance.md": ("input", "masks", "probe", "overhead"),
+}
+_SETTINGS = {
+    "step_graph16": "step, ResNet20, batch 16",
+    "step_graph128": "step, ResNet20, batch 128",
+    "step_xla16": "step, ResNet20, batch 16, XLA",
+    "step_xla128": "step, ResNet20, batch 128, XLA",
+    "step_mirrored32": "step, ResNet20, batch 32, two mirrored replicas",
+    "step_mirrored128": "step, ResNet20, batch 128, two mirrored replicas",
+    "step_resnet50": "step, ResNet50, 64 px, batch 8",
+    "first_graph": "time to the first step, ResNet20",
+    "first_mirrored": "time to the first step, two mirrored replicas",
+    "first_xla": "time to the first step, XLA",
+}
+_LIMITS = {
+    **dict.fromkeys(("step_graph16", "step_graph128", "step_xla16", "step_xla128"), 1.02),
+    **dict.fromkeys(("step_mirrored32", "step_mirrored128"), 1.03),
+    "step_resnet50": 1.05,
+    "first_graph": 1.20,
+    "first_mirrored": 1.10,
+    "first_xla": 1.05,
+}
 _WAYS = {
     "tfds_read": "TFDS, encoded images",
     "tfds_decoded": "TFDS, decoded whole",
@@ -40,12 +63,56 @@ def page(name: str, results: Path = benchmarking.RESULTS) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(ms=milliseconds, ratio=ratio)
+    environment.filters.update(ms=milliseconds, ratio=ratio, fine=benchmarking.with_spread)
     found = {
         benchmark: json.loads((results / f"{benchmark}.json").read_text())
         for benchmark in PAGES[name]
     }
-    return environment.get_template(f"{name}.jinja").render(**found, ways=_WAYS)
+    if name == "performance.md":
+        found["targets"] = targets(**found)
+    return environment.get_template(f"{name}.jinja").render(**found, ways=_WAYS, settings=_SETTINGS)
+
+
+def targets(input: dict, masks: dict, probe: dict, overhead: dict) -> list[dict]:
+    """Returns the targets, what was measured, and whether its median meets them."""
+    measured = [
+        (f"{_SETTINGS[name]} / dense", limit, overhead[name]["against_dense"]["tf_earlyticket"])
+        for name, limit in _LIMITS.items()
+        if name in overhead
+    ]
+    memory = overhead["memory"]["against_dense_and_masks"]["tf_earlyticket"]
+    measured += [
+        ("whole mask update / TFMOT's layerwise masks alone", 0.15, masks["update"]),
+        ("peak memory / (dense + one copy of the kernels)", 1.05, memory),
+        *(
+            (f"probe of {row['fraction']} epochs / its training and evaluation", 1.05, row)
+            for row in probe["probe"]
+        ),
+        *(
+            (f"step with data / with the batch in memory, batch {row['batch_size']}", 1.05, row)
+            for row in input["cifar10_step"]
+        ),
+        ("importing everything / TensorFlow, tf_keras and TFMOT", 1.05, overhead["import"]),
+    ]
+    rows = [
+        {
+            "what": what,
+            "target": f"<= {limit:.2f}",
+            "measured": benchmarking.with_spread(found),
+            "met": found["ratio"] <= limit,
+        }
+        for what, limit, found in measured
+    ]
+    state = probe["state"]
+    rows.append(
+        {
+            "what": f"state of {state['network']}, copied and put back",
+            "target": "<= 0.15 s",
+            "measured": f"{state['seconds']:.3f} s",
+            "met": state["seconds"] <= 0.15,
+        }
+    )
+    return rows
 
 
 def milliseconds(seconds: float) -> str:

@@ -247,7 +247,8 @@ def main(argv: list[str]) -> None:
         settings = list(_QUICK)
     elif values.only:
         settings = values.only
-    results = json.loads(Path(values.output).read_text()) if values.only else {}
+    kept = Path(values.output)
+    results = json.loads(kept.read_text()) if values.only and kept.exists() else {}
     for setting in settings:
         if setting == "memory":
             network = "resnet8" if values.quick else "resnet50"
@@ -267,7 +268,7 @@ def main(argv: list[str]) -> None:
         if "against_dense" in found
     ]
     benchmarking.show("Against dense training", ["setting", *VARIANTS[1:]], rows)
-    benchmarking.write(Path(values.output), results)
+    benchmarking.write(kept, results)
 
 
 if __name__ == "__main__":

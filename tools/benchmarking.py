@@ -148,7 +148,7 @@ def write(path: Path, results: dict) -> None:
     """Writes results as JSON, with the machine and the command that made them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     command = " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    write_json(path, {"command": command, "machine": machine(), **results})
+    write_json(path, {**results, "command": command, "machine": machine()})
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

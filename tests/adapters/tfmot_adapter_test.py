@@ -95,6 +95,18 @@ def test_set_masks_works_before_anything_is_prepared_or_compiled(make_cnn, compi
     assert adapter.violations() == 0
 
 
+def test_applying_masks_compiles_nothing_until_something_is_pruned(adapter, prune, monkeypatch):
+    written = []
+    monkeypatch.setattr(adapter._writer, "write", lambda *arguments: written.append(arguments))
+    adapter.apply_masks()
+    assert not written
+    monkeypatch.undo()
+    prune(adapter, 0.5)
+    weights = {name: np.ones_like(weight) for name, weight in adapter.all_weights().items()}
+    adapter.set_all_weights(weights)
+    assert adapter.violations() == 0
+
+
 def test_a_new_optimizers_slots_are_zeroed_too(adapter, compiled, prune, images):
     prune(adapter, 0.2)
     compiled(adapter.model, keras.optimizers.Adam())

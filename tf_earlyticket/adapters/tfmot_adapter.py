@@ -30,16 +30,11 @@ class TfmotAdapter:
 
     def __init__(self, model):
         self.model = model
-        self._wrappers = [
-            layer
-            for layer in (collect_prunable_layers(model) if isinstance(model, keras.Model) else [])
-            if isinstance(layer, MaskedPruneLowMagnitude)
-        ]
+        layers = collect_prunable_layers(model) if isinstance(model, keras.Model) else []
+        self._wrappers = [layer for layer in layers if isinstance(layer, MaskedPruneLowMagnitude)]
         if not self._wrappers:
-            raise InputError(
-                f"The {type(model).__name__} model has no pruning wrapper: expected a model "
-                "returned by wrap_for_pruning."
-            )
+            kind = f"The {type(model).__name__} model has no pruning wrapper"
+            raise InputError(f"{kind}: expected a model returned by wrap_for_pruning.")
         self.ranking = self._wrappers[0].ranking
         self.group_size = self._wrappers[0].group_size
         self._variables = names.prunable_weights(model)
@@ -125,8 +120,8 @@ class TfmotAdapter:
         Raises:
             InputError: If names or shapes differ from the model's, or a mask is not 0/1.
         """
-        shapes = {n: np.empty(tuple(v[0].shape), bool) for n, v in self._variables.items()}
-        return check_masks(masks, shapes)
+        weights = self._weight_variables().items()
+        return check_masks(masks, {name: np.empty(weight.shape, bool) for name, weight in weights})
 
     def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
         """Writes the masks; zeroes pruned weights and their optimizer slots.
@@ -135,14 +130,20 @@ class TfmotAdapter:
             InputError: If names or shapes differ from the model's, or a mask is not 0/1.
         """
         masks = self.check_masks(masks)
-        for wrapper in self._wrappers:
-            wrapper.attended = True
+        self._mark_attended()
         with self._scope():
             self._writer.write([masks[n] for n in self._variables], self._optimizer(), self.step())
 
+    def _mark_attended(self) -> None:
+        for wrapper in self._wrappers:
+            wrapper.attended = True
+
     def apply_masks(self) -> None:
-        """Zeroes pruned weights and their slots again."""
-        self.set_masks(self.masks())
+        """Zeroes pruned weights and their slots again; compiles nothing while nothing is pruned."""
+        self._mark_attended()
+        masks = self.masks()
+        if not all(mask.all() for mask in masks.values()):
+            self.set_masks(masks)
 
     def violations(self) -> int:
         """Number of pruned weights that are not zero."""
