@@ -25,12 +25,12 @@ STAGES = [
     {"adapters"},
     {"callbacks"},
     {"training"},
-    {"export", "report"},
+    {"deployment", "report"},
     {"run", "dry_run"},
     {"experiments"},
     {"default_config", "reproduce_config"},
     {"command_line"},
-    {"train", "study_detectors", "reproduce"},
+    {"train", "export", "inspect", "study_detectors", "reproduce"},
 ]
 RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}
 # Keras' base classes and data structures; whatever reads or writes a model's state is an adapter.
@@ -106,7 +106,9 @@ def test_every_public_name_exists_and_is_documented():
             assert getattr(tf_earlyticket, name).__doc__
 
 
-@pytest.mark.parametrize("module", ["", ".train", ".study_detectors", ".reproduce"])
+@pytest.mark.parametrize(
+    "module", ["", ".train", ".export", ".inspect", ".study_detectors", ".reproduce"]
+)
 def test_importing_is_light_and_leaves_the_environment_alone(module):
     code = (
         "import os, sys; before = dict(os.environ); "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+from rich.console import Console
 
 from tf_earlyticket import default_config
 from tf_earlyticket.config import Config, field_paths
@@ -73,6 +74,11 @@ def quiet_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+
+
+def console() -> Console:
+    """Returns a console for tables, wide enough for names where the output is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def parse(argv: list[str], define: Callable[[], None]) -> list[str]:

@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Optional
 
+from tf_earlyticket.errors import InputError, suggestion
+
 # `Optional[int]`, not `int | None`: the command line's override parser knows only the former.
 # ruff: noqa: UP045
 
@@ -146,7 +148,18 @@ class ProbeConfig:
 
 @dataclass
 class Config:
-    """A whole run. The defaults are the digits job that runs without any flag."""
+    """A whole run. The defaults are the digits job that runs without any flag.
+
+    Attributes:
+        data: Which examples.
+        model: Which network.
+        train: How it trains.
+        pruning: What is pruned, how far and when.
+        probe: How the start epoch is found.
+        seed: Of weights, data order and probes.
+        ticket: Directory of a ticket to train instead of searching for one, such as one found on
+            another data set; probes and `pruning` then do not count.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -154,6 +167,7 @@ class Config:
     pruning: PruningConfig = field(default_factory=PruningConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     seed: int = 0
+    ticket: Optional[str] = None
 
     def to_dict(self) -> dict:
         """Returns nested plain values that JSON can hold."""
@@ -164,6 +178,31 @@ class Config:
         text = json.dumps(self.to_dict(), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         return f"{self.data.name}_{self.model.name}-{digest}"
+
+
+def config_from_dict(values: dict) -> Config:
+    """Returns a config from what `Config.to_dict` gave; fields that are missing have defaults.
+
+    Raises:
+        InputError: For a field that does not exist. Types and ranges are `check_config`'s.
+    """
+    return _filled(Config(), values, "config")
+
+
+def _filled(section, values: dict, path: str):
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must be a mapping of fields, got {values!r:.80}")
+    known = {item.name for item in dataclasses.fields(section)}
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(
+                f"{path}.{name} is not a field of the config.{suggestion(name, known)}"
+            )
+        present = getattr(section, name)
+        if dataclasses.is_dataclass(present):
+            value = _filled(present, value, f"{path}.{name}")
+        setattr(section, name, tuple(value) if isinstance(value, list) else value)
+    return section
 
 
 def field_paths(config: Config) -> list[str]:

@@ -9,6 +9,7 @@ from tf_earlyticket.cluster import is_chief
 from tf_earlyticket.config import Config
 from tf_earlyticket.core.detector_choice import make_detector
 from tf_earlyticket.core.plan import plan_ramp, probe_epochs
+from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.models.names import model_names
@@ -24,6 +25,7 @@ def check_config(config: Config) -> None:
     """
     _check_fields(config, "config")
     _check_values(config)
+    _check_ticket(config)
     data = config.data
     spec = describe(
         data.name,
@@ -39,6 +41,22 @@ def check_config(config: Config) -> None:
     if spec.validation_examples == 0:
         raise InputError(
             "config.data.validation_examples=0: expected at least 1; the probes need them."
+        )
+
+
+def _check_ticket(config: Config) -> None:
+    if config.ticket is None:
+        return
+    with _prefixed(f"config.ticket={config.ticket!r}: "):
+        ticket = Ticket.load(config.ticket)
+    try:
+        made_of = ticket.provenance["config"]["model"]["name"]
+    except (KeyError, TypeError):
+        return
+    if made_of != config.model.name:
+        raise InputError(
+            f"config.model.name={config.model.name!r}: expected {made_of!r}, the network of "
+            f"config.ticket={config.ticket!r}."
         )
 
 

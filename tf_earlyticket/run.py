@@ -1,5 +1,6 @@
 """`train_and_evaluate`: the main job from a config to a ticket with its report."""
 
+import dataclasses
 import json
 import time
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 from tf_earlyticket.adapters.select import training_record
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.loading import load
-from tf_earlyticket.export import export_ticket
+from tf_earlyticket.deployment.ticket_export import export_ticket
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import RunPaths, write_json
 from tf_earlyticket.preflight import check_run
@@ -16,8 +17,9 @@ from tf_earlyticket.report.build import build_report, environment
 from tf_earlyticket.report.figures import draw_all
 from tf_earlyticket.report.html import write_html
 from tf_earlyticket.training.distribute import config_for_replicas, make_strategy, output_directory
-from tf_earlyticket.training.phases import Run, retrain, search, train_dense
+from tf_earlyticket.training.phases import Run, retrain, search, train_dense, train_on
 from tf_earlyticket.training.setup import dataset_spec
+from tf_earlyticket.training.ticket_start import adopt_ticket
 
 NOTES = {
     "cifar10": "CIFAR-10 accuracies depend on the copy of the data: one that went through JPEG "
@@ -73,15 +75,8 @@ def _run(run: Run, strategy: str, command: str) -> dict:
     keras.utils.set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    found = run.result("search") or search(run)
-    rows = found["rows"]
-    retrained = None
-    if config.pruning.mode == "rewind":
-        retrained = run.result("retrain") or retrain(run, rows)
-        rows = rows + retrained["rows"]
-    dense = None
-    if config.train.dense_baseline:
-        dense = run.result("dense") or train_dense(run, rows)
+    found, retrained, dense = _train_phases(run)
+    rows = found["rows"] + (retrained["rows"] if retrained else [])
     evaluation = run.result("evaluation") or _evaluate_and_export(run, found)
     report = build_report(
         config.to_dict(),
@@ -102,6 +97,32 @@ def _run(run: Run, strategy: str, command: str) -> dict:
     return report
 
 
+def _train_phases(run: Run) -> tuple[dict, dict | None, dict | None]:
+    """Returns the results of the search, of the ticket's retraining and of the dense baseline."""
+    config = run.config
+    if config.ticket is not None:
+        found, retrained = run.result("search"), run.result("retrain")
+        if retrained is None:
+            found = run.finish("search", adopt_ticket(run))
+            retrained = train_on(run, "retrain", [])
+        dense = None
+        if config.train.dense_baseline:
+            # On a model of its own: nothing of it comes from the ticket.
+            fresh = dataclasses.replace(run)
+            dense = run.result("dense") or train_on(fresh, "dense", retrained["rows"])
+        return found, retrained, dense
+    found = run.result("search") or search(run)
+    rows = found["rows"]
+    retrained = None
+    if config.pruning.mode == "rewind":
+        retrained = run.result("retrain") or retrain(run, rows)
+        rows = rows + retrained["rows"]
+    dense = None
+    if config.train.dense_baseline:
+        dense = run.result("dense") or train_dense(run, rows)
+    return found, retrained, dense
+
+
 def _finished(paths: RunPaths) -> dict | None:
     try:
         return json.loads(paths.saved_report.read_text())
@@ -118,12 +139,16 @@ def _evaluate_and_export(run: Run, found: dict) -> dict:
     if config.train.dense_baseline:
         run.restore("dense")
         dense_accuracy = run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
-    run.restore("retrain" if config.pruning.mode == "rewind" else "search")
+    retrained = config.ticket is not None or config.pruning.mode == "rewind"
+    run.restore("retrain" if retrained else "search")
     accuracy = run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
     record = training_record(run.model)
     record.rewind_weights = run.rewind_weights()
-    record.rewind_epoch = config.pruning.rewind_epoch
-    record.start_epoch = found["start_epoch"]
+    origin = found.get("ticket") or {
+        "rewind_epoch": config.pruning.rewind_epoch,
+        "start_epoch": found["start_epoch"],
+    }
+    record.rewind_epoch, record.start_epoch = origin["rewind_epoch"], origin["start_epoch"]
     record.start_reason = found["start_reason"]
     ticket = export_ticket(
         run.model,

@@ -67,8 +67,11 @@ def main(argv: list[str]) -> None:
 def summary(report: dict, paths: RunPaths) -> str:
     """Returns the outcome in a few lines."""
     ticket, cost = report["ticket"], report["cost"]
+    start = f"Pruning started after epoch {report['start_epoch']}: "
+    if report["start_epoch"] is None:
+        start = "Pruning: "
     lines = [
-        f"Pruning started after epoch {report['start_epoch']}: {report['start_reason']}.",
+        f"{start}{report['start_reason']}.",
         f"Ticket: {100 * ticket['sparsity']:.1f} % sparse, test accuracy "
         f"{100 * ticket['test_accuracy']:.2f} %"
         + (

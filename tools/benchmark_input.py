@@ -24,6 +24,7 @@ from absl import app, flags
 
 from tf_earlyticket import data
 from tf_earlyticket.config import Config
+from tf_earlyticket.core import comparison
 from tf_earlyticket.data.in_memory import InMemoryData, Split
 from tf_earlyticket.data.preprocess import normalize
 from tf_earlyticket.training.setup import build_wrapped_model, dataset_spec
@@ -75,9 +76,9 @@ def cifar10_step(batch_size: int, steps: int, rounds: int, model_name: str = "re
             # Execution is asynchronous on accelerators.
             logs["loss"].numpy()
 
-        return benchmarking.seconds(work) / steps
+        return comparison.seconds(work) / steps
 
-    times = benchmarking.alternate(
+    times = comparison.alternate(
         {name: lambda iterator=iterator: train(iterator) for name, iterator in streams.items()},
         rounds,
     )
@@ -87,7 +88,7 @@ def cifar10_step(batch_size: int, steps: int, rounds: int, model_name: str = "re
         "dtype_policy": config.train.dtype_policy,
         "steps_per_round": steps,
         "milliseconds": {name: 1e3 * benchmarking.median(t) for name, t in times.items()},
-        **benchmarking.ratio(times["pipeline"], times["in_memory"]),
+        **comparison.ratio(times["pipeline"], times["in_memory"]),
     }
 
 
@@ -105,7 +106,7 @@ def imagenet(images: int, batch_size: int, rounds: int) -> dict:
         size = sum(path.stat().st_size for path in prepared.glob("*.tfrecord*"))
         ways = _ways(Path(folder), prepared, images, batch_size)
         batches = images // batch_size
-        times = benchmarking.alternate(
+        times = comparison.alternate(
             {
                 name: lambda way=way: _seconds_per_batch(way, batches) / batch_size
                 for name, way in ways.items()
@@ -121,7 +122,7 @@ def imagenet(images: int, batch_size: int, rounds: int) -> dict:
         "speed_against": {
             reference: {
                 # Of times, so that it is the speed of `name` in parts of that of the reference.
-                name: benchmarking.ratio(times[reference], times[name])
+                name: comparison.ratio(times[reference], times[name])
                 for name in times
                 if name != reference
             }
@@ -174,7 +175,7 @@ def _seconds_per_batch(dataset: tf.data.Dataset, batches: int) -> float:
     iterator = iter(dataset)
     for _ in range(_UNCOUNTED):
         next(iterator)
-    return benchmarking.seconds(lambda: [next(iterator) for _ in range(batches)]) / batches
+    return comparison.seconds(lambda: [next(iterator) for _ in range(batches)]) / batches
 
 
 def main(argv: list[str]) -> None:

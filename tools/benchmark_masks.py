@@ -21,6 +21,7 @@ from absl import app, flags
 from tf_earlyticket import global_masks
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.config import Config
+from tf_earlyticket.core import comparison
 from tf_earlyticket.core.masks import kept_count
 from tf_earlyticket.keras_compat import collect_prunable_layers, tfmot
 from tf_earlyticket.training.setup import build_plain_model, build_wrapped_model
@@ -51,10 +52,10 @@ def update(network: str, rounds: int) -> dict:
         # Each update starts from dense weights, as the first of a ramp does.
         adapter.set_masks(everything)
         adapter.set_all_weights(dense)
-        return benchmarking.seconds(lambda: adapter.set_masks(adapter.ranked_masks(_SPARSITY)))
+        return comparison.seconds(lambda: adapter.set_masks(adapter.ranked_masks(_SPARSITY)))
 
-    times = benchmarking.alternate(
-        {"tf_earlyticket": ours, "tfmot": lambda: benchmarking.seconds(tfmot_masks)}, rounds
+    times = comparison.alternate(
+        {"tf_earlyticket": ours, "tfmot": lambda: comparison.seconds(tfmot_masks)}, rounds
     )
     masks = adapter.masks()
     total = sum(mask.size for mask in masks.values())
@@ -68,7 +69,7 @@ def update(network: str, rounds: int) -> dict:
             sum(np.sum(mask) for layer in layers for _, mask, _ in layer.pruning_vars)
         ),
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
-        **benchmarking.ratio(times["tf_earlyticket"], times["tfmot"]),
+        **comparison.ratio(times["tf_earlyticket"], times["tfmot"]),
     }
 
 
@@ -92,8 +93,8 @@ def ranking(size: int, rounds: int) -> dict:
         "restricted": lambda: global_masks(weights, _SPARSITY, previous=previous),
         "sort": lambda: np.sort(np.abs(weights[0])),
     }
-    times = benchmarking.alternate(
-        {name: lambda way=way: benchmarking.seconds(way) for name, way in ways.items()}, rounds
+    times = comparison.alternate(
+        {name: lambda way=way: comparison.seconds(way) for name, way in ways.items()}, rounds
     )
     tracemalloc.start()
     ways["restricted"]()
@@ -103,7 +104,7 @@ def ranking(size: int, rounds: int) -> dict:
         "weights": size,
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
         "peak_bytes": peak,
-        "against_sort": benchmarking.ratio(times["restricted"], times["sort"]),
+        "against_sort": comparison.ratio(times["restricted"], times["sort"]),
     }
 
 

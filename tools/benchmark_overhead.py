@@ -24,6 +24,7 @@ import numpy as np
 from absl import app, flags
 
 from tf_earlyticket.config import Config
+from tf_earlyticket.core import comparison
 
 VARIANTS = ("dense", "tf_earlyticket", "tfmot")
 # network, image side, batch, replicas, XLA, steps per round
@@ -132,9 +133,11 @@ def _strategy(replicas: int):
     return make_strategy("mirrored" if replicas > 1 else "one_device")
 
 
-def step(setting: str, rounds: int) -> dict:
+def step(setting: str, rounds: int, quick: bool) -> dict:
     """Returns the step times of the variants in a setting, against dense."""
     network, side, batch, replicas, jit, steps = STEPS[setting]
+    if quick:
+        network, steps = "resnet8", 5
     strategy = _strategy(replicas)
     trainers = {name: Trainer(name, network, side, batch, strategy, jit) for name in VARIANTS}
 
@@ -143,16 +146,18 @@ def step(setting: str, rounds: int) -> dict:
         _, ends = trainer.fit(steps + 1)
         return float(np.median(np.diff(ends)))
 
-    times = benchmarking.alternate(
+    times = comparison.alternate(
         {name: lambda trainer=trainer: measure(trainer) for name, trainer in trainers.items()},
         rounds,
     )
     return _compared(times)
 
 
-def first_step(setting: str, rounds: int) -> dict:
+def first_step(setting: str, rounds: int, quick: bool) -> dict:
     """Returns the times to the first step of the variants in a setting, against dense."""
     network, side, batch, replicas, jit = FIRST_STEPS[setting]
+    if quick:
+        network = "resnet8"
     strategy = _strategy(replicas)
 
     def measure(variant: str) -> float:
@@ -160,7 +165,7 @@ def first_step(setting: str, rounds: int) -> dict:
         began, ends = trainer.fit(1)
         return ends[0] - began
 
-    times = benchmarking.alternate(
+    times = comparison.alternate(
         {name: lambda name=name: measure(name) for name in VARIANTS}, rounds
     )
     return _compared(times)
@@ -170,7 +175,7 @@ def _compared(times: dict) -> dict:
     return {
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
         "against_dense": {
-            name: benchmarking.ratio(times[name], times["dense"]) for name in VARIANTS[1:]
+            name: comparison.ratio(times[name], times["dense"]) for name in VARIANTS[1:]
         },
     }
 
@@ -199,7 +204,7 @@ def memory(script: str, network: str, rounds: int) -> dict:
         kernel_bytes.append(found["kernel_bytes"])
         return found["bytes"]
 
-    values = benchmarking.alternate(
+    values = comparison.alternate(
         {name: lambda name=name: measure(name) for name in VARIANTS}, rounds, warmup=0
     )
     allowed = np.asarray(values["dense"]) + kernel_bytes[0]
@@ -209,7 +214,7 @@ def memory(script: str, network: str, rounds: int) -> dict:
         "kernel_megabytes": kernel_bytes[0] / 1e6,
         # Masks have to be held: one copy of the prunable kernels is no waste.
         "against_dense_and_masks": {
-            name: benchmarking.ratio(values[name], allowed) for name in VARIANTS[1:]
+            name: comparison.ratio(values[name], allowed) for name in VARIANTS[1:]
         },
     }
 
@@ -219,16 +224,16 @@ def imports(rounds: int) -> dict:
 
     def measure(code: str) -> float:
         command = [sys.executable, "-c", code]
-        return benchmarking.seconds(
+        return comparison.seconds(
             lambda: subprocess.run(command, check=True, capture_output=True, cwd=benchmarking.ROOT)
         )
 
-    times = benchmarking.alternate(
+    times = comparison.alternate(
         {name: lambda code=code: measure(code) for name, code in _IMPORTS.items()}, rounds
     )
     return {
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
-        **benchmarking.ratio(times["tf_earlyticket"], times["stack"]),
+        **comparison.ratio(times["tf_earlyticket"], times["stack"]),
     }
 
 
@@ -240,13 +245,13 @@ def main(argv: list[str]) -> None:
         return
     if values.one:
         measure = step if values.one in STEPS else first_step
-        print(json.dumps(measure(values.one, values.rounds)))
+        print(json.dumps(measure(values.one, values.rounds, values.quick)))
         return
     settings = [*STEPS, *FIRST_STEPS, "memory", "import"]
-    if values.quick:
-        settings = list(_QUICK)
-    elif values.only:
+    if values.only:
         settings = values.only
+    elif values.quick:
+        settings = list(_QUICK)
     kept = Path(values.output)
     results = json.loads(kept.read_text()) if values.only and kept.exists() else {}
     for setting in settings:
@@ -259,7 +264,7 @@ def main(argv: list[str]) -> None:
             # A first step under XLA takes half a minute.
             rounds = max(2, values.rounds // 2) if setting in FIRST_STEPS else values.rounds
             results[setting] = benchmarking.in_own_process(
-                argv[0], f"--one={setting}", f"--rounds={rounds}"
+                argv[0], f"--one={setting}", f"--rounds={rounds}", f"--quick={values.quick}"
             )
         print(setting, json.dumps(results[setting]))
     rows = [
@@ -273,7 +278,9 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_integer("rounds", 11, "Counted rounds of each measurement.", lower_bound=1)
-    flags.DEFINE_bool("quick", False, "A few settings: shows that it runs.")
+    flags.DEFINE_bool(
+        "quick", False, "ResNet8 in a few settings: shows that it runs; the numbers mean nothing."
+    )
     flags.DEFINE_list("only", None, "Measure only these settings, keep the other results.")
     flags.DEFINE_string("one", "", "Measure this setting in this process, print JSON.")
     flags.DEFINE_string("memory_of", "", "VARIANT,NETWORK: print the memory of this process.")

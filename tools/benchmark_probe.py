@@ -19,6 +19,7 @@ from absl import app, flags
 import tf_earlyticket as et
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.config import Config
+from tf_earlyticket.core import comparison
 from tf_earlyticket.training.setup import build_wrapped_model, dataset_spec
 
 _BATCH = 128
@@ -49,10 +50,10 @@ def probe(network: str, fraction: float, rounds: int, batch_size: int = _BATCH) 
         for _ in range(3):
             adapter.evaluate(batches, steps)
 
-    times = benchmarking.alternate(
+    times = comparison.alternate(
         {
-            "probe": lambda: benchmarking.seconds(lambda: callback.probe(1)),
-            "plain": lambda: benchmarking.seconds(plain),
+            "probe": lambda: comparison.seconds(lambda: callback.probe(1)),
+            "plain": lambda: comparison.seconds(plain),
         },
         rounds,
     )
@@ -62,7 +63,7 @@ def probe(network: str, fraction: float, rounds: int, batch_size: int = _BATCH) 
         "steps": steps,
         "batch_size": batch_size,
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
-        **benchmarking.ratio(times["probe"], times["plain"]),
+        **comparison.ratio(times["probe"], times["plain"]),
     }
 
 
@@ -83,11 +84,11 @@ def state(network: str, rounds: int) -> dict:
                 # Else restoring would write what is there already.
                 adapter.set_all_weights(weights)
 
-        return benchmarking.seconds(work) - benchmarking.seconds(
+        return comparison.seconds(work) - comparison.seconds(
             lambda: adapter.set_all_weights(weights)
         )
 
-    values = benchmarking.alternate({"state": copy_and_restore}, rounds)["state"]
+    values = comparison.alternate({"state": copy_and_restore}, rounds)["state"]
     return {
         "network": network,
         "parameters": int(sum(weight.size for weight in weights.values())),

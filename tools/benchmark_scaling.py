@@ -19,6 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from tf_earlyticket.config import Config
+from tf_earlyticket.core import comparison
 
 _NETWORKS = (("resnet20", "cifar10"), ("resnet56", "cifar10")) + (
     ("resnet18", "imagenet2012"),
@@ -77,8 +78,8 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
             "checkpoint": lambda: checkpoint.save(1),
             "step": lambda: train(iterator)["loss"].numpy(),
         }
-        times = benchmarking.alternate(
-            {name: lambda event=event: benchmarking.seconds(event) for name, event in work.items()},
+        times = comparison.alternate(
+            {name: lambda event=event: comparison.seconds(event) for name, event in work.items()},
             rounds,
         )
         checkpoint_bytes = sum(path.stat().st_size for path in Path(folder).glob("ckpt-*"))

@@ -74,7 +74,7 @@ def test_begin_equal_to_end_is_one_shot():
     assert updates(schedule, 20) == [(5, pytest.approx(0.8, abs=1e-7))]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     begin=st.integers(0, 30),
     ramp=st.integers(0, 40),

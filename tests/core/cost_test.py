@@ -1,7 +1,7 @@
 """The analytic cost of iterative pruning."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_earlyticket.core.cost import (
@@ -29,7 +29,6 @@ def test_rounds(sparsity, fraction, rounds):
     assert iterative_pruning_rounds(sparsity, fraction) == rounds
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.floats(0.01, 0.9))
 def test_float_error_adds_no_round(rounds, fraction):
     density = (1 - fraction) ** rounds
@@ -37,7 +36,6 @@ def test_float_error_adds_no_round(rounds, fraction):
         assert iterative_pruning_rounds(1 - density, fraction) == rounds
 
 
-@settings(deadline=None)
 @given(st.floats(0, 0.999), st.floats(0.01, 0.9))
 def test_rounds_are_the_fewest_that_reach_the_sparsity(sparsity, fraction):
     rounds = iterative_pruning_rounds(sparsity, fraction)

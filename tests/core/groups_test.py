@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -74,7 +74,6 @@ def test_a_group_longer_than_the_axis_is_the_whole_axis():
     np.testing.assert_array_equal(mask, [[False, True], [False, True]])
 
 
-@settings(deadline=None)
 @given(WEIGHTS, SPARSITIES, st.integers(2, 4))
 def test_masks_equal_the_definition(weights, sparsity, group_size):
     masks = global_masks(weights, sparsity, group_size=group_size)
@@ -84,7 +83,6 @@ def test_masks_equal_the_definition(weights, sparsity, group_size):
         np.testing.assert_array_equal(mask, wanted)
 
 
-@settings(deadline=None)
 @given(WEIGHTS, SPARSITIES, SPARSITIES, st.integers(2, 4))
 def test_masks_shrink_stay_whole_and_fall_short_by_less_than_a_group(weights, a, b, group_size):
     low, high = sorted([a, b])

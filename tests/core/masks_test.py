@@ -70,7 +70,6 @@ def test_result_is_of_the_same_kind_and_order_as_the_weights():
     assert isinstance(m.global_masks((np.ones(2),), 0.5), list)
 
 
-@settings(deadline=None)
 @given(weight_lists(), SPARSITIES)
 def test_global_masks_equal_a_stable_sort(weights, sparsity):
     masks = m.global_masks(weights, sparsity)
@@ -80,7 +79,6 @@ def test_global_masks_equal_a_stable_sort(weights, sparsity):
     assert np.count_nonzero(flat(masks)) == kept
 
 
-@settings(deadline=None)
 @given(weight_lists(np.float32), SPARSITIES)
 def test_no_pruned_weight_is_larger_than_a_kept_one(weights, sparsity):
     mask = flat(m.global_masks(weights, sparsity))
@@ -89,7 +87,6 @@ def test_no_pruned_weight_is_larger_than_a_kept_one(weights, sparsity):
         assert magnitudes[mask].min() >= magnitudes[~mask].max()
 
 
-@settings(deadline=None)
 @given(weight_lists(), SPARSITIES)
 def test_layerwise_masks_keep_the_exact_count_of_each_tensor(weights, sparsity):
     for weight, mask in zip(weights, m.layerwise_masks(weights, sparsity), strict=True):
@@ -97,7 +94,6 @@ def test_layerwise_masks_keep_the_exact_count_of_each_tensor(weights, sparsity):
         np.testing.assert_array_equal(mask.ravel(), by_stable_sort([weight], kept))
 
 
-@settings(deadline=None)
 @given(weight_lists(), SPARSITIES, SPARSITIES, st.randoms(use_true_random=False))
 def test_pruned_weights_never_return(weights, first, second, random):
     first, second = sorted([first, second])
@@ -152,7 +148,7 @@ def test_non_native_byte_order_and_strided_arrays_are_ranked_by_value():
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 40_000_000), SPARSITIES)
 def test_kept_count_is_python_rounding(total, sparsity):
     assert m.kept_count(total, sparsity) == round((1 - sparsity) * total)

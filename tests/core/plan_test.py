@@ -1,7 +1,7 @@
 """The plan of a run: everything fits, or the error says how many epochs are needed."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_earlyticket.core.plan import RampPlan, plan_ramp, probe_epochs, update_frequency
@@ -22,7 +22,6 @@ def test_default_plan(epochs, plan):
     assert plan_ramp(epochs) == plan
 
 
-@settings(deadline=None)
 @given(st.integers(3, 500), st.data())
 def test_default_plan_fits_whenever_one_epoch_each_does(epochs, data):
     first = data.draw(st.integers(1, epochs - 2))
@@ -71,7 +70,6 @@ def test_update_frequency(arguments, frequency):
     assert update_frequency(*arguments) == frequency
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 100), st.integers(1, 50))
 def test_update_frequency_divides_into_executions(ramp_steps, steps_per_execution, updates):
     frequency = update_frequency(ramp_steps, steps_per_execution, updates)
@@ -94,7 +92,6 @@ def test_probe_epochs(latest, options, epochs):
     assert probe_epochs(latest, **options) == epochs
 
 
-@settings(deadline=None)
 @given(st.integers(1, 1000), st.integers(1, 50))
 def test_probes_come_in_time_and_not_too_often(latest, probes):
     epochs = probe_epochs(latest, probes=probes)

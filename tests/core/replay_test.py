@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_earlyticket.core.detector import Decision, Observation
@@ -61,7 +61,6 @@ def test_pruning_starts_after_the_rewind_epoch():
     assert replay(FixedEpoch(2), recorded(9), 8, rewind_epoch=4).start_epoch == 5
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_the_choice_is_always_a_possible_one(epoch, latest):
     choice = replay(FixedEpoch(epoch), recorded(latest), latest)

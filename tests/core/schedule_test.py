@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_earlyticket.core.schedule import PolynomialSparsity
@@ -28,7 +28,6 @@ def test_values_follow_equation_6():
     assert schedule.update_steps() == [100, 150, 200, 250, 300]
 
 
-@settings(deadline=None)
 @given(schedules(), st.integers(-50, 700))
 def test_values_equal_the_closed_form_and_stay_between_the_ends(schedule, step):
     s = schedule
@@ -41,7 +40,6 @@ def test_values_equal_the_closed_form_and_stay_between_the_ends(schedule, step):
     assert s.sparsity_at(step) <= s.sparsity_at(step + 1)
 
 
-@settings(deadline=None)
 @given(schedules())
 def test_the_ends_are_exact_and_the_end_step_always_updates(schedule):
     assert schedule.sparsity_at(schedule.end_step) == schedule.final_sparsity
@@ -51,14 +49,12 @@ def test_the_ends_are_exact_and_the_end_step_always_updates(schedule):
         assert schedule.sparsity_at(schedule.begin_step) == schedule.initial_sparsity
 
 
-@settings(deadline=None)
 @given(schedules())
 def test_the_update_steps_are_those_said_to_be(schedule):
     steps = range(-2, schedule.end_step + 130)
     assert schedule.update_steps() == [step for step in steps if schedule.is_update_step(step)]
 
 
-@settings(deadline=None)
 @given(schedules(), st.integers(-50, 800))
 def test_held_sparsity_is_that_of_the_last_update(schedule, step):
     earlier = [update for update in schedule.update_steps() if update <= step]

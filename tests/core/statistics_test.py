@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_earlyticket.core.statistics import predicted_std, pseudo_pruning_rates, weight_statistics
@@ -43,7 +43,6 @@ def test_predicted_std_reproduces_the_slope_the_paper_reports():
     assert predicted_std(0.5, 0, 0.1, 1e-4, 0.9) == 0.5
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 1), st.floats(0.001, 0.1), st.floats(0, 0.95))
 def test_predicted_std_agrees_with_simulated_weight_decay(std, learning_rate, momentum):
     weight = std

@@ -58,7 +58,7 @@ def test_a_study_without_tickets_still_says_what_was_chosen():
         assert row[f"{mode}_accuracy"] is None and row[f"{mode}_distance"] is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(0.1, 0.99), min_size=12, max_size=12))
 def test_every_detector_chooses_a_possible_epoch_and_pays_for_its_probes_only(accuracies):
     signals = WeightSignals((0.8, 0.8), (0.2,) * 4, (0.9,) * 4)

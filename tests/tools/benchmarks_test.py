@@ -18,30 +18,6 @@ def tool(monkeypatch):
     return importlib.import_module
 
 
-def test_candidates_take_turns(tool):
-    calls = []
-
-    def candidate(name):
-        def measure():
-            calls.append(name)
-            return len(calls)
-
-        return measure
-
-    candidates = {name: candidate(name) for name in "ab"}
-    values = tool("benchmarking").alternate(candidates, rounds=2, warmup=1)
-    assert "".join(calls) == "ba" + "ab" + "ba"
-    assert values == {"a": [3, 6], "b": [4, 5]}
-
-
-def test_a_ratio_is_the_median_of_the_rounds_with_an_interval(tool):
-    benchmarking = tool("benchmarking")
-    found = benchmarking.ratio([2, 3, 8], [2, 2, 2])
-    assert found == {"ratio": 1.5, "low": 1.0, "high": 4.0, "rounds": 3}
-    # A machine that becomes three times as slow changes no ratio.
-    assert benchmarking.ratio([2, 6, 2], [1, 3, 1])["high"] == 2.0
-
-
 def test_a_failed_process_says_why(tool, tmp_path):
     script = tmp_path / "fails.py"
     script.write_text("raise SystemExit('no such network')")
@@ -78,11 +54,46 @@ def test_the_pages_show_the_kept_results(tool, page):
     assert tool("benchmark_all").page(page) == (ROOT / "docs" / page).read_text()
 
 
+def test_a_target_is_met_by_its_median(tool):
+    def found(ratio):
+        return {"ratio": ratio, "low": 0.9, "high": 1.2}
+
+    against = {"against_dense": {"tf_earlyticket": found(1.03)}}
+    memory = {"against_dense_and_masks": {"tf_earlyticket": found(1.05)}}
+    rows = tool("benchmark_all").targets(
+        input={"cifar10_step": [{"batch_size": 16, **found(1.06)}]},
+        masks={"update": found(0.2)},
+        probe={
+            "probe": [{"fraction": 0.2, **found(1.0)}],
+            "state": {"network": "resnet50", "seconds": 0.2},
+        },
+        overhead={
+            "step_graph16": against,
+            "step_mirrored32": against,
+            "memory": memory,
+            "import": found(1.0),
+        },
+    )
+    assert [(row["target"], row["met"]) for row in rows] == [
+        ("<= 1.02", False),
+        ("<= 1.03", True),
+        ("<= 0.15", False),
+        ("<= 1.05", True),
+        ("<= 1.05", True),
+        ("<= 1.05", False),
+        ("<= 1.05", True),
+        ("<= 0.15 s", False),
+    ]
+    assert rows[0]["measured"] == "1.030 (0.900 to 1.200)"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["input", "scaling"])
+@pytest.mark.parametrize("name", ["input", "scaling", "masks", "probe", "overhead"])
 def test_the_benchmark_runs(name, tmp_path):
     output = tmp_path / "results.json"
     command = [sys.executable, ROOT / "tools" / f"benchmark_{name}.py", "--quick", "--rounds=2"]
+    if name == "overhead":
+        command.append("--only=step_graph16")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
     subprocess.run(
         [*command, f"--output={output}"], check=True, env=environment, stdout=subprocess.DEVNULL
@@ -90,12 +101,54 @@ def test_the_benchmark_runs(name, tmp_path):
     results = json.loads(output.read_text())
     assert results["command"].startswith(f"python tools/benchmark_{name}.py --quick")
     assert results["machine"]["cpu_count"] == os.cpu_count()
-    if name == "input":
-        assert {row["batch_size"] for row in results["cifar10_step"]} == {16, 128}
-        assert all(0 < row["low"] <= row["ratio"] <= row["high"] for row in results["cifar10_step"])
-        speeds = results["imagenet"]["images_per_second"]
-        assert set(speeds) > {"train", "evaluation"} and min(speeds.values()) > 0
-    else:
-        assert [row["replicas"] for row in results["rows"]] == [1, 2]
-        assert all(0 < row["prunable"] < row["parameters"] for row in results["rows"])
-        assert all(value > 0 for row in results["rows"] for value in row["seconds"].values())
+    CHECKS[name](results)
+
+
+def _check_ratio(found):
+    assert 0 < found["low"] <= found["ratio"] <= found["high"]
+
+
+def _check_input(results):
+    assert {row["batch_size"] for row in results["cifar10_step"]} == {16, 128}
+    for row in results["cifar10_step"]:
+        _check_ratio(row)
+    speeds = results["imagenet"]["images_per_second"]
+    assert set(speeds) > {"train", "evaluation"} and min(speeds.values()) > 0
+
+
+def _check_scaling(results):
+    assert [row["replicas"] for row in results["rows"]] == [1, 2]
+    assert all(0 < row["prunable"] < row["parameters"] for row in results["rows"])
+    assert all(value > 0 for row in results["rows"] for value in row["seconds"].values())
+
+
+def _check_masks(results):
+    _check_ratio(results["update"])
+    assert results["update"]["kept_exactly"]
+    for row in results["ranking"]:
+        _check_ratio(row["against_sort"])
+        assert row["peak_bytes"] > row["weights"] / 8
+
+
+def _check_probe(results):
+    for row in results["probe"]:
+        _check_ratio(row)
+        assert row["steps"] >= 20
+    assert results["state"]["parameters"] > 0
+
+
+def _check_overhead(results):
+    assert set(results) == {"step_graph16", "command", "machine"}
+    found = results["step_graph16"]
+    assert set(found["seconds"]) == {"dense", "tf_earlyticket", "tfmot"}
+    for ratio in found["against_dense"].values():
+        _check_ratio(ratio)
+
+
+CHECKS = {
+    "input": _check_input,
+    "scaling": _check_scaling,
+    "masks": _check_masks,
+    "probe": _check_probe,
+    "overhead": _check_overhead,
+}

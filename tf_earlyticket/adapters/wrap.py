@@ -101,6 +101,26 @@ def strip_pruning(model):
     return _clone(model, strip)
 
 
+def float32_copy(model):
+    """Returns a copy of a plain model that computes in float32, whatever it was trained in.
+
+    Raises:
+        InputError: If a layer cannot be copied.
+    """
+
+    return _clone(model, lambda layer: _copy_layer(layer, _in_float32))
+
+
+def _in_float32(config):
+    """Returns a layer's config with mixed policies replaced, those of layers inside included."""
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "float32" if key == "dtype" and "mixed" in str(value) else _in_float32(value)
+        for key, value in config.items()
+    }
+
+
 def prunable_layer_names(model, prunable=None) -> list[str]:
     """Returns the names of the layers that `wrap_for_pruning` would prune, in model order."""
     chosen = {id(layer) for layer in _choose(model, prunable)}
@@ -192,8 +212,8 @@ def _resettable_random_state():
             backend.disable_tf_random_generator()
 
 
-def _copy_layer(layer):
-    config = layer.get_config()
+def _copy_layer(layer, change=lambda config: config):
+    config = change(layer.get_config())
     # The kind of random state that wrap_for_pruning chose.
     config.pop("rng_type", None)
     if getattr(layer, "synchronized", False):

@@ -1,26 +1,19 @@
 """Puts the results of a run's phases together: the content of `report.json`."""
 
-import importlib.metadata
 import os
 import platform
 
 from tf_earlyticket.core.cost import iterative_pruning_epochs
+from tf_earlyticket.version import installed_versions
 
 SCHEMA_VERSION = 1
-_PACKAGES = (
-    "tensorflow",
-    "tf_keras",
-    "tensorflow-model-optimization",
-    "tensorflow-datasets",
-    "numpy",
-)
 
 
 def environment(strategy: str, replicas: int) -> dict:
     """Returns what the run ran on: versions, machine, devices."""
     return {
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": installed_versions(),
         "machine": platform.machine(),
         "system": platform.system(),
         "cpu_count": os.cpu_count(),
@@ -56,12 +49,16 @@ def build_report(
         notes: Sentences that a reader of the numbers has to know.
     """
     epochs = config["train"]["epochs"]
-    final_sparsity = config["pruning"]["final_sparsity"]
+    # A ticket that was trained instead of searched for has a sparsity of its own.
+    given = config.get("ticket") is not None
+    final_sparsity = evaluation["sparsity"] if given else config["pruning"]["final_sparsity"]
     start_epoch = search["start_epoch"]
     probes = search["probes"]
     observed = [probe["observation"] for probe in probes]
     probe_epochs = sum(probe["cost_epochs"] for probe in probes)
-    train_epochs = start_epoch + epochs if retrain is not None else epochs
+    # The epochs up to the start were trained for the mask alone where the weights were rewound.
+    before_start = start_epoch or 0
+    train_epochs = before_start + epochs if retrain is not None else epochs
     iterative = iterative_pruning_epochs(final_sparsity, epochs)
     probe_seconds = sum(probe["seconds"] for probe in probes)
     seconds = {
@@ -74,7 +71,7 @@ def build_report(
     updates = search["updates"] if retrain is None else [[0, evaluation["sparsity"]]]
     return {
         "schema_version": SCHEMA_VERSION,
-        "mode": config["pruning"]["mode"],
+        "mode": "ticket" if given else config["pruning"]["mode"],
         "config": config,
         "environment": environment,
         "command": command,
@@ -119,7 +116,7 @@ def build_report(
             "probe_epochs": probe_epochs,
             "total_epochs": train_epochs + probe_epochs,
             # Spent for comparison only, not to find or train the ticket.
-            "baseline_epochs": float(epochs - start_epoch) if dense is not None else 0.0,
+            "baseline_epochs": float(epochs - before_start) if dense is not None else 0.0,
             "iterative_pruning_epochs": float(iterative),
             "iterative_pruning_source": "analytic",
             "ratio": (train_epochs + probe_epochs) / iterative,

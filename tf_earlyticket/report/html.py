@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 
+from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows
 from tf_earlyticket.report.captions import CAPTIONS
 from tf_earlyticket.report.drawing import number, replace_file
 
@@ -222,5 +223,7 @@ def write_html(
         environment=list(_flat(report.get("environment") or {})),
         config=json.dumps(report.get("config"), indent=2, default=str, ensure_ascii=False),
         command=report.get("command"),
+        artefacts=artefact_rows(report.get("artefacts") or []),
+        artefact_columns=COLUMNS,
     )
     replace_file(Path(path), page.encode())

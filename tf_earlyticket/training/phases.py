@@ -192,7 +192,7 @@ def retrain(run: Run, earlier_rows: list[dict]) -> dict:
     adapter.prepare()
     adapter.set_all_weights(run.rewind_weights())
     adapter.set_masks(masks)
-    return _train_on(fresh, "retrain", earlier_rows)
+    return train_on(fresh, "retrain", earlier_rows)
 
 
 def train_dense(run: Run, earlier_rows: list[dict]) -> dict:
@@ -203,10 +203,15 @@ def train_dense(run: Run, earlier_rows: list[dict]) -> dict:
     """
     run.restore("branch")
     start = run.result("search")["start_epoch"]
-    return _train_on(run, "dense", earlier_rows, start)
+    return train_on(run, "dense", earlier_rows, start)
 
 
-def _train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 0) -> dict:
+def train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 0) -> dict:
+    """Trains the model as it is, its masks unchanged, to the schedule's end, or continues that.
+
+    Returns:
+        {"rows": the rows of metrics}.
+    """
     metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, phase, earlier_rows)
     checkpoint = run.checkpoint(phase, metrics_log)
     done, _ = checkpoint.restore(run.model)

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import tf_earlyticket as et
-from tf_earlyticket import export
 from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.deployment import ticket_export
 from tf_earlyticket.keras_compat import keras
 
 
@@ -163,7 +163,7 @@ def test_an_export_that_fails_leaves_an_earlier_ticket_as_it_was(tmp_path, monke
         target.mkdir()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export, "save_model", fail)
+    monkeypatch.setattr(ticket_export, "save_model", fail)
     with pytest.raises(et.InputError, match=r"cannot be written \(No space left on device\)"):
         et.export_ticket(model, directory)
     after = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}

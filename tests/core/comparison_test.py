@@ -1,0 +1,26 @@
+"""Alternating measurements and the ratios made of them."""
+
+from tf_earlyticket.core import comparison
+
+
+def test_candidates_take_turns():
+    calls = []
+
+    def candidate(name):
+        def measure():
+            calls.append(name)
+            return len(calls)
+
+        return measure
+
+    candidates = {name: candidate(name) for name in "ab"}
+    values = comparison.alternate(candidates, rounds=2, warmup=1)
+    assert "".join(calls) == "ba" + "ab" + "ba"
+    assert values == {"a": [3, 6], "b": [4, 5]}
+
+
+def test_a_ratio_is_the_median_of_the_rounds_with_an_interval():
+    found = comparison.ratio([2, 3, 8], [2, 2, 2])
+    assert found == {"ratio": 1.5, "low": 1.0, "high": 4.0, "rounds": 3}
+    # A machine that becomes three times as slow changes no ratio.
+    assert comparison.ratio([2, 6, 2], [1, 3, 1])["high"] == 2.0

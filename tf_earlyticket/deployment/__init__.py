@@ -1,0 +1,1 @@
+"""From a trained ticket to what runs elsewhere."""

@@ -1,0 +1,163 @@
+"""SavedModels as TFLite (LiteRT) files, each run and compared before anyone else sees it.
+
+Sparse encoding stores the kept weights and their indices only: it makes files small, not fast on
+most processors. Shapes: the batch dimension stays free.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tf_earlyticket.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteFormat:
+    """How weights and activations are stored.
+
+    Attributes:
+        name: As on the command line.
+        weights: "float32", "float16", "dynamic" (weights of 8 bits, activations float) or "int8"
+            (both of 8 bits).
+        sparse: Whether zeros are left out of the file.
+        tolerance: Greatest error accepted: root mean square of the difference to the reference
+            outputs, divided by the root mean square of those.
+    """
+
+    name: str
+    weights: str
+    sparse: bool
+    tolerance: float
+
+
+FORMATS = {
+    form.name: form
+    for form in (
+        TFLiteFormat("tflite", "float32", True, 1e-4),
+        TFLiteFormat("tflite_dense", "float32", False, 1e-4),
+        TFLiteFormat("tflite_float16", "float16", True, 1e-2),
+        TFLiteFormat("tflite_float16_dense", "float16", False, 1e-2),
+        TFLiteFormat("tflite_dynamic", "dynamic", False, 0.3),
+        TFLiteFormat("tflite_int8", "int8", False, 0.3),
+        TFLiteFormat("tflite_int8_sparse", "int8", True, 0.3),
+    )
+}
+# What is asked for at times and cannot be had, and why.
+REFUSED = {
+    "tflite_dynamic_sparse": "the interpreter's default delegate (XNNPACK) cannot run sparse "
+    "weights of 8 bits with float activations",
+}
+
+
+def without_sparse_encoding(form: TFLiteFormat) -> TFLiteFormat:
+    """Returns the format of a dense network in the same number type."""
+    return dataclasses.replace(form, sparse=False)
+
+
+def convert(saved_model: Path, form: TFLiteFormat, calibration: np.ndarray | None = None) -> bytes:
+    """Returns a SavedModel as a TFLite file.
+
+    Args:
+        saved_model: Directory with the signature `serving_default`.
+        form: How to store it.
+        calibration: Float array [examples, ...] of typical inputs, for int8.
+
+    Raises:
+        InputError: If int8 is asked for without calibration.
+        RuntimeError: If TensorFlow cannot convert the network.
+    """
+    import tensorflow as tf
+
+    if form.weights == "int8" and calibration is None:
+        raise InputError(
+            f"format={form.name}: expected calibration inputs; give --calibration=FILE.npy, or a "
+            "ticket of `python -m tf_earlyticket.train`, whose data set is known."
+        )
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(saved_model), signature_keys=["serving_default"]
+    )
+    optimizations = []
+    if form.weights != "float32":
+        optimizations.append(tf.lite.Optimize.DEFAULT)
+    if form.sparse:
+        optimizations.append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)
+    converter.optimizations = optimizations
+    if form.weights == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if form.weights == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: ([image[None]] for image in calibration)
+    try:
+        return converter.convert()
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise RuntimeError(f"TensorFlow cannot convert to {form.name}: {lines[0]:.300}") from error
+
+
+def runner(content: bytes, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from inputs [batch, ...] to outputs [batch, ...] of a TFLite file.
+
+    Args:
+        content: The file.
+        threads: Of the interpreter; None: its default.
+
+    Raises:
+        RuntimeError: If the interpreter refuses the file; at the call, if it refuses the shape.
+    """
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        # It recommends another package of the same interpreter.
+        warnings.simplefilter("ignore")
+        interpreter = tf.lite.Interpreter(model_content=content, num_threads=threads)
+    (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    prepared = None
+
+    def run(inputs: np.ndarray) -> np.ndarray:
+        nonlocal prepared
+        if inputs.shape != prepared:
+            interpreter.resize_tensor_input(entry["index"], inputs.shape)
+            interpreter.allocate_tensors()
+            prepared = inputs.shape
+        interpreter.set_tensor(entry["index"], inputs)
+        interpreter.invoke()
+        return interpreter.get_tensor(result["index"])
+
+    return run
+
+
+def relative_error(outputs: np.ndarray, reference: np.ndarray) -> float:
+    """Returns the root mean square of the difference over that of the reference."""
+    scale = np.sqrt(np.mean(np.square(reference, dtype=np.float64)))
+    difference = np.sqrt(np.mean(np.square(outputs - reference, dtype=np.float64)))
+    return float(difference / max(scale, np.finfo(np.float32).tiny))
+
+
+def check(
+    content: bytes, form: TFLiteFormat, inputs: np.ndarray, reference: np.ndarray
+) -> dict[str, float]:
+    """Runs a TFLite file and compares its outputs.
+
+    Returns:
+        "relative_error", and "same_class": the fraction of inputs with the same greatest output.
+
+    Raises:
+        RuntimeError: If the file does not load, or differs by more than the format's tolerance.
+    """
+    try:
+        outputs = runner(content)(inputs)
+    except (RuntimeError, ValueError) as error:
+        raise RuntimeError(
+            f"{form.name}: the interpreter refuses the file: {error!s:.300}"
+        ) from error
+    found = relative_error(outputs, reference)
+    if not found <= form.tolerance:
+        raise RuntimeError(
+            f"{form.name}: outputs differ from the SavedModel's by {found:.2g} (relative, root "
+            f"mean square); accepted is {form.tolerance:g}. Nothing was written."
+        )
+    same = np.argmax(outputs, axis=-1) == np.argmax(reference, axis=-1)
+    return {"relative_error": found, "same_class": float(np.mean(same))}

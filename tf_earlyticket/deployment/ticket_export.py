@@ -1,0 +1,106 @@
+"""From a trained, wrapped model to a ticket directory with a plain SavedModel."""
+
+import contextlib
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tf_earlyticket.adapters.names import named_weights
+from tf_earlyticket.adapters.select import adapter_for, training_record
+from tf_earlyticket.adapters.wrap import float32_copy, strip_pruning
+from tf_earlyticket.core.masks import mask_sparsity
+from tf_earlyticket.core.ticket import Ticket
+from tf_earlyticket.core.ticket_files import SAVED_MODEL
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.version import __version__, installed_versions
+
+
+def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | None = None) -> Ticket:
+    """Writes the model's ticket and its SavedModel.
+
+    The directory holds the masks, the weights to rewind to, the trained weights and
+    `ticket.json`, and in `saved_model/` the trained sparse network without wrappers, computing in
+    float32: it loads with plain TensorFlow (`loaded = tf.saved_model.load(...)`, then
+    `loaded.serve(inputs)`), any batch size.
+
+    Args:
+        model: A model returned by `wrap_for_pruning`, trained with `et.EarlyTicket` or
+            `et.MaskUpdate`. It stays usable.
+        directory: Created; a ticket that is there is replaced once the new one is complete.
+        provenance: JSON values to keep in `ticket.json`, such as the config.
+
+    Returns:
+        The ticket. Its rewind weights are those that `et.EarlyTicket` copied in this process;
+        for a model loaded from a file they are the model's present weights.
+
+    Raises:
+        InputError: If the model is not wrapped, nothing is pruned, a pruned weight is not zero,
+            or the directory cannot be written.
+    """
+    adapter = adapter_for(model)
+    masks = adapter.masks()
+    if mask_sparsity(masks) == 0 and adapter.final_sparsity() > 0:
+        raise InputError(
+            "model has no pruned weight: train it with callbacks=[et.EarlyTicket(train, "
+            "validation)] before export_ticket."
+        )
+    if adapter.violations():
+        raise InputError(
+            f"model has {adapter.violations()} pruned weights that are not zero: something wrote "
+            "weights after training; expected a model as training left it."
+        )
+    record = training_record(model)
+    rewind_epoch, rewind_weights = record.rewind_epoch, record.rewind_weights
+    if rewind_epoch is None:
+        rewind_weights = adapter.all_weights()
+    ticket = Ticket(
+        masks=masks,
+        rewind_weights=rewind_weights,
+        rewind_epoch=rewind_epoch,
+        start_epoch=record.start_epoch,
+        provenance={
+            "versions": {"tf_earlyticket": __version__, **installed_versions()},
+            "start_reason": record.start_reason,
+            **(provenance or {}),
+        },
+        final_weights=adapter.all_weights(),
+    )
+    plain = float32_copy(strip_pruning(model))
+    check_sparse(plain, masks)
+    target = Path(directory)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+            # Written first, moved last: a failure leaves an earlier ticket as it was.
+            saved_model = Path(folder) / SAVED_MODEL
+            save_model(plain, saved_model)
+            ticket.save(target, saved_model=saved_model)
+    except OSError as error:
+        raise InputError(
+            f"directory={str(directory)!r} cannot be written ({error.strerror}); expected a "
+            "directory that can be created and written."
+        ) from error
+    return ticket
+
+
+def save_model(model, directory: Path) -> None:
+    """Writes a plain model as a SavedModel with the endpoints `serve` and `serving_default`."""
+    # Keras prints the list of everything it captured.
+    with contextlib.redirect_stdout(io.StringIO()):
+        model.export(str(directory))
+
+
+def check_sparse(model, masks: dict[str, np.ndarray]) -> None:
+    """Checks a plain model against the masks.
+
+    Raises:
+        InputError: If a pruned weight is not exactly zero.
+    """
+    weights = named_weights(model)
+    for name, mask in masks.items():
+        wrong = np.count_nonzero(weights[name].numpy()[~mask])
+        if wrong:
+            raise InputError(f"{wrong} pruned weights of {name!r} are not zero.")
