@@ -54,7 +54,9 @@ def test_the_detectors_page_passes_a_detector_as_it_says():
     assert isinstance(names["callback"].detector, et.MaskDistance)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/detectors.md", "docs/scaling.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/detectors.md", "docs/scaling.md", "docs/deployment.md"]
+)
 def test_links_to_files_lead_somewhere(document):
     path = README.parent / document
     links = re.findall(r"\]\(([^)#:]+)\)", path.read_text())

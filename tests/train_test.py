@@ -1,5 +1,6 @@
 """The command line: what is wrong is said in one line, with status 2, and nothing is written."""
 
+import functools
 import json
 import os
 import subprocess
@@ -7,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from absl import app, flags
 
 import tf_earlyticket as et
-from tf_earlyticket import command_line, default_config, train
+from tf_earlyticket import default_config, train
 from tf_earlyticket import run as run_module
 
 ROOT = Path(et.__file__).parents[1]
@@ -31,26 +31,9 @@ def _empty_directory(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(call_program):
     """Runs the program in this process; returns (exit status, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
-        app.define_help_flags()
-        before = set(flags.FLAGS)
-        status = 0
-        try:
-            command_line.run_program(train.define_flags, train.main)
-        except SystemExit as error:
-            status = error.code or 0
-        finally:
-            for name in set(flags.FLAGS) - before:
-                delattr(flags.FLAGS, name)
-            flags.FLAGS.unparse_flags()
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+    return functools.partial(call_program, train)
 
 
 def _config_file(folder, text):

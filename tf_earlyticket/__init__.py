@@ -29,6 +29,7 @@ _HOMES = {
     "global_masks": "core.masks",
     "layer_sparsity": "core.masks",
     "layerwise_masks": "core.masks",
+    "load_trained_weights": "adapters.rewind",
     "mask_distance": "core.masks",
     "mask_sparsity": "core.masks",
     "memorization_capacity": "experiments.memorization",

@@ -8,6 +8,8 @@ _dense; tflite_dynamic; tflite_int8 and tflite_int8_sparse (calibrated). A ticke
 --calibration.
 """
 
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from tf_earlyticket import command_line
 from tf_earlyticket.core.array_files import read_regular_file
 from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.errors import InputError
+
+PROGRAM = "python -m tf_earlyticket.export"
 
 
 def define_flags() -> None:
@@ -48,6 +52,7 @@ def main(argv: list[str]) -> None:
 
     from tf_earlyticket.deployment import artefacts, examples
     from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows
+    from tf_earlyticket.report.build import environment
     from tf_earlyticket.report.update import add_to_report
 
     artefacts.check_formats(values.format)
@@ -73,6 +78,10 @@ def main(argv: list[str]) -> None:
         calibration=calibration,
         accuracy=accuracy,
         rounds=values.rounds,
+        about={
+            "command": shlex.join([*PROGRAM.split(), *sys.argv[1:]]),
+            "environment": environment("one_device", 1),
+        },
     )
     table = Table(*COLUMNS, title=f"Ticket of sparsity {100 * result['sparsity']:.1f} %")
     for row in artefact_rows(result["artefacts"]):

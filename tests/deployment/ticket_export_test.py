@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import venv
 
 import numpy as np
 import pytest
@@ -175,31 +174,6 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(et.InputError, match="directory"):
         et.export_ticket(_train(_wrapped()), tmp_path / "file" / "ticket")
     assert (tmp_path / "file").read_text() == ""
-
-
-@pytest.mark.slow
-def test_the_saved_model_loads_where_only_tensorflow_is_installed(tmp_path):
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    wanted = f"tensorflow=={tf.__version__}"
-    install = subprocess.run(
-        [python, "-m", "pip", "install", "-q", wanted], capture_output=True, text=True
-    )
-    if install.returncode:
-        pytest.skip(f"pip cannot install {wanted}: {install.stderr.strip().splitlines()[-1]}")
-    model = _train(_wrapped())
-    et.export_ticket(model, tmp_path / "ticket")
-    np.save(tmp_path / "images.npy", _images())
-    code = (
-        "import importlib.util, numpy as np, tensorflow as tf\n"
-        "assert not importlib.util.find_spec('tf_keras')\n"
-        "assert not importlib.util.find_spec('tf_earlyticket')\n"
-        "model = tf.saved_model.load('ticket/saved_model')\n"
-        "np.save('served.npy', model.serve(np.load('images.npy')))\n"
-    )
-    subprocess.run([python, "-c", code], check=True, cwd=tmp_path)
-    expected = model.predict(_images(), verbose=0)
-    np.testing.assert_allclose(np.load(tmp_path / "served.npy"), expected, atol=1e-5)
 
 
 def test_the_saved_model_loads_in_a_process_without_this_package(tmp_path):

@@ -1,10 +1,10 @@
-"""`rewind`: a model becomes the ticket, on its own data set or on another."""
+"""A model becomes the ticket: to train it (`rewind`), or as it was trained."""
 
 from collections.abc import Collection
 
 import numpy as np
 
-from tf_earlyticket.adapters.names import named_layers
+from tf_earlyticket.adapters.names import check_weights, named_layers, named_weights
 from tf_earlyticket.adapters.select import adapter_for, training_record
 from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.errors import InputError, suggestion
@@ -61,3 +61,22 @@ def rewind(model, ticket: Ticket, *, new_layers: Collection[str] = ()) -> None:
     record.rewind_weights = weights
     record.rewind_epoch = ticket.rewind_epoch
     record.start_epoch = ticket.start_epoch
+
+
+def load_trained_weights(model, ticket: Ticket) -> None:
+    """Gives a plain model the ticket's trained, sparse weights: for evaluation or quantisation.
+
+    Args:
+        model: A tf_keras model of the ticket's architecture, not wrapped.
+        ticket: A ticket that was trained.
+
+    Raises:
+        InputError: If the ticket was not trained, or a name or shape differs; the model is then
+            unchanged.
+    """
+    if not ticket.final_weights:
+        raise InputError("ticket has no trained weights: expected one that et.export_ticket wrote.")
+    variables = named_weights(model)
+    check_weights(ticket.final_weights, variables)
+    for name, variable in variables.items():
+        variable.assign(ticket.final_weights[name])

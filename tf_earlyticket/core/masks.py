@@ -213,7 +213,7 @@ def mask_sparsity(masks: Arrays) -> float:
     arrays = _match("masks", masks, "masks", masks)
     total = sum(mask.size for mask in arrays)
     kept = sum(np.count_nonzero(mask) for mask in arrays)
-    return (total - kept) / total if total else 0.0
+    return float((total - kept) / total) if total else 0.0
 
 
 def layer_sparsity(masks: Arrays) -> dict[str, float] | list[float]:

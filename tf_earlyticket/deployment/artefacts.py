@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ def make_artefacts(
     calibration: np.ndarray | None = None,
     accuracy: Callable[[Function], float] | None = None,
     rounds: int = 20,
+    about: Mapping | None = None,
 ) -> dict:
     """Makes a ticket's artefacts and writes them, with a record of what was measured.
 
@@ -68,9 +69,10 @@ def make_artefacts(
         accuracy: Takes a function from inputs [batch, ...] to outputs and returns its accuracy on
             the test set; None: not measured.
         rounds: Of the latency measurement.
+        about: JSON values to keep with the results, such as the command.
 
     Returns:
-        {"sparsity": float, "artefacts": [{"format", "file", "bytes", "compressed_bytes",
+        {"about", "sparsity": float, "artefacts": [{"format", "file", "bytes", "compressed_bytes",
         "dense_bytes", "dense_compressed_bytes", "bytes_ratio", "compressed_ratio", "latency"
         (seconds of the artefact and of the dense network, their "ratio" with its 95 % interval),
         "relative_error", "same_class", "accuracy"}]}. A size is of the file, or of all files of a
@@ -109,7 +111,7 @@ def make_artefacts(
             record["latency"] = _latency(run, dense_run, inputs[:1], rounds)
             record["accuracy"] = None if accuracy is None else accuracy(run)
             found.append(record)
-        result = {"sparsity": ticket.sparsity, "artefacts": found}
+        result = {"about": dict(about or {}), "sparsity": ticket.sparsity, "artefacts": found}
         write_json(new / RESULT_FILE, result)
         _put(new, output)
     return result

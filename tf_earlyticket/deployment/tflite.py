@@ -150,8 +150,9 @@ def check(
     try:
         outputs = runner(content)(inputs)
     except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise RuntimeError(
-            f"{form.name}: the interpreter refuses the file: {error!s:.300}"
+            f"{form.name}: the interpreter refuses the file: {reason:.300}"
         ) from error
     found = relative_error(outputs, reference)
     if not found <= form.tolerance:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from tf_earlyticket.adapters.names import named_weights
 from tf_earlyticket.adapters.select import adapter_for, training_record
@@ -53,13 +54,10 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
             "weights after training; expected a model as training left it."
         )
     record = training_record(model)
-    rewind_epoch, rewind_weights = record.rewind_epoch, record.rewind_weights
-    if rewind_epoch is None:
-        rewind_weights = adapter.all_weights()
     ticket = Ticket(
         masks=masks,
-        rewind_weights=rewind_weights,
-        rewind_epoch=rewind_epoch,
+        rewind_weights=record.rewind_weights or adapter.all_weights(),
+        rewind_epoch=record.rewind_epoch,
         start_epoch=record.start_epoch,
         provenance={
             "versions": {"tf_earlyticket": __version__, **installed_versions()},
@@ -77,6 +75,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
             # Written first, moved last: a failure leaves an earlier ticket as it was.
             saved_model = Path(folder) / SAVED_MODEL
             save_model(plain, saved_model)
+            check_outputs(plain, saved_model)
             ticket.save(target, saved_model=saved_model)
     except OSError as error:
         raise InputError(
@@ -91,6 +90,37 @@ def save_model(model, directory: Path) -> None:
     # Keras prints the list of everything it captured.
     with contextlib.redirect_stdout(io.StringIO()):
         model.export(str(directory))
+
+
+def check_outputs(model, directory: Path) -> None:
+    """Compares a SavedModel with the Keras model it was written from, on seeded random inputs.
+
+    Networks whose inputs have other free dimensions than the batch are not compared.
+
+    Raises:
+        RuntimeError: If outputs differ by more than rounding.
+    """
+    shapes = [entry.shape.as_list()[1:] for entry in model.inputs]
+    if any(None in shape for shape in shapes):
+        return
+    random = np.random.default_rng(0)
+    inputs = [
+        # Integers may be indices: 0 is always one.
+        tf.cast(random.normal(size=(2, *shape)) * entry.dtype.is_floating, entry.dtype)
+        for shape, entry in zip(shapes, model.inputs, strict=True)
+    ]
+    inputs = inputs if len(inputs) > 1 else inputs[0]
+    loaded = tf.saved_model.load(str(directory))
+    served = loaded.serve(inputs)
+    for ours, theirs in zip(
+        tf.nest.flatten(served), tf.nest.flatten(model(inputs, training=False)), strict=True
+    ):
+        ours, theirs = ours.numpy().astype(np.float64), theirs.numpy().astype(np.float64)
+        if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * (1 + np.abs(theirs).max())):
+            raise RuntimeError(
+                f"The SavedModel's outputs differ from the model's by up to "
+                f"{np.abs(ours - theirs).max():.2g}. Nothing was written."
+            )
 
 
 def check_sparse(model, masks: dict[str, np.ndarray]) -> None:
