@@ -1,7 +1,7 @@
 """What all tests share: their order, how hypothesis runs, how a command is called."""
 
 import sys
-from collections import Counter
+from pathlib import Path
 
 import pytest
 from absl import app, flags
@@ -14,12 +14,28 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+# The files that take longest, longest first: two processes that begin with these end together.
+LONG = (
+    "training/workers_test.py",
+    "reproduce_smoke_test.py",
+    "run_test.py",
+    "experiments/reproduction_test.py",
+    "imagenet_smoke_test.py",
+    "tools/benchmarks_test.py",
+    "deployment/clean_environment_test.py",
+    "deployment/artefacts_test.py",
+    "callbacks/early_ticket_test.py",
+    "reproduce_kill_test.py",
+    "callbacks/undisturbed_test.py",
+    "adapters/determinism_test.py",
+)
+
+
 def pytest_collection_modifyitems(items):
-    """Puts files with slow tests first, so that no process ends with a long one."""
-    sizes = Counter(item.path for item in items)
+    """Puts the long files first, then others with slow tests."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    # Of the files with slow tests, those of few tests have the slowest.
-    items.sort(key=lambda item: (0, sizes[item.path]) if item.path in slow else (1, 0))
+    items.sort(key=lambda item: places.get(item.path, len(LONG) + (item.path not in slow)))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +17,11 @@ import tensorflow as tf
 
 import tf_earlyticket as et
 from tf_earlyticket import run as run_module
-from tf_earlyticket.callbacks.run_log import COLUMNS
-from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.callbacks.run_checkpoint import RunCheckpoint
+from tf_earlyticket.callbacks.run_log import COLUMNS, MetricsLog
 from tf_earlyticket.models.registry import build_model
-from tf_earlyticket.training.phases import _StopIfDiverged
+from tf_earlyticket.training.fit import StopIfDiverged
+from tf_earlyticket.training.setup import build_wrapped_model
 
 JOBS = Path(__file__).parent / "training" / "jobs.py"
 sys.path.insert(0, str(JOBS.parent))
@@ -45,7 +47,7 @@ def _do(folder, *jobs):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    _do(folder, "whole", "interrupted", "dense", "rewind")
+    _do(folder, "whole", "interrupted", "terminated", "dense", "rewind")
     return folder
 
 
@@ -227,6 +229,12 @@ def test_an_interrupted_run_ends_as_if_it_was_not(runs):
     _assert_same_run(runs / "whole", runs / "interrupted", ["search", "branch", "dense"])
 
 
+def test_a_run_told_to_terminate_saves_within_the_epoch_and_ends_as_if_it_was_not(runs):
+    _assert_same_run(runs / "whole", runs / "terminated", ["search", "branch", "dense"])
+    # What was saved within an epoch goes once its end is saved.
+    assert not list((runs / "terminated" / "checkpoints").rglob("ckpt-*-*.index"))
+
+
 @pytest.mark.slow
 def test_runs_interrupted_elsewhere_and_in_mode_rewind_end_as_if_they_were_not(runs, tmp_path):
     _do(tmp_path, "more_interrupted", "rewind_interrupted")
@@ -305,10 +313,51 @@ def test_a_config_that_cannot_work_writes_nothing(tmp_path, fields, message):
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_diverged_training_ends_with_a_clear_error(loss):
-    with pytest.raises(RuntimeError, match=f"loss is {loss} in epoch 3: .*learning_rate"):
-        _StopIfDiverged().on_epoch_end(2, {"loss": loss})
-    _StopIfDiverged().on_epoch_end(2, {"loss": 1.0})
-    assert issubclass(_StopIfDiverged, keras.callbacks.Callback)
+    class Checkpoint:
+        def latest(self):
+            return "checkpoints/search/ckpt-2"
+
+    stop = StopIfDiverged(Checkpoint())
+    stop.on_epoch_begin(2)
+    for batch in range(30):
+        stop.on_train_batch_end(batch, {"loss": tf.constant(1.0)})
+    stop.on_train_batch_end(30, {"loss": tf.constant(loss)})
+    stop.on_train_batch_end(31, {"loss": tf.constant(float("nan"))})
+    with pytest.raises(
+        RuntimeError, match=f"loss is {loss} at step 31 of epoch 3.*ckpt-2.*learning_rate"
+    ):
+        stop.on_epoch_end(2)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "state", "index", "flipped"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(runs, tmp_path, caplog, damage):
+    directory = tmp_path / "search"
+    shutil.copytree(runs / "whole" / "checkpoints" / "search", directory)
+    (data,) = directory.glob("ckpt-6.data-*")
+    path = {"state": directory / "state-6.json", "index": directory / "ckpt-6.index"}.get(
+        damage, data
+    )
+    content = path.read_bytes()
+    if damage == "flipped":
+        half = len(content) // 2
+        path.write_bytes(content[:half] + bytes([content[half] ^ 255]) + content[half + 1 :])
+    else:
+        path.write_bytes(content[: len(content) // 2])
+    model = build_wrapped_model(tiny_config(), STEPS, tf.distribute.get_strategy())
+    checkpoint = RunCheckpoint(directory, MetricsLog(None, None, "search"))
+    done, state = checkpoint.restore(model)
+    assert done == 5 and state["start_epoch"] == START
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "search/ckpt-6 is damaged" in warning and "an earlier one" in warning
+    expected = _weights(runs / "whole", "search")
+    kernel = "model/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    assert expected[kernel].shape == model.layers[1].kernel.shape
+    assert np.any(model.layers[1].kernel.numpy() != expected[kernel])
+
+    for path in directory.glob("ckpt-5.data-*"):
+        path.write_bytes(b"")
+    with pytest.raises(RuntimeError, match="No checkpoint in .* can be read.*ckpt-6, ckpt-5"):
+        checkpoint.restore(model)
 
 
 @pytest.mark.parametrize(

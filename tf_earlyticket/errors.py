@@ -1,4 +1,4 @@
-"""The one exception type for input that the user has to change."""
+"""The exception types of the toolkit: input that the user has to change, and interruptions."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,6 +11,10 @@ class InputError(ValueError):
     received and what is accepted. The command-line programs print it and exit
     with status 2; in Python it is an ordinary `ValueError`.
     """
+
+
+class Interrupted(Exception):
+    """A run was told to terminate and saved its state; the message says where it stands."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -17,7 +17,8 @@ from tf_earlyticket.report.build import build_report, environment
 from tf_earlyticket.report.figures import draw_all
 from tf_earlyticket.report.html import write_html
 from tf_earlyticket.training.distribute import config_for_replicas, make_strategy, output_directory
-from tf_earlyticket.training.phases import Run, retrain, search, train_dense, train_on
+from tf_earlyticket.training.phases import retrain, search, train_dense, train_on
+from tf_earlyticket.training.run_state import Run
 from tf_earlyticket.training.setup import dataset_spec
 from tf_earlyticket.training.ticket_start import adopt_ticket
 

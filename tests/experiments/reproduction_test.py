@@ -89,7 +89,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(whole, tmp_path, mon
                 points.pop(0)
                 raise Bang
 
-    monkeypatch.setattr("tf_earlyticket.training.phases.ProgressLine", Bomb)
+    monkeypatch.setattr("tf_earlyticket.training.fit.ProgressLine", Bomb)
     for _ in range(3):
         with pytest.raises(Bang):
             _reproduce("fig1", tmp_path)

@@ -3,6 +3,8 @@
 python jobs.py FOLDER JOB [JOB ...]
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -34,11 +36,15 @@ def _rewind_config():
     return tiny_config(pruning__mode="rewind", train__dense_baseline=False)
 
 
-def interrupted(workdir, config, points):
-    """Starts a run again and again, each time interrupting it at the next point."""
+def interrupted(workdir, config, points, terminate=False):
+    """Starts a run again and again, each time interrupting it at the next point.
+
+    With `terminate`, by SIGTERM, which the run is to answer by saving within the epoch.
+    """
     from tf_earlyticket import run as run_module
     from tf_earlyticket.callbacks.progress import ProgressLine
-    from tf_earlyticket.training import phases
+    from tf_earlyticket.errors import Interrupted
+    from tf_earlyticket.training import fit as fit_module
 
     class Bomb(ProgressLine):
         """Runs before the checkpoint of the epoch."""
@@ -56,6 +62,9 @@ def interrupted(workdir, config, points):
         def go_off(self, point):
             if points and points[0] == point:
                 points.pop(0)
+                if terminate:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
                 raise Bang
 
     def bomb_before(name, function):
@@ -67,7 +76,7 @@ def interrupted(workdir, config, points):
 
         return wrapped
 
-    phases.ProgressLine = Bomb
+    fit_module.ProgressLine = Bomb
     originals = {name: getattr(run_module, name) for name in ("export_ticket", "write_html")}
     for name, function in originals.items():
         setattr(run_module, name, bomb_before(name, function))
@@ -75,11 +84,12 @@ def interrupted(workdir, config, points):
         for _ in range(len(points) + 1):
             try:
                 run_module.train_and_evaluate(config, workdir)
-            except Bang:
+            except (Bang, Interrupted) as error:
+                assert isinstance(error, Interrupted) == terminate
                 continue
         assert not points, f"never came to {points[0]}"
     finally:
-        phases.ProgressLine = ProgressLine
+        fit_module.ProgressLine = ProgressLine
         for name, function in originals.items():
             setattr(run_module, name, function)
 
@@ -120,6 +130,11 @@ def main(folder, jobs):
         elif job == "interrupted":
             points = [("search", 2, 0), ("search", 5, 2), "export_ticket"]
             interrupted(workdir, tiny_config(), points)
+        elif job == "terminated":
+            # At the beginning, within epochs before and after the start, at the end of an epoch.
+            points = [("search", 1, 0), ("search", 2, 1), ("search", 3), ("search", 5, 2)]
+            points += [("search", 5, 3), ("dense", 6, 0)]
+            interrupted(workdir, tiny_config(), points, terminate=True)
         elif job == "more_interrupted":
             points = [("search", 1), ("search", 4), ("search", 6), ("dense", 5), "write_html"]
             interrupted(workdir, tiny_config(), points)

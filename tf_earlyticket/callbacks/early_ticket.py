@@ -63,6 +63,8 @@ class EarlyTicket(keras.callbacks.Callback):
         >>> model.fit(train, validation_data=val, epochs=60, callbacks=[et.EarlyTicket(train, val)])
     """
 
+    _supports_tf_logs = True
+
     def __init__(
         self,
         train_data,
@@ -100,9 +102,8 @@ class EarlyTicket(keras.callbacks.Callback):
             first=probe_first,
             fraction=probe_fraction,
         )
-        self._verbose = verbose
+        self._verbose, self._rewind_epoch = verbose, rewind_epoch
         self._ramp_epochs, self._hold_epochs = ramp_epochs, hold_epochs
-        self._rewind_epoch = rewind_epoch
         self._before_start, self._stop_at_start = before_start, stop_at_start
         self._restored: dict | None = None
 

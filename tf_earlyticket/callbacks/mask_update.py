@@ -29,6 +29,9 @@ class MaskUpdate(keras.callbacks.Callback):
         >>> model.fit(train, epochs=10, callbacks=[et.MaskUpdate()])
     """
 
+    # Keras then need not fetch the metrics from the device after every step.
+    _supports_tf_logs = True
+
     def __init__(self):
         super().__init__()
         self.adapter: PruningAdapter | None = None
@@ -95,7 +98,10 @@ class MaskUpdate(keras.callbacks.Callback):
         kept = sum(int(mask.sum()) for mask in masks.values())
         if kept <= kept_count(total, sparsity):
             return
-        masks = self.adapter.ranked_masks(sparsity, masks)
+        try:
+            masks = self.adapter.ranked_masks(sparsity, masks)
+        except InputError as error:
+            raise RuntimeError(f"No mask can be made at step {step}: {error}") from error
         self.adapter.set_masks(masks)
         self.updates.append((step, mask_sparsity(masks)))
 

@@ -1,9 +1,11 @@
 """`PPRProbe`: pseudo-prune, retrain a little, look at the accuracy, undo everything."""
 
+import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.adapters.base import PruningAdapter
@@ -12,6 +14,8 @@ from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.core.detector import Observation
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import keras
+
+logger = logging.getLogger(__name__)
 
 # Retraining for fewer steps tells little, however large the batch.
 MINIMUM_STEPS = 20
@@ -40,12 +44,15 @@ class ProbeResult:
         observation: The three accuracies, fractions.
         cost_epochs: Passes over the training set that the retraining made.
         seconds: Wall time, evaluations included.
+        diverged: Whether the retraining ended at weights that are not finite. There is then no
+            PPR accuracy, and no detector takes the probe for a sign of saturation.
     """
 
     epoch: int
     observation: Observation
     cost_epochs: float
     seconds: float
+    diverged: bool = False
 
     @classmethod
     def from_dict(cls, values: dict) -> "ProbeResult":
@@ -84,6 +91,9 @@ class PPRProbe(keras.callbacks.Callback):
         InputError: For arguments out of range or endless validation data, and at the first probe
             if `monitor` is not a metric of the model.
     """
+
+    # Keras then need not fetch the metrics from the device after every step.
+    _supports_tf_logs = True
 
     def __init__(
         self,
@@ -136,9 +146,9 @@ class PPRProbe(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Probes if this epoch is one to probe at; adds `ppr_accuracy` to the logs, else NaN."""
         probe_now = self.epochs is None or epoch + 1 in self.epochs
-        accuracy = self.probe(epoch + 1).observation.ppr_accuracy if probe_now else float("nan")
+        accuracy = self.probe(epoch + 1).observation.ppr_accuracy if probe_now else None
         if logs is not None:
-            logs["ppr_accuracy"] = accuracy
+            logs["ppr_accuracy"] = float("nan") if accuracy is None else accuracy
 
     def on_train_end(self, logs=None):
         """Gives the optimizer its own learning-rate schedule back."""
@@ -157,12 +167,21 @@ class PPRProbe(keras.callbacks.Callback):
             adapter.set_learning_rate(self.learning_rate)
             # Fewer where the data set is shorter.
             steps = adapter.train(self._train_data(), steps)
-            ppr_accuracy = self._accuracy(batches)
+            diverged = not all(np.isfinite(w).all() for w in adapter.weights().values())
+            ppr_accuracy = None if diverged else self._accuracy(batches)
+        if diverged:
+            logger.warning(
+                "The retraining of the probe at epoch %d diverged: try a smaller learning rate of "
+                "the probe than %g.",
+                epoch,
+                self.learning_rate,
+            )
         result = ProbeResult(
             epoch=epoch,
             observation=Observation(ppr_accuracy, pruned_accuracy, dense_accuracy),
             cost_epochs=steps / self.steps_per_epoch,
             seconds=time.perf_counter() - started,
+            diverged=diverged,
         )
         self.results.append(result)
         return result
@@ -171,8 +190,11 @@ class PPRProbe(keras.callbacks.Callback):
         """Returns the latest result in words."""
         if not self.results:
             return "no probe was made"
-        accuracy = 100 * self.results[-1].observation.ppr_accuracy
-        return f"PPR accuracy {accuracy:.1f} % at epoch {self.results[-1].epoch}, the latest probe"
+        latest = self.results[-1]
+        if latest.diverged:
+            return f"the latest probe, at epoch {latest.epoch}, diverged"
+        accuracy = 100 * latest.observation.ppr_accuracy
+        return f"PPR accuracy {accuracy:.1f} % at epoch {latest.epoch}, the latest probe"
 
     def _validation_batches(self, retraining: int) -> int:
         if self.validation_fraction is None:

@@ -1,18 +1,16 @@
-"""What a run writes while it trains: metrics.csv, TensorBoard, checkpoints."""
+"""What a run tells while it trains: metrics.csv and TensorBoard."""
 
 import csv
 import io
-import json
 import math
 import time
 from pathlib import Path
-from typing import Protocol
 
 import tensorflow as tf
 
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.keras_compat import keras
-from tf_earlyticket.paths import write_json, write_text
+from tf_earlyticket.paths import write_text
 
 COLUMNS = (
     "epoch",
@@ -91,89 +89,3 @@ def to_csv(rows: list[dict]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-class Restartable(Protocol):
-    """What else has a state that a restart needs, such as `EarlyTicket`."""
-
-    def get_state(self) -> dict:
-        """Returns the state as plain JSON values."""
-
-    def set_state(self, state: dict) -> None:
-        """Takes the result of `get_state`; the next `fit` continues from there."""
-
-
-class RunCheckpoint(keras.callbacks.Callback):
-    """Saves model, optimizer and the callbacks' state after every epoch; the last in the list.
-
-    Args:
-        directory: Where checkpoints of this phase go.
-        metrics_log: Its rows are part of the state.
-        searcher: Its state too; None in a phase without probes.
-        keep: Checkpoints to keep, the latest ones; None for all.
-        restored_from: Where `restore` looks; default `directory`.
-    """
-
-    def __init__(
-        self,
-        directory: Path,
-        metrics_log: MetricsLog,
-        searcher: Restartable | None = None,
-        keep: int | None = 2,
-        restored_from: Path | None = None,
-    ):
-        super().__init__()
-        self._directory = directory
-        self._restored_from = restored_from or directory
-        self._metrics_log = metrics_log
-        self._searcher = searcher
-        self._keep = keep
-
-    def restore(self, model, epoch: int | None = None) -> tuple[int, dict | None]:
-        """Restores a checkpoint, if there is one, and the callbacks' state with it.
-
-        Args:
-            model: The model that was saved.
-            epoch: Which one, of those kept; None for the latest.
-
-        Returns:
-            The epochs done, 0 if there is no checkpoint, and the state of `searcher`.
-        """
-        # Slots that do not exist yet would be restored later than masks are applied.
-        adapter_for(model).prepare()
-        path = tf.train.latest_checkpoint(str(self._restored_from))
-        if epoch is not None:
-            path = str(self._restored_from / f"ckpt-{epoch}")
-        if path is None:
-            return 0, None
-        epoch = int(path.rsplit("-", 1)[1])
-        state = json.loads((self._restored_from / f"state-{epoch}.json").read_text())
-        self._checkpoint(model).restore(path).assert_existing_objects_matched()
-        self._metrics_log.rows = state["rows"]
-        if self._searcher is not None:
-            self._searcher.set_state(state["early_ticket"])
-        return epoch, state["early_ticket"]
-
-    def _checkpoint(self, model) -> tf.train.Checkpoint:
-        return tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Saves. The state goes first: a checkpoint without one could not be continued."""
-        self.save(epoch + 1)
-
-    def save(self, epoch: int) -> None:
-        """Saves everything as of the end of `epoch` (from 1)."""
-        adapter_for(self.model).synchronize_replicas()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        state = {
-            "rows": self._metrics_log.rows,
-            "early_ticket": self._searcher.get_state() if self._searcher is not None else None,
-        }
-        write_json(self._directory / f"state-{epoch}.json", state)
-        manager = tf.train.CheckpointManager(
-            self._checkpoint(self.model), str(self._directory), max_to_keep=self._keep
-        )
-        manager.save(checkpoint_number=epoch)
-        for path in self._directory.glob("state-*.json") if self._keep is not None else ():
-            if int(path.stem.split("-")[1]) <= epoch - self._keep:
-                path.unlink()

@@ -10,7 +10,7 @@ from tf_earlyticket.core.statistics import pseudo_pruning_rates, weight_statisti
 from tf_earlyticket.core.summary import summarize
 from tf_earlyticket.experiments.dense_record import recorded_weights
 from tf_earlyticket.experiments.run_directory import Cell
-from tf_earlyticket.training.phases import Run
+from tf_earlyticket.training.run_state import Run
 
 _TICKET = ("group_size", "control", "mode", "mask_epoch", "rewind_epoch")
 _PROBED = ("ppr_accuracy", "pruned_accuracy", "dense_accuracy")

@@ -16,7 +16,8 @@ from tf_earlyticket.callbacks.ppr_probe import (
 from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.core.plan import plan_ramp, probe_epochs
 from tf_earlyticket.keras_compat import keras
-from tf_earlyticket.training.phases import Run, fit
+from tf_earlyticket.training.fit import fit
+from tf_earlyticket.training.run_state import Run
 from tf_earlyticket.training.weights_file import load_weights, save_weights
 
 PHASE = "dense"

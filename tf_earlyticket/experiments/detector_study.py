@@ -20,7 +20,7 @@ from tf_earlyticket.experiments.tickets import train_ticket
 from tf_earlyticket.paths import write_json, write_text
 from tf_earlyticket.report.build import environment
 from tf_earlyticket.report.study_figures import draw_study
-from tf_earlyticket.training.phases import Run
+from tf_earlyticket.training.run_state import Run
 
 
 def default_start_epochs(config: Config) -> list[int]:

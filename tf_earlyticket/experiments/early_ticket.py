@@ -5,7 +5,8 @@ from dataclasses import replace
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.core.masks import mask_sparsity
 from tf_earlyticket.paths import RunPaths
-from tf_earlyticket.training.phases import Run, search
+from tf_earlyticket.training.phases import search
+from tf_earlyticket.training.run_state import Run
 
 
 def early_ticket(run: Run, phase: str) -> dict:

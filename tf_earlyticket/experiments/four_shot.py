@@ -9,7 +9,8 @@ from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.experiments.dense_record import restore_epoch
-from tf_earlyticket.training.phases import Run, fit
+from tf_earlyticket.training.fit import fit
+from tf_earlyticket.training.run_state import Run
 from tf_earlyticket.training.weights_file import load_weights, save_weights
 
 

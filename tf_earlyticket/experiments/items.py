@@ -20,7 +20,7 @@ from tf_earlyticket.experiments.memorization import recorded_capacity
 from tf_earlyticket.experiments.probes import probe_epoch
 from tf_earlyticket.experiments.run_directory import Cell
 from tf_earlyticket.experiments.tickets import CONTROLS, TicketSpec, train_rewound_ticket
-from tf_earlyticket.training.phases import Run
+from tf_earlyticket.training.run_state import Run
 from tf_earlyticket.training.setup import dataset_spec
 
 

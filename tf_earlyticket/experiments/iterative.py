@@ -5,7 +5,7 @@ from tf_earlyticket.core.cost import iterative_sparsities
 from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.experiments.dense_record import record_dense, recorded_weights
 from tf_earlyticket.experiments.tickets import put, train_to_end
-from tf_earlyticket.training.phases import Run
+from tf_earlyticket.training.run_state import Run
 from tf_earlyticket.training.weights_file import load_weights, save_weights
 
 _WEIGHTS = "final_weights.npz"

@@ -12,7 +12,7 @@ from tf_earlyticket.data.preprocess import normalize
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.experiments.tickets import put
 from tf_earlyticket.keras_compat import keras
-from tf_earlyticket.training.phases import Run
+from tf_earlyticket.training.run_state import Run
 
 
 def random_labels(examples: int, num_classes: int, seed: int) -> np.ndarray:

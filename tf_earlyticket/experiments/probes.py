@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe
 from tf_earlyticket.experiments.dense_record import restore_epoch
-from tf_earlyticket.training.phases import Run
+from tf_earlyticket.training.run_state import Run
 
 
 def probe_epoch(run: Run, phase: str, epoch: int, learning_rate: float) -> dict:

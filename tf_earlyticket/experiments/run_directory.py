@@ -16,7 +16,7 @@ from tf_earlyticket.experiments.dense_record import record_dense
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import RunPaths
 from tf_earlyticket.training.distribute import config_for_replicas, make_strategy
-from tf_earlyticket.training.phases import Run
+from tf_earlyticket.training.run_state import Run
 from tf_earlyticket.training.setup import dataset_spec
 
 

@@ -13,7 +13,8 @@ from tf_earlyticket.core.controls import random_masks, shuffled_masks
 from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.core.plan import plan_ramp, update_frequency
 from tf_earlyticket.experiments.dense_record import recorded_weights, restore_epoch
-from tf_earlyticket.training.phases import RESULT_FILE, Run, fit
+from tf_earlyticket.training.fit import fit
+from tf_earlyticket.training.run_state import RESULT_FILE, Run
 from tf_earlyticket.training.weights_file import load_weights, save_weights
 
 CONTROLS = ("none", "random", "shuffled", "reinitialized")

@@ -1,111 +1,31 @@
 """The phases of a run. Each continues from its last checkpoint and ends with a result file."""
 
-import json
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-
-import numpy as np
-import tensorflow as tf
-
 from tf_earlyticket.adapters.select import adapter_for, training_record
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import LEARNING_RATE_SHARE
-from tf_earlyticket.callbacks.progress import ProgressLine
-from tf_earlyticket.callbacks.run_log import MetricsLog, Restartable, RunCheckpoint
-from tf_earlyticket.config import Config
+from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.core.detector_choice import make_detector
 from tf_earlyticket.core.plan import plan_ramp
-from tf_earlyticket.data.streams import Data
 from tf_earlyticket.keras_compat import keras
-from tf_earlyticket.paths import RunPaths, write_json
-from tf_earlyticket.training.distribute import wait_for_workers
-from tf_earlyticket.training.setup import build_wrapped_model
-from tf_earlyticket.training.weights_file import load_weights, save_weights
-
-REWIND_FILE = "rewind_weights.npz"
-RESULT_FILE = "result.json"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What all phases of a run share."""
-
-    config: Config
-    paths: RunPaths
-    data: Data
-    strategy: tf.distribute.Strategy
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch."""
-        return self.data.steps_per_epoch(self.config.train.batch_size)
-
-    @cached_property
-    def model(self):
-        """The compiled, wrapped model into which every phase restores its state."""
-        return build_wrapped_model(self.config, self.steps_per_epoch, self.strategy)
-
-    def directory(self, phase: str) -> Path:
-        """Where the checkpoints of a phase go."""
-        return self.paths.checkpoints / phase
-
-    def checkpoint(
-        self,
-        phase: str,
-        metrics_log: MetricsLog,
-        searcher: Restartable | None = None,
-        keep: int | None = 2,
-    ) -> RunCheckpoint:
-        """Returns the callback that saves and restores the state of a phase."""
-        saved = self.paths.saved_checkpoints / phase
-        return RunCheckpoint(self.directory(phase), metrics_log, searcher, keep, saved)
-
-    def result(self, phase: str) -> dict | None:
-        """Returns the result of a finished phase, else None."""
-        path = self.paths.saved_checkpoints / phase / RESULT_FILE
-        return json.loads(path.read_text()) if path.exists() else None
-
-    def finish(self, phase: str, result: dict) -> dict:
-        """Marks a phase as finished."""
-        self.directory(phase).mkdir(parents=True, exist_ok=True)
-        write_json(self.directory(phase) / RESULT_FILE, result)
-        wait_for_workers(self.strategy)
-        return result
-
-    def restore(self, phase: str, epoch: int | None = None) -> None:
-        """Restores the model's state of a phase: the last one, or that of a kept epoch."""
-        wait_for_workers(self.strategy)
-        self.checkpoint(phase, MetricsLog(None, None, phase)).restore(self.model, epoch)
-
-    def rewind_weights(self) -> dict[str, np.ndarray]:
-        """Returns the weights of the rewind epoch, from the file that the search wrote."""
-        return load_weights(self.paths.saved_checkpoints / REWIND_FILE)
-
-
-class _StopIfDiverged(keras.callbacks.Callback):
-    """Ends the run at a loss that is not finite, before anything is saved with it."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        loss = (logs or {}).get("loss", 0.0)
-        if not np.isfinite(loss):
-            raise RuntimeError(
-                f"The loss is {loss} in epoch {epoch + 1}: training diverged. Try a smaller "
-                f"config.train.learning_rate in a new --workdir."
-            )
+from tf_earlyticket.training.fit import fit
+from tf_earlyticket.training.run_state import REWIND_FILE, Run
+from tf_earlyticket.training.weights_file import save_weights
 
 
 class _KeepRewindWeights(keras.callbacks.Callback):
     """Writes the weights of the rewind epoch to a file."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, done_within: int):
         super().__init__()
         self._path = run.paths.checkpoints / REWIND_FILE
         self._epoch = run.config.pruning.rewind_epoch
+        self._done_within = done_within
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self._epoch:
+        # A run that goes on within an epoch has written them at its beginning.
+        within, self._done_within = self._done_within, 0
+        if epoch == self._epoch and not within:
             save_weights(self._path, adapter_for(self.model).all_weights())
 
 
@@ -156,12 +76,13 @@ def search(run: Run) -> dict:
     )
     checkpoint = run.checkpoint("search", metrics_log, early_ticket)
     done, state = checkpoint.restore(model)
-    if done > config.pruning.rewind_epoch:
+    if done + bool(checkpoint.first_step) > config.pruning.rewind_epoch:
         record = training_record(model)
         record.rewind_weights = run.rewind_weights()
         record.rewind_epoch = config.pruning.rewind_epoch
     if done < config.train.epochs and not (stop and state and state["start_epoch"]):
-        fit(run, done, [early_ticket, metrics_log, _KeepRewindWeights(run), checkpoint], "search")
+        keep_rewind = _KeepRewindWeights(run, checkpoint.first_step)
+        fit(run, done, [early_ticket, metrics_log, keep_rewind, checkpoint], "search")
         state = early_ticket.get_state()
     schedule = adapter_for(model).sparsity_schedule()
     steps = ("begin_step", "end_step", "frequency")
@@ -219,23 +140,3 @@ def train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 0
     if done < run.config.train.epochs:
         fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase)
     return run.finish(phase, {"rows": metrics_log.rows})
-
-
-def fit(run: Run, done: int, callbacks: list, phase: str, last_epoch: int | None = None) -> None:
-    """Trains from `done` epochs to `last_epoch` or the schedule's end; the last callback saves."""
-    config = run.config.train
-    *callbacks, checkpoint = callbacks
-    # The cell of a grid is too long a name for a line per epoch.
-    progress = ProgressLine(phase.partition("-")[0] if "=" in phase else phase)
-    try:
-        run.model.fit(
-            run.data.train(config.batch_size, seed=run.config.seed, first_epoch=done + 1),
-            epochs=last_epoch or config.epochs,
-            initial_epoch=done,
-            steps_per_epoch=run.steps_per_epoch,
-            validation_data=run.data.validation(config.batch_size),
-            callbacks=[_StopIfDiverged(), *callbacks, progress, checkpoint],
-            verbose=0,
-        )
-    finally:
-        progress.close()
