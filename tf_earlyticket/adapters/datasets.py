@@ -32,6 +32,56 @@ def probe_dataset(data, argument: str):
     return _copies(data, argument)
 
 
+def check_first_batch(model, dataset: tf.data.Dataset, argument: str) -> None:
+    """Checks the first batch of a data set against a model, before anything is trained.
+
+    Networks of several inputs or outputs and labels of other kinds are left to Keras.
+
+    Args:
+        model: A compiled model.
+        dataset: Of (inputs, labels).
+        argument: Name of the argument, for the error message.
+
+    Raises:
+        InputError: If there is no batch, its inputs are not finite or do not fit the model, or a
+            label of a sparse loss is no class.
+    """
+    try:
+        batch = next(iter(dataset), None)
+    except tf.errors.OpError as error:
+        reason = " ".join(str(error.message).split())
+        raise InputError(f"{argument} cannot be read: {reason:.300}") from error
+    if batch is None:
+        raise InputError(f"{argument} is empty: expected at least one batch.")
+    if not isinstance(batch, tuple) or len(batch) < 2:
+        raise InputError(f"{argument} yields {type(batch).__name__}s: expected (inputs, labels).")
+    inputs, labels = batch[:2]
+    if not tf.is_tensor(inputs) or not tf.is_tensor(labels) or len(model.inputs) != 1:
+        return
+    wanted = model.inputs[0].shape
+    if not wanted.is_compatible_with(inputs.shape):
+        raise InputError(
+            f"{argument} has inputs of shape {tuple(inputs.shape)}: the model takes "
+            f"{tuple(wanted)}."
+        )
+    if inputs.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(inputs))):
+        raise InputError(f"{argument} has NaN or infinite inputs in its first batch.")
+    _check_labels(model, labels, argument)
+
+
+def _check_labels(model, labels, argument: str) -> None:
+    name = getattr(model.loss, "name", model.loss)
+    classes = model.outputs[0].shape[-1]
+    if name != "sparse_categorical_crossentropy" or not classes or len(model.outputs) != 1:
+        return
+    low, high = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
+    if low < 0 or high >= classes:
+        raise InputError(
+            f"{argument} has labels from {low} to {high} in its first batch: expected 0 to "
+            f"{classes - 1}, the model's {classes} outputs."
+        )
+
+
 def _copies(dataset: tf.data.Dataset, argument: str):
     # A shuffled data set draws each iterator's order from a generator that all its iterators
     # share: iterating over it in a probe would change the order that training sees.

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.adapters.base import PruningAdapter
-from tf_earlyticket.adapters.datasets import probe_dataset
+from tf_earlyticket.adapters.datasets import check_first_batch, probe_dataset
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.core.detector import Observation
 from tf_earlyticket.errors import InputError
@@ -132,6 +132,11 @@ class PPRProbe(keras.callbacks.Callback):
         """Prepares the model and fixes the retraining's learning rate; forgets earlier results."""
         self.adapter = adapter_for(self.model)
         self.adapter.prepare()
+        for argument, data in (
+            ("train_data", self._train_data),
+            ("validation_data", self._validation_data),
+        ):
+            check_first_batch(self.model, data(), argument)
         self.results = []
         self.sparsity, self.learning_rate = self._wanted
         if self.sparsity is None:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_earlyticket.data.catalog import DatasetSpec
 from tf_earlyticket.data.preprocess import normalize, random_crop_flip
 from tf_earlyticket.data.streams import Data, Stream, fold_in, random_key, shuffled
+from tf_earlyticket.errors import InputError
 
 
 class Split(NamedTuple):
@@ -42,8 +43,14 @@ class InMemoryData(Data):
             test: test examples.
             pad: pixels added on each side before the random crop.
             flip: whether training images are mirrored at random.
+
+        Raises:
+            InputError: If images have another shape or type than `spec` says, there are not as
+                many labels, or a label is no class.
         """
         super().__init__(spec)
+        for name, split in (("train", train), ("validation", validation), ("test", test)):
+            _check_split(spec, name, split)
         self._pad = pad
         self._flip = flip
         # On an accelerator the arrays would be copied back for every new stream.
@@ -100,3 +107,22 @@ class InMemoryData(Data):
 
         indices = tf.data.Dataset.range(len(labels)).batch(batch_size)
         return indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _check_split(spec: DatasetSpec, name: str, split: Split) -> None:
+    images, labels = np.asarray(split.images), np.asarray(split.labels)
+    if images.shape[1:] != spec.image_shape or images.dtype != np.uint8:
+        raise InputError(
+            f"data.name={spec.name!r}: its {name} images are {images.dtype} of shape "
+            f"{images.shape[1:]}; expected uint8 of {spec.image_shape}."
+        )
+    if labels.shape != images.shape[:1]:
+        raise InputError(
+            f"data.name={spec.name!r}: it has {len(images)} {name} images and labels of shape "
+            f"{labels.shape}; expected one each."
+        )
+    if labels.size and (labels.min() < 0 or labels.max() >= spec.num_classes):
+        raise InputError(
+            f"data.name={spec.name!r}: its {name} labels are from {labels.min()} to "
+            f"{labels.max()}; expected 0 to {spec.num_classes - 1}."
+        )

@@ -9,6 +9,7 @@ from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.progress import ProgressLine
 from tf_earlyticket.callbacks.run_checkpoint import RunCheckpoint
 from tf_earlyticket.callbacks.termination import TERMINATION
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.training.run_state import Run
 
@@ -80,5 +81,11 @@ def fit(run: Run, done: int, callbacks: list, phase: str, last_epoch: int | None
                 callbacks=[StopIfDiverged(checkpoint), *callbacks, progress, checkpoint],
                 verbose=0,
             )
+    except tf.errors.DataLossError as error:
+        reason = " ".join(str(error.message).split())
+        raise InputError(
+            f"data.name={run.config.data.name!r}: a file of it is damaged ({reason:.300}); "
+            "expected a complete prepared data set."
+        ) from error
     finally:
         progress.close()
