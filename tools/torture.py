@@ -1,0 +1,195 @@
+"""Kills runs at random moments, continues them, and compares them with one that was left alone.
+
+    python tools/torture.py --kills=100
+
+Each kill is SIGKILL (every fifth: SIGTERM, which a run may answer by saving) at a random moment of
+a run's life, from its first output on: in training, probes, mask updates, while files are written,
+between phases. A run is continued until it ends; then everything it wrote is compared, and the
+next one is started. Prints the number of kills, how many were survived, and the differing bytes.
+"""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import benchmarking
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from tf_earlyticket.core.ticket import Ticket
+
+# A digits run of a quarter of a minute with probes, a ramp, a dense baseline and an export.
+CONFIG = (
+    "--config.model.name=resnet8",
+    "--config.train.epochs=6",
+    "--config.train.drop_epochs=3,5",
+    "--config.train.batch_size=32",
+    "--config.train.deterministic=true",
+    "--config.data.train_examples=256",
+    "--config.data.validation_examples=100",
+    "--config.pruning.rewind_epoch=1",
+)
+PHASES = ("search", "branch", "dense")
+# Of when TFMOT's masks were last written, which a restart does; not part of what a run is.
+_IGNORED = ("save_counter", "pruning_step", "threshold", "_CHECKPOINTABLE_OBJECT_GRAPH")
+_TIMES = ("seconds", "environment", "command")
+
+
+def command(workdir: Path) -> list[str]:
+    """Returns the command of a run."""
+    return [sys.executable, "-m", "tf_earlyticket.train", *CONFIG, f"--workdir={workdir}"]
+
+
+def live(workdir: Path, moment: float | None, signal_number: int) -> tuple[bool, float]:
+    """Starts a run, or continues it, and ends it so long after its first line of output.
+
+    Args:
+        workdir: Of the run.
+        moment: Seconds from the first output; None: leave it alone.
+        signal_number: How to end it.
+
+    Returns:
+        (ended, seconds): whether the run came to its own end, and how long that took from its
+        first output on.
+
+    Raises:
+        RuntimeError: If the run ends in another way than by its own end or the signal.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(benchmarking.ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command(workdir), env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        process.stdout.readline()
+        started = time.perf_counter()
+        timer = None
+        if moment is not None:
+            timer = threading.Timer(moment, process.send_signal, (signal_number,))
+            timer.start()
+        process.stdout.read()
+        status = process.wait()
+        took = time.perf_counter() - started
+        if timer is not None:
+            timer.cancel()
+        errors.seek(0)
+        said = errors.read()
+    saved = status == 1 and "terminated, saved" in said
+    if status not in (0, -signal.SIGKILL, -signal.SIGTERM) and not saved:
+        raise RuntimeError(f"The run in {workdir} ended with status {status}:\n{said[-3000:]}")
+    return status == 0, took
+
+
+def differing_bytes(one: Path, other: Path) -> int:
+    """Returns how many bytes differ in what two runs wrote, times and commands aside.
+
+    Compared: every variable of the last checkpoint of each phase, masks and weights of the ticket,
+    all numbers of `report.json` and `metrics.csv`, and the weights' statistics.
+    """
+    return sum(
+        _difference(left, right)
+        for left, right in zip(_contents(one), _contents(other), strict=True)
+    )
+
+
+def _difference(left: bytes, right: bytes) -> int:
+    same_length = min(len(left), len(right))
+    a, b = (np.frombuffer(text[:same_length], np.uint8) for text in (left, right))
+    return int(np.count_nonzero(a != b)) + abs(len(left) - len(right))
+
+
+def _contents(workdir: Path):
+    for phase in PHASES:
+        path = tf.train.latest_checkpoint(str(workdir / "checkpoints" / phase))
+        reader = tf.train.load_checkpoint(path)
+        for name in sorted(reader.get_variable_to_shape_map()):
+            if not any(part in name for part in _IGNORED):
+                yield np.asarray(reader.get_tensor(name)).tobytes()
+    ticket = Ticket.load(workdir / "ticket")
+    for arrays in (ticket.masks, ticket.rewind_weights, ticket.final_weights):
+        yield from (array.tobytes() for array in arrays.values())
+    for name in ("report.json", "weight_statistics.json"):
+        yield json.dumps(_timeless(json.loads((workdir / name).read_text()))).encode()
+    with open(workdir / "metrics.csv", newline="") as file:
+        yield json.dumps([_timeless(row) for row in csv.DictReader(file)]).encode()
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        return {key: _timeless(inner) for key, inner in value.items() if key not in _TIMES}
+    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def torture(kills: int, seed: int, folder: Path) -> dict:
+    """Kills runs so many times and compares each with one that was left alone.
+
+    Returns:
+        "kills", "survived" (kills of runs that ended the same), "differing_bytes", "runs", and
+        "moments": the seconds at which each kill came, with its signal.
+    """
+    reference = folder / "reference"
+    _, whole = live(reference, None, signal.SIGKILL)
+    generator = random.Random(seed)
+    moments, survived, differing, runs = [], 0, 0, 0
+    while len(moments) < kills:
+        runs += 1
+        workdir, here, ended = folder / f"run{runs}", 0, False
+        while not ended:
+            if len(moments) < kills:
+                number = signal.SIGTERM if len(moments) % 5 == 4 else signal.SIGKILL
+                moment = generator.uniform(0, whole)
+                ended, _ = live(workdir, moment, number)
+                if not ended:
+                    here += 1
+                    moments.append([round(moment, 3), signal.Signals(number).name])
+                    print(f"kill {len(moments)}: {moments[-1][1]} after {moment:.1f} s", flush=True)
+            else:
+                ended, _ = live(workdir, None, signal.SIGKILL)
+        found = differing_bytes(reference, workdir)
+        differing += found
+        survived += here if not found else 0
+        print(f"run {runs}: {here} kills, {found} differing bytes", flush=True)
+        shutil.rmtree(workdir)
+    return {
+        "kills": len(moments),
+        "survived": survived,
+        "differing_bytes": differing,
+        "runs": runs,
+        "seed": seed,
+        "config": list(CONFIG),
+        "moments": moments,
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Kills, compares, prints the outcome, writes the JSON."""
+    del argv
+    with tempfile.TemporaryDirectory() as folder:
+        found = torture(flags.FLAGS.kills, flags.FLAGS.seed, Path(folder))
+    print(
+        f"{found['kills']} kills, {found['survived']} survived, "
+        f"{found['differing_bytes']} differing bytes"
+    )
+    benchmarking.write(Path(flags.FLAGS.output), found)
+    if found["survived"] < found["kills"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_integer("kills", 100, "How many.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Of the moments.")
+    flags.DEFINE_string(
+        "output",
+        str(benchmarking.ROOT / "results" / "reliability" / "torture.json"),
+        "The result file.",
+    )
+    app.run(main)
