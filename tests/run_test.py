@@ -5,10 +5,8 @@ import json
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -242,24 +240,6 @@ def test_runs_interrupted_elsewhere_and_in_mode_rewind_end_as_if_they_were_not(r
     _assert_same_run(
         runs / "rewind", tmp_path / "rewind_interrupted", ["search", "branch", "retrain"]
     )
-
-
-@pytest.mark.slow
-def test_a_killed_run_continues_in_another_process(runs, tmp_path):
-    workdir = tmp_path / "sleepy"
-    process = subprocess.Popen(
-        _command(tmp_path, "sleepy"), env=_environment(), stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 240
-    while not (workdir / "checkpoints/search/ckpt-5.index").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (workdir / "report.json").exists()
-    workdir.rename(tmp_path / "killed")
-    _do(tmp_path, "killed")
-    _assert_same_run(runs / "whole", tmp_path / "killed", ["search", "branch", "dense"])
 
 
 def test_a_finished_run_is_not_done_again(runs, monkeypatch):

@@ -1,5 +1,6 @@
 """The files of a run, named in one place, and how they are written: whole or not at all."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -84,9 +85,31 @@ class RunPaths:
                 )
 
 
+@contextlib.contextmanager
+def naming(path: Path):
+    """Says which file it is that cannot be written within a `with` block.
+
+    Raises:
+        OSError: For one, with the path and the reason in its message.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name, then renames it."""
+    """Writes a text file under a temporary name, then renames it.
+
+    Raises:
+        OSError: If it cannot be written; the message names it, and an older one stays.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming(path):
+        _write(path, temporary, text)
+
+
+def _write(path: Path, temporary: Path, text: str) -> None:
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)

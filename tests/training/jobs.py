@@ -123,7 +123,7 @@ def main(folder, jobs):
 
     for job in jobs:
         workdir = folder / job
-        if job in ("whole", "killed"):
+        if job == "whole":
             train_and_evaluate(tiny_config(), workdir)
         elif job == "rewind":
             train_and_evaluate(_rewind_config(), workdir)
@@ -143,14 +143,6 @@ def main(folder, jobs):
             interrupted(workdir, _rewind_config(), points)
         elif job == "dense":
             dense_only(workdir, tiny_config())
-        elif job == "sleepy":
-            # Slow enough to be killed in its middle.
-            import time
-
-            from tf_earlyticket.callbacks.progress import ProgressLine
-
-            ProgressLine.on_train_batch_end = lambda self, batch, logs=None: time.sleep(0.1)
-            train_and_evaluate(tiny_config(), workdir)
         print(job, "done", flush=True)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_earlyticket.paths import naming
+
 
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Writes arrays of any shapes by name, whole or not at all; makes the directory."""
@@ -12,8 +14,12 @@ def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # NumPy would append .npz to any other ending.
     temporary = path.with_name(f".tmp.{path.name}")
-    np.savez(temporary, names=np.array(list(weights)), **arrays)
-    temporary.replace(path)
+    with naming(path):
+        try:
+            np.savez(temporary, names=np.array(list(weights)), **arrays)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:

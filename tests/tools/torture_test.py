@@ -1,0 +1,56 @@
+"""The soak script: it kills, continues, and sees every byte that differs."""
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def torture(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    return importlib.import_module("torture")
+
+
+def test_bytes_that_differ_or_are_missing_are_counted(torture):
+    assert torture._difference(b"abcd", b"abcd") == 0
+    assert torture._difference(b"abcd", b"abxy") == 2
+    assert torture._difference(b"abcd", b"abc") == 1
+    assert torture._difference(b"", b"xyz") == 3
+    timeless = torture._timeless({"seconds": 1, "rows": [{"seconds": 2, "loss": 3}]})
+    assert timeless == {"rows": [{"loss": 3}]}
+
+
+@pytest.mark.slow
+def test_killed_runs_end_as_one_that_was_left_alone(torture, tmp_path, monkeypatch):
+    shown = []
+    differing = torture.differing_bytes
+
+    def look(one, other):
+        found = differing(one, other)
+        # A copy with one weight changed, to see that this would be seen.
+        copy = tmp_path / "copy"
+        shutil.copytree(other, copy)
+        with open(copy / "metrics.csv", "a") as file:
+            file.write("99" + "," * 10 + "\n")
+        shown.append(differing(one, copy))
+        shutil.rmtree(copy)
+        return found
+
+    monkeypatch.setattr(torture, "differing_bytes", look)
+    found = torture.torture(2, 5, tmp_path)
+    assert (found["kills"], found["survived"], found["differing_bytes"]) == (2, 2, 0)
+    assert shown and min(shown) > 0
+
+
+def test_the_kept_result_is_what_the_project_promises():
+    path = ROOT / "results" / "reliability" / "torture.json"
+    if not path.exists():
+        pytest.skip("the soak script's result has not been kept yet")
+    found = json.loads(path.read_text())
+    assert found["kills"] == found["survived"] == len(found["moments"]) >= 100
+    assert found["differing_bytes"] == 0
