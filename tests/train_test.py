@@ -231,3 +231,14 @@ def test_the_program_itself_trains_and_shows_a_finished_run_again():
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-4:] == lines[-4:]
     assert not any("epoch 1/3" in line for line in again.stdout.splitlines())
+
+
+def test_a_run_that_diverges_ends_with_one_line_and_status_1(command):
+    status, _, err = command(
+        "--workdir=run", "--config.train.learning_rate=1e25", "--config.probe.fraction=0.01", *TINY
+    )
+    assert status == 1
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "training diverged. The last good state is " in line
+    assert "at step 2 of epoch 1" in line and "the beginning" in line
+    assert not Path("run/report.json").exists()

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tf_earlyticket import default_config
 from tf_earlyticket.config import Config, field_paths
-from tf_earlyticket.errors import InputError, Interrupted, suggestion
+from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion
 from tf_earlyticket.preflight import STRATEGIES, check_config
 
 
@@ -141,6 +141,9 @@ def run_program(define: Callable[[], None], program_main: Callable[[list[str]], 
             sys.exit(2)
         except Interrupted as error:
             print(f"\nterminated, {error}: the same command continues the run.", file=sys.stderr)
+            sys.exit(1)
+        except RunError as error:
+            print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
         except OSError as error:
             print(f"error: {error}; what was finished before is kept.", file=sys.stderr)

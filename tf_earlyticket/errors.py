@@ -13,6 +13,14 @@ class InputError(ValueError):
     """
 
 
+class RunError(RuntimeError):
+    """Something that no input could have told beforehand ended the work; the message says what.
+
+    The command-line programs print it and exit with status 1; in Python it is an ordinary
+    `RuntimeError`.
+    """
+
+
 class Interrupted(Exception):
     """A run was told to terminate and saved its state; the message says where it stands."""
 

@@ -56,6 +56,22 @@ def test_the_probed_accuracies_are_those_of_doing_it_by_hand():
     assert observation.ppr_accuracy == pytest.approx(accuracy())
 
 
+def test_a_probe_that_diverges_is_recorded_as_such_and_starts_nothing(caplog):
+    model, validation = wrapped_model(), data(3, seed=1)
+    early_ticket = et.EarlyTicket(data(), validation, probe_learning_rate=1e30, verbose=0)
+    history = model.fit(data(), epochs=10, callbacks=[early_ticket], verbose=0).history
+    results = early_ticket.probe.results
+    assert results and all(result.diverged for result in results)
+    assert all(result.observation.ppr_accuracy is None for result in results)
+    assert all(0 <= result.observation.pruned_accuracy <= 1 for result in results)
+    assert np.isnan(history["ppr_accuracy"]).all() and np.isfinite(history["loss"]).all()
+    # Nothing was seen, so pruning starts when it has to, and ends as it should.
+    assert not early_ticket.detected and "diverged" in early_ticket.start_reason
+    assert early_ticket.start_epoch == early_ticket.plan.latest_start_epoch
+    assert history["sparsity"][-1] == pytest.approx(0.75, abs=0.01)
+    assert "probe at epoch 1 diverged" in caplog.text
+
+
 def test_a_probe_changes_nothing_and_neither_does_one_that_fails():
     model = wrapped_model(optimizer=keras.optimizers.Adam(0.01))
     probe = et.PPRProbe(data(), data(3, seed=1), epochs=[])

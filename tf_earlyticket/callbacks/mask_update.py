@@ -4,7 +4,7 @@ from tf_earlyticket.adapters.base import PruningAdapter
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.core.masks import kept_count, mask_sparsity
 from tf_earlyticket.core.plan import update_frequency
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.keras_compat import keras
 
 
@@ -20,7 +20,7 @@ class MaskUpdate(keras.callbacks.Callback):
     Raises:
         InputError: When `fit` starts, if the model is not wrapped or not compiled, or the
             schedule's frequency is no multiple of `steps_per_execution`.
-        RuntimeError: At the end of an epoch, if something else wrote a pruned weight.
+        RunError: At the end of an epoch, if something else wrote a pruned weight.
 
     Example:
         >>> schedule = et.EarlyTicketPolynomialDecay(0.8, begin_step=0, ramp_steps=500)
@@ -101,7 +101,7 @@ class MaskUpdate(keras.callbacks.Callback):
         try:
             masks = self.adapter.ranked_masks(sparsity, masks)
         except InputError as error:
-            raise RuntimeError(f"No mask can be made at step {step}: {error}") from error
+            raise RunError(f"No mask can be made at step {step}: {error}") from error
         self.adapter.set_masks(masks)
         self.updates.append((step, mask_sparsity(masks)))
 
@@ -109,7 +109,7 @@ class MaskUpdate(keras.callbacks.Callback):
         """Checks that pruned weights are zero and adds `sparsity` to the logs."""
         violations = self.adapter.violations()
         if violations:
-            raise RuntimeError(
+            raise RunError(
                 f"{violations} pruned weights are not zero after epoch {epoch + 1}: something "
                 "other than the optimizer wrote weights during the epoch."
             )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.callbacks.termination import TERMINATION
-from tf_earlyticket.errors import Interrupted
+from tf_earlyticket.errors import Interrupted, RunError
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import write_json, write_text
 
@@ -92,7 +92,7 @@ class RunCheckpoint(keras.callbacks.Callback):
             The epochs done, 0 if there is no checkpoint, and the state of `searcher`.
 
         Raises:
-            RuntimeError: If there are checkpoints and none can be read.
+            RunError: If there are checkpoints and none can be read.
         """
         # Slots that do not exist yet would be restored later than masks are applied.
         adapter_for(model).prepare()
@@ -116,7 +116,7 @@ class RunCheckpoint(keras.callbacks.Callback):
             self.first_step, self._metrics = place[1], state.get("metrics")
             return place[0], state["early_ticket"]
         if found:
-            raise RuntimeError(
+            raise RunError(
                 f"No checkpoint in {self._restored_from} can be read: expected at least one of "
                 f"{', '.join(_name(*place) for place in found)}; start again in a new --workdir."
             )

@@ -80,7 +80,7 @@ def make_artefacts(
 
     Raises:
         InputError: If the ticket is damaged or has no SavedModel, or a format cannot be had.
-        RuntimeError: If an artefact does not load or differs too much; nothing is then written.
+        RunError: If an artefact does not load or differs too much; nothing is then written.
     """
     check_formats(formats)
     ticket = Ticket.load(ticket_directory)

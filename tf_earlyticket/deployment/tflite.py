@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.errors import InputError, RunError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def convert(saved_model: Path, form: TFLiteFormat, calibration: np.ndarray | Non
 
     Raises:
         InputError: If int8 is asked for without calibration.
-        RuntimeError: If TensorFlow cannot convert the network.
+        RunError: If TensorFlow cannot convert the network.
     """
     import tensorflow as tf
 
@@ -94,7 +94,7 @@ def convert(saved_model: Path, form: TFLiteFormat, calibration: np.ndarray | Non
         return converter.convert()
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise RuntimeError(f"TensorFlow cannot convert to {form.name}: {lines[0]:.300}") from error
+        raise RunError(f"TensorFlow cannot convert to {form.name}: {lines[0]:.300}") from error
 
 
 def runner(content: bytes, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
@@ -105,7 +105,7 @@ def runner(content: bytes, threads: int | None = None) -> Callable[[np.ndarray],
         threads: Of the interpreter; None: its default.
 
     Raises:
-        RuntimeError: If the interpreter refuses the file; at the call, if it refuses the shape.
+        RunError: If the interpreter refuses the file; at the call, if it refuses the shape.
     """
     import tensorflow as tf
 
@@ -145,18 +145,16 @@ def check(
         "relative_error", and "same_class": the fraction of inputs with the same greatest output.
 
     Raises:
-        RuntimeError: If the file does not load, or differs by more than the format's tolerance.
+        RunError: If the file does not load, or differs by more than the format's tolerance.
     """
     try:
         outputs = runner(content)(inputs)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise RuntimeError(
-            f"{form.name}: the interpreter refuses the file: {reason:.300}"
-        ) from error
+        raise RunError(f"{form.name}: the interpreter refuses the file: {reason:.300}") from error
     found = relative_error(outputs, reference)
     if not found <= form.tolerance:
-        raise RuntimeError(
+        raise RunError(
             f"{form.name}: outputs differ from the SavedModel's by {found:.2g} (relative, root "
             f"mean square); accepted is {form.tolerance:g}. Nothing was written."
         )

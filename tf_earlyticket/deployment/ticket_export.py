@@ -15,7 +15,7 @@ from tf_earlyticket.adapters.wrap import float32_copy, strip_pruning
 from tf_earlyticket.core.masks import mask_sparsity
 from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.core.ticket_files import SAVED_MODEL
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.version import __version__, installed_versions
 
 
@@ -98,7 +98,7 @@ def check_outputs(model, directory: Path) -> None:
     Networks whose inputs have other free dimensions than the batch are not compared.
 
     Raises:
-        RuntimeError: If outputs differ by more than rounding.
+        RunError: If outputs differ by more than rounding.
     """
     shapes = [entry.shape.as_list()[1:] for entry in model.inputs]
     if any(None in shape for shape in shapes):
@@ -117,7 +117,7 @@ def check_outputs(model, directory: Path) -> None:
     ):
         ours, theirs = ours.numpy().astype(np.float64), theirs.numpy().astype(np.float64)
         if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * (1 + np.abs(theirs).max())):
-            raise RuntimeError(
+            raise RunError(
                 f"The SavedModel's outputs differ from the model's by up to "
                 f"{np.abs(ours - theirs).max():.2g}. Nothing was written."
             )

@@ -9,7 +9,7 @@ from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.progress import ProgressLine
 from tf_earlyticket.callbacks.run_checkpoint import RunCheckpoint
 from tf_earlyticket.callbacks.termination import TERMINATION
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.training.run_state import Run
 
@@ -49,7 +49,7 @@ class StopIfDiverged(keras.callbacks.Callback):
     def _check(self):
         for step, loss in self._losses:
             if not np.isfinite(float(loss)):
-                raise RuntimeError(
+                raise RunError(
                     f"The loss is {float(loss)} at step {step} of epoch {self._epoch + 1}: "
                     f"training diverged. The last good state is {self._checkpoint.latest()}. Try "
                     "a smaller config.train.learning_rate in a new --workdir."
