@@ -30,7 +30,7 @@ STAGES = [
     {"experiments"},
     {"default_config", "reproduce_config"},
     {"command_line"},
-    {"train", "export", "inspect", "study_detectors", "reproduce"},
+    {"train", "export", "inspect", "compare", "study_detectors", "reproduce"},
 ]
 RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}
 # Keras' base classes and data structures; whatever reads or writes a model's state is an adapter.
@@ -107,7 +107,7 @@ def test_every_public_name_exists_and_is_documented():
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".train", ".export", ".inspect", ".study_detectors", ".reproduce"]
+    "module", ["", ".train", ".export", ".inspect", ".compare", ".study_detectors", ".reproduce"]
 )
 def test_importing_is_light_and_leaves_the_environment_alone(module):
     code = (

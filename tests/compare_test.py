@@ -1,0 +1,76 @@
+"""Several runs side by side."""
+
+import copy
+import json
+
+import pytest
+from matplotlib.image import imread
+
+from tf_earlyticket import compare
+from tf_earlyticket.report.run_comparison import cells, draw, read_run
+
+REPORT = {
+    "config": {
+        "data": {"name": "digits"},
+        "model": {"name": "resnet20"},
+        "seed": 3,
+        "train": {"epochs": 60},
+    },
+    "ticket": {"sparsity": 0.8, "test_accuracy": 0.9876},
+    "dense": {"test_accuracy": 0.99},
+    "start_epoch": 22,
+    "cost": {"total_epochs": 67.1, "probe_epochs": 7.1},
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with two finished runs, the second without a dense network or a search."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        report = copy.deepcopy(REPORT)
+        if name == "b":
+            report |= {"dense": None, "start_epoch": None}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(report))
+    return tmp_path
+
+
+def test_the_table_and_the_figure_show_each_run(folder, call_program):
+    status, out, err = call_program(compare, "a", "b", "--output=figures/both.png")
+    assert status == 0, err
+    for text in ("digits", "resnet20", "80.00", "98.76", "99.00", "22", "67.1", "7.1", "–"):
+        assert text in out
+    assert imread(folder / "figures" / "both.png").shape[1] == 900
+    rows = cells([read_run(folder / name) for name in "ab"])
+    assert rows[0][3:] == ["3", "80.00", "98.76", "99.00", "22", "67.1", "7.1"]
+    assert rows[1][6:8] == ["–", "–"]
+    assert len(draw([read_run(folder / "a")]).axes) == 2
+
+
+def test_json_is_for_programs(folder, call_program):
+    status, out, _ = call_program(compare, "a", "--json", "--output=")
+    assert status == 0 and json.loads(out) == [read_run(folder / "a") | {"name": "a"}]
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        (None, "expected the directory of a finished run"),
+        ("{", "report.json is damaged: JSONDecodeError"),
+        ("{}", "report.json is damaged: KeyError"),
+    ],
+)
+def test_what_is_no_finished_run_is_refused(folder, call_program, report, message):
+    (folder / "c").mkdir()
+    if report is not None:
+        (folder / "c" / "report.json").write_text(report)
+    status, _, err = call_program(compare, "a", "c")
+    assert status == 2 and message in err and err.count("\n") == 1
+    assert not (folder / "comparison.png").exists()
+
+
+def test_no_run_is_refused(folder, call_program):
+    status, _, err = call_program(compare)
+    assert status == 2 and "RUN: expected" in err
