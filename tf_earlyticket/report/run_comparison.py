@@ -113,6 +113,9 @@ def draw(runs: Sequence[Mapping[str, Any]]) -> Figure:
             dense = 100 * run["dense_accuracy"]
             left.plot(run["dense_epochs"], dense, "o", color=drawing.GREEN, fillstyle="none")
             right.plot(0, dense, "o", color=drawing.GREEN, fillstyle="none")
+    if any(run["dense_accuracy"] is not None for run in runs):
+        look = {"color": drawing.GREEN, "fillstyle": "none"}
+        left.plot([], [], "o", label="the dense network of a run", **look)
     figure.legend(
         loc="outside lower left", fontsize=drawing.SMALL, frameon=False, handlelength=0, ncols=1
     )
