@@ -9,6 +9,7 @@ from tf_earlyticket.cluster import is_chief
 from tf_earlyticket.config import Config
 from tf_earlyticket.core.detector_choice import make_detector
 from tf_earlyticket.core.plan import plan_ramp, probe_epochs
+from tf_earlyticket.core.rankings import ranking_names
 from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.errors import InputError, suggestion
@@ -119,7 +120,7 @@ def _check_values(config: Config) -> None:
         "train.dtype_policy", train.dtype_policy, ("float32", "mixed_bfloat16", "mixed_float16")
     )
     _choice("pruning.mode", pruning.mode, ("continue", "rewind"))
-    _choice("pruning.ranking", pruning.ranking, ("global", "layerwise"))
+    _choice("pruning.ranking", pruning.ranking, ranking_names())
     _range("pruning.final_sparsity", pruning.final_sparsity, low=0, below=1)
     _range("pruning.initial_sparsity", pruning.initial_sparsity, low=0, high=pruning.final_sparsity)
     _range("pruning.group_size", pruning.group_size, low=1)

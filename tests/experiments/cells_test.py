@@ -5,7 +5,8 @@ import pytest
 
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.run_log import MetricsLog
-from tf_earlyticket.core.masks import compute_masks, global_masks, layer_sparsity, mask_sparsity
+from tf_earlyticket.core.masks import global_masks, layer_sparsity, mask_sparsity
+from tf_earlyticket.core.rankings import compute_masks
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.experiments import tickets
 from tf_earlyticket.experiments.dense_record import record_dense, recorded_weights, restore_epoch

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tf_earlyticket.adapters import names, optimizers, stepping
-from tf_earlyticket.adapters import schedule as schedules
+from tf_earlyticket.adapters import names, optimizers, schedule, stepping
 from tf_earlyticket.adapters.base import Arrays
 from tf_earlyticket.adapters.masking import mask_writer
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.snapshot import Snapshot
 from tf_earlyticket.adapters.wrapper import UNSET, MaskedPruneLowMagnitude
-from tf_earlyticket.core.masks import check_masks, compute_masks
+from tf_earlyticket.core.masks import check_masks
+from tf_earlyticket.core.rankings import compute_masks
 from tf_earlyticket.core.schedule import PolynomialSparsity
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import collect_prunable_layers, keras
@@ -166,7 +166,7 @@ class TfmotAdapter:
         Raises:
             InputError: If the model was wrapped with another schedule.
         """
-        return schedules.check_early_ticket_schedule(self.schedule)
+        return schedule.check_early_ticket_schedule(self.schedule)
 
     def final_sparsity(self) -> float:
         """The sparsity at which the schedule ends, as a fraction.
@@ -174,7 +174,7 @@ class TfmotAdapter:
         Raises:
             InputError: If the schedule is of a kind that does not tell.
         """
-        return schedules.final_sparsity(self.schedule)
+        return schedule.final_sparsity(self.schedule)
 
     def _sync_schedule(self) -> None:
         """Brings the schedule objects in step with the variables, which checkpoints restore."""
@@ -196,7 +196,7 @@ class TfmotAdapter:
 
     def due_sparsity(self, after_step: int, step: int) -> float | None:
         """The sparsity of the last update due in (after_step, step], None if none is due."""
-        return schedules.due_sparsity(self.schedule, after_step, step)
+        return schedule.due_sparsity(self.schedule, after_step, step)
 
     def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
         """Sets the begin in every wrapper's variables and in the schedule objects.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from tf_earlyticket.adapters.names import named_layers
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.wrapper import MaskedPruneLowMagnitude, is_prunable
+from tf_earlyticket.core.rankings import check_ranking
 from tf_earlyticket.core.schedule import check_integer
 from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.keras_compat import PruneLowMagnitude, PruneRegistry, keras, tfmot
@@ -39,7 +40,8 @@ def wrap_for_pruning(
         schedule: A TFMOT `PruningSchedule`; default `EarlyTicketPolynomialDecay()`, 80 %.
         prunable: Which layers to prune instead: a function of a layer, or the layers' names
             ("backbone/conv1" in a nested model).
-        ranking: "global" (one ranking over all prunable weights) or "layerwise".
+        ranking: "global" (one ranking over all prunable weights), "layerwise", or one of your own
+            (`et.register_ranking`).
         group_size: Number of consecutive weights along a kernel's input channels that live or die
             together (paper appendix B); 1 is element-wise.
 
@@ -58,8 +60,7 @@ def wrap_for_pruning(
             f"schedule is a {type(schedule).__name__}: expected a TFMOT PruningSchedule such as "
             "EarlyTicketPolynomialDecay()."
         )
-    if ranking not in ("global", "layerwise"):
-        raise InputError(f"ranking={ranking!r}: expected 'global' or 'layerwise'.")
+    check_ranking(ranking)
     group_size = check_integer("group_size", group_size, 1)
     if isinstance(schedule, EarlyTicketPolynomialDecay):
         # A schedule that served one model must not begin early in the next.

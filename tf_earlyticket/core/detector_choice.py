@@ -22,6 +22,32 @@ DETECTORS = (
 )
 
 
+_REGISTERED: dict[str, Callable[..., Detector]] = {}
+
+
+def detector_names() -> tuple[str, ...]:
+    """Returns the names that `config.probe.detector` accepts."""
+    return (*DETECTORS, *_REGISTERED)
+
+
+def register_detector(name: str, make: Callable[..., Detector]) -> None:
+    """Makes a detector of your own known by a name, for `config.probe.detector`.
+
+    Args:
+        name: A new name; one that was registered before is replaced.
+        make: Returns a new detector; called with the latest start epoch and with `lead_epochs`,
+            `tolerance`, `threshold` and `start_epoch`, as `make_detector` is.
+
+    Raises:
+        InputError: If the name is one of the toolkit's own or `make` cannot be called.
+    """
+    if name in DETECTORS:
+        raise InputError(f"name={name!r}: expected another name than {', '.join(DETECTORS)}.")
+    if not callable(make):
+        raise InputError(f"make is a {type(make).__name__}: expected a function.")
+    _REGISTERED[name] = make
+
+
 def make_detector(
     name: str,
     latest_start_epoch: int,
@@ -34,7 +60,7 @@ def make_detector(
     """Returns a new detector.
 
     Args:
-        name: One of `DETECTORS`.
+        name: One of `detector_names()`.
         latest_start_epoch: Last epoch (from 1) at whose end pruning can start.
         lead_epochs: Epochs from the start of pruning until the mask is final: the ramp's.
         tolerance: Of the detectors that read PPR accuracy, a fraction.
@@ -62,9 +88,17 @@ def make_detector(
             latest_start_epoch if start_epoch is None else start_epoch
         ),
     }
+    if name in _REGISTERED:
+        return _REGISTERED[name](
+            latest_start_epoch,
+            lead_epochs=lead_epochs,
+            tolerance=tolerance,
+            threshold=threshold,
+            start_epoch=start_epoch,
+        )
     if name not in makers:
         raise InputError(
-            f"detector={name!r}: expected one of {', '.join(DETECTORS)}."
-            f"{suggestion(name, DETECTORS)}"
+            f"detector={name!r}: expected one of {', '.join(detector_names())}."
+            f"{suggestion(name, detector_names())}"
         )
     return makers[name]()

@@ -182,25 +182,6 @@ def layerwise_masks(
     return repack(weights, masks)
 
 
-def compute_masks(
-    weights: Arrays,
-    sparsity: float,
-    *,
-    ranking: str = "global",
-    group_size: int = 1,
-    previous: Arrays | None = None,
-) -> ArrayCollection:
-    """Returns `global_masks` or `layerwise_masks`, whichever `ranking` names.
-
-    Raises:
-        InputError: `ranking` is neither "global" nor "layerwise", or as `global_masks`.
-    """
-    if ranking not in ("global", "layerwise"):
-        raise InputError(f"ranking must be 'global' or 'layerwise', got {ranking!r}")
-    rank = global_masks if ranking == "global" else layerwise_masks
-    return rank(weights, sparsity, group_size=group_size, previous=previous)
-
-
 def mask_sparsity(masks: Arrays) -> float:
     """Returns the fraction of pruned weights over all tensors together, in [0, 1].
 

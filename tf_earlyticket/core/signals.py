@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_earlyticket.core.masks import compute_masks
+from tf_earlyticket.core.rankings import compute_masks
 from tf_earlyticket.core.schedule import check_integer, check_number
 
 

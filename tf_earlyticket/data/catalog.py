@@ -35,7 +35,7 @@ class DatasetSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Entry:
+class Entry:
     """One row of the catalog.
 
     `pool` counts the examples that are divided into training and held-out ones.
@@ -52,17 +52,17 @@ class _Entry:
     test_split: str | None
 
 
-_CATALOG = {
-    "digits": _Entry(10, 1, 16, (16, 32), 1297, 200, 500, None),
-    "cifar10": _Entry(10, 3, 32, (32,), 50_000, 5_000, 10_000, "test"),
+CATALOG = {
+    "digits": Entry(10, 1, 16, (16, 32), 1297, 200, 500, None),
+    "cifar10": Entry(10, 3, 32, (32,), 50_000, 5_000, 10_000, "test"),
     # ILSVRC-2012's own test labels are not public: its validation split is the test set.
-    "imagenet2012": _Entry(1000, 3, 224, range(32, 513), 1_281_167, 25_000, 50_000, "validation"),
+    "imagenet2012": Entry(1000, 3, 224, range(32, 513), 1_281_167, 25_000, 50_000, "validation"),
 }
 
 
 def dataset_names() -> tuple[str, ...]:
     """Returns the names that `describe` accepts."""
-    return tuple(_CATALOG)
+    return tuple(CATALOG)
 
 
 def describe(
@@ -156,13 +156,13 @@ def tfds_test_split(name: str) -> str:
     return split
 
 
-def _entry(name: str) -> _Entry:
-    if name not in _CATALOG:
+def _entry(name: str) -> Entry:
+    if name not in CATALOG:
         raise InputError(
-            f"name={name!r}: unknown data set; accepted are {', '.join(_CATALOG)}."
-            + suggestion(str(name), _CATALOG)
+            f"name={name!r}: unknown data set; accepted are {', '.join(CATALOG)}."
+            + suggestion(str(name), CATALOG)
         )
-    return _CATALOG[name]
+    return CATALOG[name]
 
 
 def _is_int(value: object) -> bool:

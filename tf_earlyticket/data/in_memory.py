@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.data.catalog import DatasetSpec
+from tf_earlyticket.data.own_datasets import OWN_DATASETS
 from tf_earlyticket.data.preprocess import normalize, random_crop_flip
 from tf_earlyticket.data.streams import Data, Stream, fold_in, random_key, shuffled
 from tf_earlyticket.errors import InputError
@@ -107,6 +108,38 @@ class InMemoryData(Data):
 
         indices = tf.data.Dataset.range(len(labels)).batch(batch_size)
         return indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def own_data(spec: DatasetSpec) -> InMemoryData:
+    """Returns a data set that `register_dataset` made known.
+
+    Raises:
+        InputError: If what its function returns is not what was announced.
+    """
+    own = OWN_DATASETS[spec.name]
+    found = own.load()
+    try:
+        train, test = (Split(*map(np.asarray, found[part])) for part in ("train", "test"))
+    except (TypeError, KeyError) as error:
+        raise InputError(
+            f"data.name={spec.name!r}: its load() must return "
+            '{"train": (images, labels), "test": (images, labels)}, '
+            f"got: {type(error).__name__}: {error}."
+        ) from None
+    rest = len(train.labels) - spec.validation_examples
+    if rest < spec.train_examples or len(test.labels) != spec.test_examples:
+        raise InputError(
+            f"data.name={spec.name!r}: its load() returns {len(train.labels)} training and "
+            f"{len(test.labels)} test examples; expected as many as were registered."
+        )
+    return InMemoryData(
+        spec,
+        train=Split(*(part[: spec.train_examples] for part in train)),
+        validation=Split(*(part[rest:] for part in train)),
+        test=test,
+        pad=own.pad,
+        flip=own.flip,
+    )
 
 
 def _check_split(spec: DatasetSpec, name: str, split: Split) -> None:

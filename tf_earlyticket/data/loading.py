@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_earlyticket.data.catalog import DatasetSpec
+from tf_earlyticket.data.own_datasets import OWN_DATASETS
 
 if TYPE_CHECKING:
     from tf_earlyticket.data.streams import Data
@@ -31,6 +32,10 @@ def load(
             examples for `spec.validation_examples`.
     """
     # Imported here, so that `tf_earlyticket.data` itself stays free of TensorFlow.
+    if spec.name in OWN_DATASETS:
+        from tf_earlyticket.data.in_memory import own_data
+
+        return own_data(spec)
     if spec.name == "digits":
         from tf_earlyticket.data.digits import load_digits
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tf_earlyticket.data.own_datasets import OWN_DATASETS
+
 # Per channel (mean, standard deviation) of the training images, pixels in 0..255.
 NORMALIZATION = {
     "digits": ((77.7,), (81.9,)),
@@ -20,12 +22,14 @@ def normalize(images: tf.Tensor, name: str) -> tf.Tensor:
     Args:
         images: numbers in 0..255, [..., height, width, channels], static but for
             the leading axes.
-        name: a key of `NORMALIZATION`.
+        name: a key of `NORMALIZATION`, or a registered data set.
 
     Returns:
         float32, the shape of `images`.
     """
-    mean, deviation = (tf.constant(values, tf.float32) for values in NORMALIZATION[name])
+    own = OWN_DATASETS.get(name)
+    constants = (own.mean, own.deviation) if own else NORMALIZATION[name]
+    mean, deviation = (tf.constant(values, tf.float32) for values in constants)
     # Constants of a whole image: broadcasting along an innermost axis of 3 is slow on CPU.
     shape = images.shape[-3:]
     scale = tf.broadcast_to(1.0 / deviation, shape)

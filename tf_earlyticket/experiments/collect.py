@@ -5,7 +5,8 @@ from itertools import product
 
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.core.grid import Grid
-from tf_earlyticket.core.masks import compute_masks, mask_distance
+from tf_earlyticket.core.masks import mask_distance
+from tf_earlyticket.core.rankings import compute_masks
 from tf_earlyticket.core.statistics import pseudo_pruning_rates, weight_statistics
 from tf_earlyticket.core.summary import summarize
 from tf_earlyticket.experiments.dense_record import recorded_weights

@@ -9,8 +9,8 @@ from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.config import Config
 from tf_earlyticket.core.cost import iterative_pruning_rounds
 from tf_earlyticket.core.grid import Grid
-from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.core.plan import plan_ramp
+from tf_earlyticket.core.rankings import compute_masks
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.experiments.dense_record import record_dense, recorded_weights
 from tf_earlyticket.experiments.early_ticket import early_ticket

@@ -2,7 +2,7 @@
 
 from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.core.cost import iterative_sparsities
-from tf_earlyticket.core.masks import compute_masks
+from tf_earlyticket.core.rankings import compute_masks
 from tf_earlyticket.experiments.dense_record import record_dense, recorded_weights
 from tf_earlyticket.experiments.tickets import put, train_to_end
 from tf_earlyticket.training.run_state import Run

@@ -10,8 +10,8 @@ from tf_earlyticket.adapters.select import adapter_for
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.core.controls import random_masks, shuffled_masks
-from tf_earlyticket.core.masks import compute_masks
 from tf_earlyticket.core.plan import plan_ramp, update_frequency
+from tf_earlyticket.core.rankings import compute_masks
 from tf_earlyticket.experiments.dense_record import recorded_weights, restore_epoch
 from tf_earlyticket.training.fit import fit
 from tf_earlyticket.training.run_state import RESULT_FILE, Run

@@ -2,7 +2,7 @@
 
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.models import resnet_cifar, resnet_imagenet
-from tf_earlyticket.models.names import CIFAR_MODELS, check_model_name, model_names
+from tf_earlyticket.models.names import CIFAR_MODELS, REGISTERED, check_model_name, model_names
 
 __all__ = ["build_model", "model_names"]
 
@@ -28,8 +28,11 @@ def build_model(
         InputError: for an unknown name or another argument out of range.
     """
     check_model_name(name)
-    module = resnet_cifar if name in CIFAR_MODELS else resnet_imagenet
-    model = getattr(module, name)(input_shape, num_classes, weight_decay)
+    if name in REGISTERED:
+        build = REGISTERED[name]
+    else:
+        build = getattr(resnet_cifar if name in CIFAR_MODELS else resnet_imagenet, name)
+    model = build(input_shape, num_classes, weight_decay)
     return synchronized(model) if synchronized_batch_norm else model
 
 

@@ -1,0 +1,142 @@
+"""The extensions of docs/extending.md work as written, alone and together in a run."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tf_earlyticket as et
+from tf_earlyticket.config import Config
+from tf_earlyticket.core import detector_choice, rankings
+from tf_earlyticket.data import catalog, own_datasets
+from tf_earlyticket.models import names
+
+PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+REGISTRIES = (
+    catalog.CATALOG,
+    own_datasets.OWN_DATASETS,
+    names.REGISTERED,
+    detector_choice._REGISTERED,
+    rankings._RANKINGS,
+)
+
+
+@pytest.fixture
+def extended():
+    """What the page's code defines; what it registers is forgotten afterwards."""
+    before = [dict(registry) for registry in REGISTRIES]
+    found = {}
+    for block in BLOCKS:
+        exec(block, found)
+    yield found
+    for registry, entries in zip(REGISTRIES, before, strict=True):
+        registry.clear()
+        registry.update(entries)
+
+
+def test_each_extension_is_short():
+    assert len(BLOCKS) == 4
+    assert all(len(block.splitlines()) < 40 for block in BLOCKS)
+
+
+def test_a_run_uses_all_of_them(extended, tmp_path):
+    config = Config()
+    config.data.name, config.model.name = "stripes", "small_cnn"
+    config.probe.detector, config.pruning.ranking = "stable_subnet", "scaled"
+    config.train.epochs, config.train.drop_epochs = 8, (6,)
+    config.pruning.ramp_epochs = config.pruning.hold_epochs = 1
+    config.train.dense_baseline = False
+    report = et.train_and_evaluate(config, tmp_path / "run")
+    assert report["decision"]["detector"] == "stable_subnet"
+    assert "masks differ in" in report["start_reason"]
+    assert report["probe"]["epochs"] == []
+    ticket = et.Ticket.load(tmp_path / "run" / "ticket")
+    assert list(ticket.masks) == ["second/kernel", "third/kernel"]
+    assert ticket.sparsity == pytest.approx(0.8, abs=1e-3)
+    # Learned, and by its own ranking: layers of another spread are pruned alike.
+    assert report["ticket"]["test_accuracy"] > 0.5
+
+
+def test_the_ranking_is_its_own(extended):
+    weights = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([10.0, 20.0, 30.0])}
+    model_free = rankings.compute_masks(weights, 1 / 3, ranking="scaled")
+    assert [mask.tolist() for mask in model_free.values()] == [[False, True, True]] * 2
+    plain = rankings.compute_masks(weights, 1 / 3)
+    assert plain["a"].tolist() == [False, False, True] and plain["b"].all()
+
+
+def test_a_ranking_that_brings_weights_back_is_refused(extended):
+    et.register_ranking("all", lambda weights, *_, **__: {n: w == w for n, w in weights.items()})
+    weights = {"a": np.array([1.0, 2.0])}
+    previous = {"a": np.array([True, False])}
+    with pytest.raises(et.InputError, match="ranking='all' brings back 1 pruned weights of 'a'"):
+        rankings.compute_masks(weights, 0.5, ranking="all", previous=previous)
+    et.register_ranking("short", lambda *_, **__: {"a": np.array([True])})
+    with pytest.raises(et.InputError, match="shape"):
+        rankings.compute_masks(weights, 0.5, ranking="short")
+
+
+SIZES = {
+    "num_classes": 2,
+    "image_shape": (8, 8, 1),
+    "train_examples": 4,
+    "test_examples": 2,
+    "validation_examples": 1,
+    "mean": (0,),
+    "deviation": (1,),
+}
+
+
+@pytest.mark.parametrize(
+    ("register", "message"),
+    [
+        (lambda: et.register_dataset("digits", dict, **SIZES), "name='digits': expected another"),
+        (lambda: et.register_dataset("own", {}, **SIZES), "load is a dict"),
+        (
+            lambda: et.register_dataset("own", dict, **SIZES | {"validation_examples": 4}),
+            "validation_examples=4: expected 1 to 3",
+        ),
+        (
+            lambda: et.register_dataset("own", dict, **SIZES | {"mean": (1, 2)}),
+            "mean=.*expected 1 numbers",
+        ),
+        (
+            lambda: et.register_dataset("own", dict, **SIZES | {"image_shape": (8, 9, 1)}),
+            "as many rows as columns",
+        ),
+        (lambda: et.register_model("resnet20", dict), "name='resnet20': expected another"),
+        (lambda: et.register_model("own", 3), "build is a int"),
+        (lambda: et.register_detector("gated_ppr", dict), "name='gated_ppr': expected another"),
+        (lambda: et.register_detector("own", 3), "make is a int"),
+        (lambda: et.register_ranking("global", dict), "name='global': expected another"),
+        (lambda: et.register_ranking("own", 3), "rank is a int"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(extended, register, message):
+    with pytest.raises(et.InputError, match=message):
+        register()
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({}, "its load\\(\\) must return"),
+        ({"train": 3, "test": 4}, "its load\\(\\) must return"),
+        (
+            {"train": (np.zeros((3, 8, 8, 1), np.uint8), np.zeros(3, int))} | {"test": ([], [])},
+            "returns 3 training and 0 test examples",
+        ),
+    ],
+)
+def test_a_data_set_that_is_not_what_was_announced_is_refused(extended, found, message, tmp_path):
+    et.register_dataset("own", lambda: found, **SIZES)
+    with pytest.raises(et.InputError, match=message):
+        et.train_and_evaluate(_config("own"), tmp_path / "run")
+
+
+def _config(name):
+    config = Config()
+    config.data.name, config.train.batch_size = name, 1
+    return config
