@@ -35,5 +35,7 @@ def on_page_markdown(markdown, page, config, files):
     if page.file.src_uri == "README.md":
         markdown = re.sub(r"\]\(docs/", "](", markdown)
     # Source files are not on the site.
-    markdown = re.sub(r"\[([^]]+)\]\((?:\.\./)?(?:tf_earlyticket|examples)/[^)]+\)", r"`\1`", markdown)
+    markdown = re.sub(
+        r"\[([^]]+)\]\((?:\.\./)?(?:tf_earlyticket|examples)/[^)]+\)", r"`\1`", markdown
+    )
     return markdown.replace("](../results/", "](results/").replace("](../README.md", "](README.md")
