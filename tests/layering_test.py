@@ -5,6 +5,7 @@ top-level module or a package. Keras' own name comes from `keras_compat`; who ne
 """
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import tf_earlyticket
 
 PACKAGE = Path(tf_earlyticket.__file__).parent
+ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 STAGES = [
     {"errors", "version"},
@@ -117,3 +119,31 @@ def test_importing_is_light_and_leaves_the_environment_alone(module):
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
+
+
+def _package_names(path: Path) -> set[tuple[str, str]]:
+    """Returns (module, name) of all that a file takes from the package, wherever in the file."""
+    return {
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("tf_earlyticket")
+        for alias in node.names
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for folder in ("tools", "examples", "configs")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_what_programs_outside_of_the_package_import_is_there(path):
+    # Imports within functions too, which nothing else notices before the program runs.
+    for module, name in _package_names(path):
+        imported = importlib.import_module(module)
+        assert hasattr(imported, name) or importlib.util.find_spec(f"{module}.{name}"), (
+            f"{path.name}: {module} has no {name}"
+        )

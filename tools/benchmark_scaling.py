@@ -40,7 +40,8 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
     import tensorflow as tf
 
     from tf_earlyticket.adapters.select import adapter_for
-    from tf_earlyticket.callbacks.run_log import MetricsLog, RunCheckpoint
+    from tf_earlyticket.callbacks.run_checkpoint import RunCheckpoint
+    from tf_earlyticket.callbacks.run_log import MetricsLog
     from tf_earlyticket.core.rankings import compute_masks
     from tf_earlyticket.data import describe
     from tf_earlyticket.training.distribute import make_strategy
