@@ -23,7 +23,7 @@ STAGES = [
     {"core"},
     {"data", "models", "keras_compat"},
     {"config"},
-    {"paths", "preflight"},
+    {"paths", "preflight", "display"},
     {"adapters"},
     {"callbacks"},
     {"training"},

@@ -114,7 +114,8 @@ def test_every_file_of_the_interface_is_there(runs, run):
         "checkpoints/search/checkpoint",
     ):
         assert (workdir / name).stat().st_size > 0, name
-    assert list((workdir / "tensorboard").rglob("events.out.tfevents*"))
+    assert list((workdir / "tensorboard/search").glob("events.out.tfevents*"))
+    assert len(list((workdir / "tensorboard/outcome").glob("events.out.tfevents*"))) == 1
     assert not list(workdir.rglob("*tmp*"))
     states = sorted(p.name for p in (workdir / "checkpoints/search").glob("state-*"))
     assert len(states) == 2

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tf_earlyticket as et
 from tf_earlyticket import default_config, train
 from tf_earlyticket import run as run_module
+from tf_earlyticket.display import Display
 
 ROOT = Path(et.__file__).parents[1]
 TINY = (
@@ -55,6 +57,7 @@ def _config_file(folder, text):
         (["--config.train.jit_compile=maybe"], ["jit_compile=maybe", "true or false"]),
         (["--config.train.drop_epochs=abc"], ["drop_epochs", "int"]),
         (["--config.train.epochs=2"], ["epochs must be >= 3", "got 2"]),
+        (["--progress=loud"], ["--progress=loud", "quiet"]),
         (["--config=missing.py"], ["--config=missing.py", "get_config()"]),
         (["--config=DEFAULT:nope"], ["variant 'nope'", "smoke"]),
         (["--config.data.name=cifar11"], ["name='cifar11'", "cifar10"]),
@@ -197,6 +200,17 @@ def test_the_outcome_is_printed_in_a_few_lines(command, started):
     assert "report.html" in out and "saved_model" in out
 
 
+@pytest.mark.parametrize("progress", ["json", "quiet"])
+def test_programs_read_json_lines_and_quiet_is_silent(command, started, progress):
+    status, out, err = command("--workdir=run", f"--progress={progress}", "--histograms")
+    assert (status, err) == (0, "")
+    first, last = map(json.loads, out.splitlines()) if progress == "json" else ({}, {})
+    assert not out or first == {"event": "run", "workdir": "run"}
+    assert not out or (last["event"], last["ticket"]["sparsity"]) == ("finished", 0.8)
+    assert bool(out) == (progress == "json")
+    assert started[0]["display"] == Display(progress, histograms=True)
+
+
 def _process(*arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tf_earlyticket.train", *arguments]
@@ -220,13 +234,17 @@ def test_the_program_itself_ends_with_status_2_and_one_line():
 
 
 def test_the_program_itself_trains_and_shows_a_finished_run_again():
-    done = _process("--workdir=run", *TINY)
+    done = _process("--workdir=run", "--histograms", *TINY)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert any(line.startswith("search  epoch 3/3") for line in lines)
     assert not any("\x1b" in line for line in lines), "control characters in a log"
     report = json.loads(Path("run/report.json").read_text())
     assert report["start_epoch"] == 1 and report["command"].endswith(" ".join(TINY))
+    (events,) = Path("run/tensorboard/search").glob("events.*")
+    histograms = EventAccumulator(str(events), size_guidance={"tensors": 0}).Reload()
+    for name in et.Ticket.load("run/ticket").masks:
+        assert [event.step for event in histograms.Tensors(name)] == [1, 2, 3], name
     again = _process("--flagfile=run/flags.txt")
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-4:] == lines[-4:]

@@ -10,12 +10,14 @@ from tf_earlyticket.adapters.select import training_record
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.loading import load
 from tf_earlyticket.deployment.ticket_export import export_ticket
+from tf_earlyticket.display import Display
 from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import RunPaths, write_json
 from tf_earlyticket.preflight import check_run
 from tf_earlyticket.report.build import build_report, environment
 from tf_earlyticket.report.figures import draw_all
 from tf_earlyticket.report.html import write_html
+from tf_earlyticket.report.tensorboard import write_outcome
 from tf_earlyticket.training.distribute import config_for_replicas, make_strategy, output_directory
 from tf_earlyticket.training.phases import retrain, search, train_dense, train_on
 from tf_earlyticket.training.run_state import Run
@@ -36,6 +38,7 @@ def train_and_evaluate(
     strategy: str = "auto",
     tpu: str | None = None,
     command: str = "",
+    display: Display = Display(),  # noqa: B008, it is frozen
 ) -> dict:
     """Runs the main job, or continues it in a `workdir` that it was started in.
 
@@ -50,6 +53,7 @@ def train_and_evaluate(
         strategy: Devices, see `make_strategy`.
         tpu: Name or address of the TPU, for strategy "tpu".
         command: Command line that repeats the run, for the report.
+        display: What to show meanwhile.
 
     Returns:
         The content of `report.json`.
@@ -66,7 +70,7 @@ def train_and_evaluate(
         report = _finished(paths)
         if report is None:
             data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
-            report = _run(Run(trained, paths, data, devices), strategy, command)
+            report = _run(Run(trained, paths, data, devices, display), strategy, command)
         return report
 
 
@@ -93,6 +97,7 @@ def _run(run: Run, strategy: str, command: str) -> dict:
     write_json(paths.weight_statistics, found["weight_std"])
     figures = draw_all(report, rows, found["weight_std"], paths.figures)
     write_html(report, rows, found["weight_std"], figures, paths.report_html)
+    write_outcome(report, figures, paths.tensorboard)
     # Last: a report.json stands for a complete run.
     write_json(paths.report, report)
     return report

@@ -12,6 +12,7 @@ from absl import flags
 
 from tf_earlyticket import command_line
 from tf_earlyticket.cluster import is_chief
+from tf_earlyticket.display import PROGRESS_MODES, Display
 from tf_earlyticket.paths import RunPaths, write_text
 from tf_earlyticket.preflight import check_run, check_strategy
 
@@ -26,6 +27,14 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Directory of the run; default runs/<data>_<model>-<hash>")
     flags.DEFINE_integer("seed", None, "Seed; default config.seed")
     flags.DEFINE_string("tpu", None, "Name or address of the TPU, for --strategy=tpu")
+    flags.DEFINE_enum(
+        "progress",
+        "auto",
+        PROGRESS_MODES,
+        "What to print meanwhile: one live line, a plain line per epoch, a JSON object per line "
+        "for programs, or nothing; auto: line on a terminal, else plain",
+    )
+    flags.DEFINE_bool("histograms", False, "Histograms of all weights for TensorBoard, per epoch")
 
 
 def main(argv: list[str]) -> None:
@@ -48,7 +57,9 @@ def main(argv: list[str]) -> None:
     if chief:
         paths.claim(config)
         write_text(paths.flags, "".join(f"{argument}\n" for argument in arguments))
-    print(f"Run directory: {workdir}", flush=True)
+    display = Display(values.progress, values.histograms)
+    display.say(f"Run directory: {workdir}")
+    display.tell("run", workdir=str(workdir))
 
     from tf_earlyticket.run import train_and_evaluate
 
@@ -59,9 +70,16 @@ def main(argv: list[str]) -> None:
         strategy=values.strategy,
         tpu=values.tpu,
         command=shlex.join([*PROGRAM.split(), *arguments]),
+        display=display,
     )
     if chief:
-        print(summary(report, paths))
+        display.say(summary(report, paths))
+        display.tell(
+            "finished",
+            report=str(paths.report),
+            saved_model=str(paths.saved_model),
+            **{part: report[part] for part in ("start_epoch", "start_reason", "ticket", "cost")},
+        )
 
 
 def summary(report: dict, paths: RunPaths) -> str:

@@ -6,7 +6,7 @@ import json
 import filelock
 import pytest
 
-from tf_earlyticket.callbacks.progress import ProgressLine
+from tf_earlyticket.callbacks.progress import PlainProgress
 from tf_earlyticket.core.grid import Grid
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.experiments import run_directory
@@ -83,13 +83,15 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(whole, tmp_path, mon
 
     points = [("dense", 3), ("ticket", 1), ("ticket", 3)]
 
-    class Bomb(ProgressLine):
+    class Bomb(PlainProgress):
         def on_epoch_end(self, epoch, logs=None):
             if points and points[0] == (self._phase, epoch + 1):
                 points.pop(0)
                 raise Bang
 
-    monkeypatch.setattr("tf_earlyticket.training.fit.ProgressLine", Bomb)
+    monkeypatch.setattr(
+        "tf_earlyticket.training.fit.make_progress", lambda display, phase: Bomb(phase)
+    )
     for _ in range(3):
         with pytest.raises(Bang):
             _reproduce("fig1", tmp_path)

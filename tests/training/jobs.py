@@ -42,11 +42,11 @@ def interrupted(workdir, config, points, terminate=False):
     With `terminate`, by SIGTERM, which the run is to answer by saving within the epoch.
     """
     from tf_earlyticket import run as run_module
-    from tf_earlyticket.callbacks.progress import ProgressLine
+    from tf_earlyticket.callbacks.progress import PlainProgress, make_progress
     from tf_earlyticket.errors import Interrupted
     from tf_earlyticket.training import fit as fit_module
 
-    class Bomb(ProgressLine):
+    class Bomb(PlainProgress):
         """Runs before the checkpoint of the epoch."""
 
         def on_epoch_begin(self, epoch, logs=None):
@@ -76,7 +76,7 @@ def interrupted(workdir, config, points, terminate=False):
 
         return wrapped
 
-    fit_module.ProgressLine = Bomb
+    fit_module.make_progress = lambda display, phase: Bomb(phase)
     originals = {name: getattr(run_module, name) for name in ("export_ticket", "write_html")}
     for name, function in originals.items():
         setattr(run_module, name, bomb_before(name, function))
@@ -89,7 +89,7 @@ def interrupted(workdir, config, points, terminate=False):
                 continue
         assert not points, f"never came to {points[0]}"
     finally:
-        fit_module.ProgressLine = ProgressLine
+        fit_module.make_progress = make_progress
         for name, function in originals.items():
             setattr(run_module, name, function)
 

@@ -35,10 +35,20 @@ class MetricsLog(keras.callbacks.Callback):
         tensorboard: Directory for summaries, or None.
         phase: Value of the column `phase`.
         earlier_rows: Rows of the phases before, written in front.
+        histograms: Also summarize the distribution of every weight.
     """
 
-    def __init__(self, path: Path | None, tensorboard: Path | None, phase: str, earlier_rows=()):
+    def __init__(
+        self,
+        path: Path | None,
+        tensorboard: Path | None,
+        phase: str,
+        earlier_rows=(),
+        *,
+        histograms: bool = False,
+    ):
         super().__init__()
+        self._histograms = histograms
         self.rows: list[dict] = []
         self._path, self._phase = path, phase
         self._earlier_rows = list(earlier_rows)
@@ -70,6 +80,9 @@ class MetricsLog(keras.callbacks.Callback):
                 for column, value in self.rows[-1].items():
                     if isinstance(value, float):
                         tf.summary.scalar(column, value)
+                if self._histograms:
+                    for name, weight in adapter.all_weights().items():
+                        tf.summary.histogram(name, weight)
             self._writer.flush()
 
 

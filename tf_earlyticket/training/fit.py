@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.adapters.select import adapter_for
-from tf_earlyticket.callbacks.progress import ProgressLine
+from tf_earlyticket.callbacks.progress import make_progress
 from tf_earlyticket.callbacks.run_checkpoint import RunCheckpoint
 from tf_earlyticket.callbacks.termination import TERMINATION
 from tf_earlyticket.errors import InputError, RunError
@@ -62,7 +62,7 @@ def fit(run: Run, done: int, callbacks: list, phase: str, last_epoch: int | None
     config = run.config.train
     *callbacks, checkpoint = callbacks
     # The cell of a grid is too long a name for a line per epoch.
-    progress = ProgressLine(phase.partition("-")[0] if "=" in phase else phase)
+    progress = make_progress(run.display, phase.partition("-")[0] if "=" in phase else phase)
     train = run.data.train(config.batch_size, seed=run.config.seed, first_epoch=done + 1)
     if checkpoint.first_step:
         train = train.skip(checkpoint.first_step)

@@ -1,10 +1,11 @@
 """The phases of a run. Each continues from its last checkpoint and ends with a result file."""
 
+import dataclasses
+
 from tf_earlyticket.adapters.select import adapter_for, training_record
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import LEARNING_RATE_SHARE
-from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.core.detector_choice import make_detector
 from tf_earlyticket.core.plan import plan_ramp
 from tf_earlyticket.keras_compat import keras
@@ -45,7 +46,7 @@ def search(run: Run) -> dict:
         ramp_epochs=config.pruning.ramp_epochs,
         hold_epochs=config.pruning.hold_epochs,
     )
-    metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, "search")
+    metrics_log = run.metrics_log("search")
     branch = run.checkpoint("branch", metrics_log)
     branch.set_model(model)
     probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
@@ -73,6 +74,8 @@ def search(run: Run) -> dict:
         rewind_epoch=config.pruning.rewind_epoch,
         before_start=branch.save,
         stop_at_start=stop,
+        # The run's own progress tells of the start.
+        verbose=0,
     )
     checkpoint = run.checkpoint("search", metrics_log, early_ticket)
     done, state = checkpoint.restore(model)
@@ -108,7 +111,7 @@ def retrain(run: Run, earlier_rows: list[dict]) -> dict:
     adapter = adapter_for(run.model)
     masks = adapter.ranked_masks(run.config.pruning.final_sparsity)
     # A model of its own: the optimizer begins anew.
-    fresh = Run(run.config, run.paths, run.data, run.strategy)
+    fresh = dataclasses.replace(run)
     adapter = adapter_for(fresh.model)
     adapter.prepare()
     adapter.set_all_weights(run.rewind_weights())
@@ -133,7 +136,7 @@ def train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 0
     Returns:
         {"rows": the rows of metrics}.
     """
-    metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, phase, earlier_rows)
+    metrics_log = run.metrics_log(phase, earlier_rows)
     checkpoint = run.checkpoint(phase, metrics_log)
     done, _ = checkpoint.restore(run.model)
     done = done or first_done

@@ -13,6 +13,7 @@ from tf_earlyticket.callbacks.run_checkpoint import Restartable, RunCheckpoint
 from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.streams import Data
+from tf_earlyticket.display import Display
 from tf_earlyticket.paths import RunPaths, write_json
 from tf_earlyticket.training.distribute import wait_for_workers
 from tf_earlyticket.training.setup import build_wrapped_model
@@ -31,6 +32,7 @@ class Run:
     paths: RunPaths
     data: Data
     strategy: tf.distribute.Strategy
+    display: Display = Display()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -45,6 +47,16 @@ class Run:
     def directory(self, phase: str) -> Path:
         """Where the checkpoints of a phase go."""
         return self.paths.checkpoints / phase
+
+    def metrics_log(self, phase: str, earlier_rows=()) -> MetricsLog:
+        """Returns the callback that writes metrics.csv and TensorBoard in a phase."""
+        return MetricsLog(
+            self.paths.metrics,
+            self.paths.tensorboard,
+            phase,
+            earlier_rows,
+            histograms=self.display.histograms,
+        )
 
     def checkpoint(
         self,
