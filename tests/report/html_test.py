@@ -162,6 +162,8 @@ def test_summary_is_three_sentences_with_the_comparison():
         "Of the prunable weights 80.0 % are zero, and pruning started at epoch 3: "
         "the last 3 probes differ by less than 0.5 points."
     )
+    detailed = changed(start_reason="no saturation seen (94.4 % at epoch 3).")
+    assert summary(detailed)[1].endswith("epoch 3: no saturation seen.")
     assert "60.3 epochs" in cost and "5.0 % of the 1,206.0" in cost
 
 

@@ -89,8 +89,13 @@ def _start_sentence(report: Mapping[str, Any]) -> str:
         text = f"pruning started at epoch {start}"
     if sparsity is not None:
         text = f"of the prunable weights {percent(sparsity)} are zero, and {text}"
-    reason = " ".join(str(report.get("start_reason") or "").split()).rstrip(".")
+    # The numbers behind it, in parentheses, are under "Probes".
+    reason = _reason(report).partition(" (")[0]
     return text[0].upper() + text[1:] + (f": {reason}." if reason else ".")
+
+
+def _reason(report: Mapping[str, Any]) -> str:
+    return " ".join(str(report.get("start_reason") or "").split()).rstrip(".")
 
 
 def _cost_sentence(report: Mapping[str, Any]) -> str:
@@ -217,6 +222,7 @@ def write_html(
         costs=_cost_rows(report),
         seconds=[(name, duration(value)) for name, value in _flat(report.get("seconds") or {})],
         probes=_probe_rows(report),
+        start_reason=_reason(report),
         probe=report.get("probe") or {},
         schedule=report.get("schedule") or {},
         metrics=metrics,
