@@ -154,8 +154,21 @@ def _recurrent():
 
 
 WRAPPING = {
-    "no model": (lambda: et.wrap_for_pruning([1]), ["list", "tf_keras model"]),
-    "Keras 3": (lambda: et.wrap_for_pruning(_keras3()), ["Keras 3 model", "tf_keras"]),
+    "no model": (lambda: et.wrap_for_pruning([1]), ["list", "Keras model"]),
+    "Keras 3, one layer": (
+        lambda: et.wrap_for_pruning(_keras3()),
+        ["no prunable layer", "prunable=..."],
+    ),
+    "Keras 3, not built": (
+        lambda: et.wrap_for_pruning(keras3.Sequential([keras3.layers.Dense(3)])),
+        ["not built", "input shape"],
+    ),
+    "Keras 3, a schedule of TFMOT": (
+        lambda: et.wrap_for_pruning(
+            _keras3(), tfmot.sparsity.keras.ConstantSparsity(0.5, begin_step=0)
+        ),
+        ["ConstantSparsity", "EarlyTicketPolynomialDecay"],
+    ),
     "subclassed": (lambda: et.wrap_for_pruning(_Subclassed()), ["subclassed", "functional"]),
     "not built": (
         lambda: et.wrap_for_pruning(keras.Sequential([layers.Dense(3)])),
@@ -205,7 +218,7 @@ WRAPPING = {
         lambda: et.EarlyTicketPolynomialDecay(0.8, begin_step=5),
         ["begin_step=5", "ramp_steps"],
     ),
-    "stripping": (lambda: et.strip_pruning("model"), ["str", "tf_keras model"]),
+    "stripping": (lambda: et.strip_pruning("model"), ["str", "Keras model"]),
     "exporting": (lambda: et.export_ticket(_network(), "ticket"), ["wrap_for_pruning"]),
     "ticket of NaN": (
         lambda: et.Ticket({"a": np.ones(2)}, {"a": np.array([1, np.nan])}, 0),
@@ -239,6 +252,11 @@ def test_models_and_arguments(name):
 
 def _data(images=IMAGES, labels=LABELS, batch=8):
     return tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch)
+
+
+def _begin(callback, model):
+    callback.set_model(model)
+    callback.on_train_begin()
 
 
 def _fit(train=None, validation=None, *, epochs=4, model=None, **options):
@@ -289,12 +307,10 @@ DATA = {
     "too few epochs": (lambda: _fit(epochs=2), ["epochs", "2"]),
     "metric": (lambda: _fit(epochs=4, monitor="auc"), ["monitor='auc'", "accuracy"]),
     "not compiled": (
-        lambda: (
-            et.EarlyTicket(_data(), _data()).set_model(et.wrap_for_pruning(_network()))
-            or et.MaskUpdate().on_train_begin()
-        ),
-        ["expected a model returned by wrap_for_pruning"],
+        lambda: _begin(et.MaskUpdate(), et.wrap_for_pruning(_network())),
+        ["no optimizer", "model.compile"],
     ),
+    "no model": (lambda: _begin(et.MaskUpdate(), None), ["NoneType", "expected a Keras model"]),
     "not wrapped": (
         lambda: _fit(model=_network()),
         ["expected a model returned by wrap_for_pruning"],

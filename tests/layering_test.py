@@ -21,7 +21,7 @@ STAGES = [
     {"errors", "version"},
     {"cluster"},
     {"core"},
-    {"data", "models", "keras_compat"},
+    {"data", "models", "keras_compat", "keras3_compat"},
     {"config"},
     {"paths", "preflight", "display"},
     {"adapters"},
@@ -78,7 +78,8 @@ def test_imports_point_one_way(path):
     for stage in _own(path):
         assert RANK[stage] <= RANK[_stage(path)], f"imports {stage}, a later stage"
         same_rank = RANK[stage] == RANK[_stage(path)] and stage != _stage(path)
-        assert not same_rank or stage in ("errors", "keras_compat"), f"imports its peer {stage}"
+        peers = ("errors", "keras_compat", "keras3_compat")
+        assert not same_rank or stage in peers, f"imports its peer {stage}"
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if _stage(p) == "core"], ids=_name)
@@ -89,10 +90,13 @@ def test_core_is_numpy_only(path):
 
 @pytest.mark.parametrize("path", FILES, ids=_name)
 def test_keras_is_chosen_in_one_place(path):
-    if _name(path) == "keras_compat.py":
-        return
-    assert not _foreign(path) & {"tf_keras", "keras", "tensorflow_model_optimization"}
-    if "keras_compat" in _own(path):
+    chosen = {
+        "keras_compat.py": {"tf_keras", "tensorflow_model_optimization"},
+        "keras3_compat.py": {"keras"},
+    }
+    frameworks = _foreign(path) & {"tf_keras", "keras", "tensorflow_model_optimization"}
+    assert frameworks == chosen.get(_name(path), set())
+    if _own(path) & {"keras_compat", "keras3_compat"}:
         assert _name(path).startswith(MAY_IMPORT_KERAS)
 
 

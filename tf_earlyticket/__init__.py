@@ -4,6 +4,7 @@ Names are imported when first used, so that `import tf_earlyticket` itself is li
 """
 
 import importlib
+import importlib.util
 
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.version import __version__
@@ -38,13 +39,18 @@ _HOMES = {
     "register_model": "models.names",
     "register_ranking": "core.rankings",
     "rewind": "adapters.rewind",
-    "strip_pruning": "adapters.wrap",
+    "strip_pruning": "adapters.pruning",
     "train_and_evaluate": "run",
     "weight_statistics": "core.statistics",
-    "wrap_for_pruning": "adapters.wrap",
+    "wrap_for_pruning": "adapters.pruning",
 }
 
 __all__ = ["InputError", "__version__", "models", *_HOMES]
+
+
+def _has_tfmot() -> bool:
+    # Keras 3 needs neither; the schedule is then the same without TFMOT's base class.
+    return all(importlib.util.find_spec(n) for n in ("tensorflow_model_optimization", "tf_keras"))
 
 
 def __getattr__(name: str):
@@ -52,7 +58,10 @@ def __getattr__(name: str):
         return importlib.import_module("tf_earlyticket.models")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home, attribute = _HOMES[name], name
+    if name == "EarlyTicketPolynomialDecay" and not _has_tfmot():
+        home, attribute = "core.early_schedule", "EarlyTicketSchedule"
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), attribute)
     globals()[name] = value
     return value
 

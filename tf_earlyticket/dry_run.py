@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from tf_earlyticket.adapters.wrap import prunable_layer_names
+from tf_earlyticket.adapters.pruning import prunable_layer_names
 from tf_earlyticket.callbacks.ppr_probe import default_fraction, retraining_steps
 from tf_earlyticket.config import Config
 from tf_earlyticket.core.masks import kept_count

@@ -63,7 +63,7 @@ def logical_devices(count: int) -> None:
 
 def wrap_by_tfmot(model, schedule):
     """Returns the model with stock TFMOT's wrappers around the layers that this toolkit wraps."""
-    from tf_earlyticket.adapters.wrap import wrap_for_pruning
+    from tf_earlyticket.adapters.pruning import wrap_for_pruning
     from tf_earlyticket.keras_compat import collect_prunable_layers, keras, tfmot
 
     names = {layer.layer.name for layer in collect_prunable_layers(wrap_for_pruning(model))}

@@ -22,7 +22,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
 
 import tf_earlyticket as et
 from tf_earlyticket.adapters.names import named_weights
-from tf_earlyticket.adapters.wrap import float32_copy
+from tf_earlyticket.adapters.pruning import float32_copy
 from tf_earlyticket.config import Config, config_from_dict
 from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.data.streams import Data

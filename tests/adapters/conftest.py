@@ -8,8 +8,8 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.python.eager import context as tf_context
 
+from tf_earlyticket.adapters.pruning import wrap_for_pruning
 from tf_earlyticket.adapters.tfmot_adapter import TfmotAdapter
-from tf_earlyticket.adapters.wrap import wrap_for_pruning
 from tf_earlyticket.core.masks import global_masks
 
 

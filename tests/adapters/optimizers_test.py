@@ -5,7 +5,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tf_earlyticket.adapters import optimizers
-from tf_earlyticket.adapters.wrap import wrap_for_pruning
+from tf_earlyticket.adapters.pruning import wrap_for_pruning
 from tf_earlyticket.errors import InputError
 
 schedules = keras.optimizers.schedules

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tf_earlyticket.adapters.pruning import wrap_for_pruning
 from tf_earlyticket.adapters.tfmot_adapter import TfmotAdapter
-from tf_earlyticket.adapters.wrap import wrap_for_pruning
 
 BEGUN = {"ramp_steps": 40, "frequency": 8}
 

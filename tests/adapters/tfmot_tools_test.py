@@ -13,8 +13,8 @@ from tensorflow_model_optimization.sparsity.keras import (
 )
 
 from tf_earlyticket.adapters.names import named_weights
+from tf_earlyticket.adapters.pruning import wrap_for_pruning
 from tf_earlyticket.adapters.tfmot_adapter import TfmotAdapter
-from tf_earlyticket.adapters.wrap import wrap_for_pruning
 from tf_earlyticket.adapters.wrapper import MaskedPruneLowMagnitude
 from tf_earlyticket.keras_compat import PruneLowMagnitude, collect_prunable_layers
 

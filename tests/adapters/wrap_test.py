@@ -1,6 +1,5 @@
 """`wrap_for_pruning` and `strip_pruning`: what is wrapped, what is refused, nothing is shared."""
 
-import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,9 +7,9 @@ import tf_keras as keras
 from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, PolynomialDecay
 from tensorflow_model_optimization.sparsity.keras import strip_pruning as tfmot_strip
 
+from tf_earlyticket.adapters.pruning import prunable_layer_names, strip_pruning, wrap_for_pruning
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.tfmot_adapter import TfmotAdapter
-from tf_earlyticket.adapters.wrap import prunable_layer_names, strip_pruning, wrap_for_pruning
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import PruneLowMagnitude
 
@@ -204,16 +203,15 @@ def wrapped():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: keras3.Sequential([keras3.Input((4,)), keras3.layers.Dense(3)]), "Keras 3 model"),
         (Subclassed, "is subclassed"),
         (lambda: sequential((4,), layers.Dense(4), Subclassed()), "is subclassed"),
         (lambda: keras.Sequential([layers.Dense(3), layers.Dense(3)]), "is not built"),
         (wrapped, "wrapped for pruning already"),
         (lambda: sequential((4,), layers.Flatten(), layers.Dense(2)), "no prunable layer"),
         (lambda: sequential((8, 8, 3), layers.Conv2D(2, 3), layers.Conv2D(2, 3)), "no prunable"),
-        (lambda: "model.keras", "model is a builtins.str: expected a tf_keras model"),
+        (lambda: "model.keras", "model is a builtins.str: expected a Keras model"),
     ],
-    ids=["keras3", "subclassed", "nested", "unbuilt", "wrapped", "one_dense", "two_convs", "text"],
+    ids=["subclassed", "nested", "unbuilt", "wrapped", "one_dense", "two_convs", "text"],
 )
 def test_other_models_are_refused(make, message):
     with pytest.raises(InputError, match=message):
@@ -266,7 +264,7 @@ def test_strip_gives_a_plain_equal_model_and_keeps_the_wrapped_one(pruned_model,
 
 
 def test_strip_refuses_what_is_no_model():
-    with pytest.raises(InputError, match="expected a tf_keras model"):
+    with pytest.raises(InputError, match="expected a Keras model"):
         strip_pruning([1, 2])
 
 

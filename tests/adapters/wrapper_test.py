@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tf_earlyticket.adapters.pruning import wrap_for_pruning
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.tfmot_adapter import TfmotAdapter
-from tf_earlyticket.adapters.wrap import wrap_for_pruning
 from tf_earlyticket.adapters.wrapper import MaskedPruneLowMagnitude, masked_gradient
 from tf_earlyticket.errors import InputError
 

@@ -6,7 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
+from tf_earlyticket.core.masks import check_masks
+from tf_earlyticket.core.rankings import compute_masks
 from tf_earlyticket.core.schedule import PolynomialSparsity
+from tf_earlyticket.errors import InputError
 
 Arrays = dict[str, np.ndarray]
 
@@ -28,6 +31,9 @@ class PruningAdapter(Protocol):
 
     def weights(self) -> Arrays:
         """Host copies of the prunable weights."""
+
+    def layers(self) -> list[str]:
+        """Paths of all layers that are not models themselves, in model order."""
 
     def all_weights(self) -> Arrays:
         """Host copies of every weight of the plain model: kernels, biases, BatchNorm."""
@@ -55,6 +61,9 @@ class PruningAdapter(Protocol):
 
     def step(self) -> int:
         """Optimizer steps done so far."""
+
+    def steps_per_call(self) -> int:
+        """Optimizer steps between two callbacks: `steps_per_execution`."""
 
     def sparsity_schedule(self) -> PolynomialSparsity | None:
         """The schedule in force, None while its begin is unset."""
@@ -88,3 +97,68 @@ class PruningAdapter(Protocol):
 
     def synchronize_replicas(self) -> None:
         """Makes statistics that each replica keeps for itself (BatchNorm) equal to their mean."""
+
+
+def check_weights(weights: Mapping[str, np.ndarray], variables: Mapping[str, object]) -> None:
+    """Checks arrays against a model's variables, by name.
+
+    Raises:
+        InputError: If a name is missing or unknown, or a shape differs.
+    """
+    for name in [*variables, *weights]:
+        if name not in weights or name not in variables:
+            where = "the model" if name in weights else "the given weights"
+            raise InputError(f"Weight {name!r} is not in {where}.")
+        if tuple(variables[name].shape) != np.shape(weights[name]):
+            raise InputError(
+                f"Weight {name!r} has shape {np.shape(weights[name])}: the model's has "
+                f"{tuple(variables[name].shape)}."
+            )
+
+
+class MaskedWeights:
+    """What adapters share: all that follows from a look at weights and masks."""
+
+    ranking: str
+    group_size: int
+
+    def weight_views(self) -> Arrays:
+        """The prunable weights for a short look: read-only, copied only where that is needed."""
+        raise NotImplementedError
+
+    def ranked_masks(self, sparsity: float, previous: Arrays | None = None) -> Arrays:
+        """Masks of the present weights at `sparsity`, by the model's ranking and group size.
+
+        Args:
+            sparsity: Fraction to prune, in [0, 1).
+            previous: Masks in which pruned weights stay pruned; default the present ones.
+
+        Raises:
+            InputError: If `sparsity` is below that of `previous`, or weights are not finite.
+        """
+        return compute_masks(
+            self.weight_views(),
+            sparsity,
+            ranking=self.ranking,
+            group_size=self.group_size,
+            previous=self.masks() if previous is None else previous,
+        )
+
+    def check_masks(self, masks: Mapping[str, np.ndarray]) -> Arrays:
+        """Returns the masks as bool arrays.
+
+        Raises:
+            InputError: If names or shapes differ from the model's, or a mask is not 0/1.
+        """
+        return check_masks(masks, self.weight_views())
+
+    def apply_masks(self) -> None:
+        """Zeroes pruned weights and their slots again; compiles nothing while nothing is pruned."""
+        masks = self.masks()
+        if not all(mask.all() for mask in masks.values()):
+            self.set_masks(masks)
+
+    def violations(self) -> int:
+        """Number of pruned weights that are not zero."""
+        weights, masks = self.weight_views(), self.masks()
+        return sum(np.count_nonzero((weights[name] != 0) & ~masks[name]) for name in weights)

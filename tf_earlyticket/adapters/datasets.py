@@ -56,23 +56,29 @@ def check_first_batch(model, dataset: tf.data.Dataset, argument: str) -> None:
     if not isinstance(batch, tuple) or len(batch) < 2:
         raise InputError(f"{argument} yields {type(batch).__name__}s: expected (inputs, labels).")
     inputs, labels = batch[:2]
-    if not tf.is_tensor(inputs) or not tf.is_tensor(labels) or len(model.inputs) != 1:
+    if not tf.is_tensor(inputs) or not tf.is_tensor(labels) or len(_ends(model, "inputs")) != 1:
         return
-    wanted = model.inputs[0].shape
+    wanted = tf.TensorShape(model.inputs[0].shape)
     if not wanted.is_compatible_with(inputs.shape):
         raise InputError(
             f"{argument} has inputs of shape {tuple(inputs.shape)}: the model takes "
-            f"{tuple(wanted)}."
+            f"{tuple(model.inputs[0].shape)}."
         )
     if inputs.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(inputs))):
         raise InputError(f"{argument} has NaN or infinite inputs in its first batch.")
     _check_labels(model, labels, argument)
 
 
+def _ends(model, name: str) -> list:
+    # A subclassed model has none.
+    return list(getattr(model, name, None) or [])
+
+
 def _check_labels(model, labels, argument: str) -> None:
     name = getattr(model.loss, "name", model.loss)
-    classes = model.outputs[0].shape[-1]
-    if name != "sparse_categorical_crossentropy" or not classes or len(model.outputs) != 1:
+    outputs = _ends(model, "outputs")
+    classes = outputs[0].shape[-1] if len(outputs) == 1 else None
+    if name != "sparse_categorical_crossentropy" or not classes:
         return
     low, high = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
     if low < 0 or high >= classes:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import PruneLowMagnitude, keras
 
 
@@ -56,23 +55,6 @@ def prunable_weights(model) -> dict[str, tuple[object, object, object]]:
         if isinstance(layer, PruneLowMagnitude)
         for weight, mask, threshold in layer.pruning_vars
     }
-
-
-def check_weights(weights: Mapping[str, np.ndarray], variables: Mapping[str, object]) -> None:
-    """Checks arrays against a model's variables.
-
-    Raises:
-        InputError: If a name is missing or unknown, or a shape differs.
-    """
-    for name in [*variables, *weights]:
-        if name not in weights or name not in variables:
-            where = "the model" if name in weights else "the given weights"
-            raise InputError(f"Weight {name!r} is not in {where}.")
-        if tuple(variables[name].shape) != np.shape(weights[name]):
-            raise InputError(
-                f"Weight {name!r} has shape {np.shape(weights[name])}: the model's has "
-                f"{tuple(variables[name].shape)}."
-            )
 
 
 def host_copies(variables: Mapping[str, object]) -> dict[str, np.ndarray]:

@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from tf_earlyticket.adapters.names import check_weights, named_layers, named_weights
-from tf_earlyticket.adapters.select import adapter_for, training_record
+from tf_earlyticket.adapters.base import check_weights
+from tf_earlyticket.adapters.select import adapter_for, named_weights, training_record
 from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.errors import InputError, suggestion
 
@@ -29,7 +29,7 @@ def rewind(model, ticket: Ticket, *, new_layers: Collection[str] = ()) -> None:
     adapter = adapter_for(model)
     if isinstance(new_layers, str):
         raise InputError(f"new_layers={new_layers!r}: expected a list of names.")
-    layers = [name for name, _ in named_layers(model)]
+    layers = adapter.layers()
     for name in new_layers:
         if name not in layers:
             raise InputError(
@@ -67,7 +67,7 @@ def load_trained_weights(model, ticket: Ticket) -> None:
     """Gives a plain model the ticket's trained, sparse weights: for evaluation or quantisation.
 
     Args:
-        model: A tf_keras model of the ticket's architecture, not wrapped.
+        model: A Keras model of the ticket's architecture, not wrapped.
         ticket: A ticket that was trained.
 
     Raises:

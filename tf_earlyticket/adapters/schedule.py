@@ -2,14 +2,13 @@
 
 import tensorflow as tf
 
-from tf_earlyticket.core.plan import update_frequency
-from tf_earlyticket.core.schedule import PolynomialSparsity
+from tf_earlyticket.core.early_schedule import EarlyTicketSchedule
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import keras, tfmot
 
 
 @keras.utils.register_keras_serializable(package="tf_earlyticket")
-class EarlyTicketPolynomialDecay(tfmot.sparsity.keras.PolynomialDecay):
+class EarlyTicketPolynomialDecay(EarlyTicketSchedule, tfmot.sparsity.keras.PolynomialDecay):
     """Gradual pruning (paper eq. 6, Zhu & Gupta) that waits until it is told to begin.
 
     Differs from TFMOT's `PolynomialDecay` in three ways: `begin_step` may be unset (nothing is
@@ -37,75 +36,6 @@ class EarlyTicketPolynomialDecay(tfmot.sparsity.keras.PolynomialDecay):
         >>> schedule.begin(5000)
     """
 
-    def __init__(
-        self,
-        final_sparsity: float = 0.8,
-        *,
-        initial_sparsity: float = 0.0,
-        begin_step: int | None = None,
-        ramp_steps: int | None = None,
-        frequency: int | None = None,
-        power: float = 3,
-    ):
-        # The parent's constructor insists on a begin and an end, which are not known yet.
-        self.initial_sparsity = initial_sparsity
-        self.final_sparsity = final_sparsity
-        self.power = power
-        self.ramp_steps = ramp_steps
-        self.begin_step = begin_step
-        self.frequency = frequency
-        if begin_step is not None and ramp_steps is None:
-            raise InputError(
-                f"begin_step={begin_step} needs ramp_steps as well (0 for one-shot pruning)."
-            )
-        self.polynomial(begin_step or 0, ramp_steps or 0, frequency)
-
-    def polynomial(
-        self, begin_step: int, ramp_steps: int, frequency: int | None
-    ) -> PolynomialSparsity:
-        """Returns eq. 6 as a pure function of steps, for the given begin, length and frequency."""
-        if frequency is None:
-            frequency = update_frequency(ramp_steps)
-        return PolynomialSparsity(
-            initial_sparsity=self.initial_sparsity,
-            final_sparsity=self.final_sparsity,
-            begin_step=begin_step,
-            end_step=begin_step + ramp_steps,
-            frequency=frequency,
-            power=self.power,
-        )
-
-    @property
-    def end_step(self) -> int | None:
-        """The step at which `final_sparsity` is reached; None while the begin is unset."""
-        return None if self.begin_step is None else self.begin_step + self.ramp_steps
-
-    def begin(
-        self, step: int, *, ramp_steps: int | None = None, frequency: int | None = None
-    ) -> None:
-        """Sets the begin step, and the ramp's length and frequency where they were left unset.
-
-        Args:
-            step: Optimizer step at which pruning starts.
-            ramp_steps: Used if the schedule was built without; 0 is one-shot.
-            frequency: Used if the schedule was built without.
-
-        Raises:
-            InputError: If a value is negative or the ramp's length is not known from anywhere.
-        """
-        ramp_steps = self.ramp_steps if ramp_steps is None else ramp_steps
-        frequency = self.frequency if frequency is None else frequency
-        if ramp_steps is None:
-            raise InputError("ramp_steps is unset: give it to begin() or to the schedule.")
-        frequency = self.polynomial(step, ramp_steps, frequency).frequency
-        self.begin_step, self.ramp_steps, self.frequency = step, ramp_steps, frequency
-
-    def sparsity(self) -> PolynomialSparsity | None:
-        """Returns the schedule as a pure function of steps, or None while the begin is unset."""
-        if self.begin_step is None:
-            return None
-        return self.polynomial(self.begin_step, self.ramp_steps, self.frequency)
-
     def __call__(self, step):
         """Returns TFMOT's pair (should_prune: bool scalar, sparsity: float32 scalar in [0, 1))."""
         if self.begin_step is None:
@@ -122,25 +52,6 @@ class EarlyTicketPolynomialDecay(tfmot.sparsity.keras.PolynomialDecay):
         left = tf.math.divide_no_nan(left, float(self.ramp_steps)) ** self.power
         final = tf.constant(self.final_sparsity, tf.float32)
         return should_prune, final + (self.initial_sparsity - final) * left
-
-    def get_config(self):
-        """Returns TFMOT's nested form {"class_name", "config"}."""
-        return {
-            "class_name": "tf_earlyticket>EarlyTicketPolynomialDecay",
-            "config": {
-                "final_sparsity": self.final_sparsity,
-                "initial_sparsity": self.initial_sparsity,
-                "begin_step": self.begin_step,
-                "ramp_steps": self.ramp_steps,
-                "frequency": self.frequency,
-                "power": self.power,
-            },
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        """Accepts the nested form that `get_config` returns, and its inner part alone."""
-        return cls(**config.get("config", config))
 
 
 def final_sparsity(schedule) -> float:
@@ -161,9 +72,7 @@ def final_sparsity(schedule) -> float:
 def due_sparsity(schedule, after_step: int, step: int) -> float | None:
     """Returns the sparsity of the last update due in (after_step, step], None if none is due."""
     if isinstance(schedule, EarlyTicketPolynomialDecay):
-        sparsity = schedule.sparsity()
-        due = sparsity.last_update_step(step) if sparsity else None
-        return None if due is None or due <= after_step else sparsity.sparsity_at(due)
+        return schedule.due_sparsity(after_step, step)
     for candidate in range(step, after_step, -1):
         should_prune, sparsity = schedule(tf.constant(candidate, tf.int64))
         if bool(should_prune):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tf_earlyticket.adapters.base import PruningAdapter
-from tf_earlyticket.adapters.tfmot_adapter import TfmotAdapter
+from tf_earlyticket.adapters.frameworks import framework_of
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,23 @@ def adapter_for(model) -> PruningAdapter:
     Raises:
         InputError: If the model was not made by `wrap_for_pruning`.
     """
+    # Neither framework is imported for a model of the other.
+    if framework_of(model) == "keras":
+        from tf_earlyticket.adapters.keras3_adapter import Keras3Adapter
+
+        return Keras3Adapter(model)
+    from tf_earlyticket.adapters.tfmot_adapter import TfmotAdapter
+
     return TfmotAdapter(model)
+
+
+def named_weights(model) -> dict[str, object]:
+    """Returns every weight variable of a plain or wrapped model of either Keras, by name."""
+    if framework_of(model) == "keras":
+        from tf_earlyticket.adapters import keras3_names as names
+    else:
+        from tf_earlyticket.adapters import names
+    return names.named_weights(model)
 
 
 @dataclass

@@ -1,12 +1,9 @@
 """All state of a training run, so that a probe can leave no trace of itself."""
 
-import random
-
-import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager import context
 
 from tf_earlyticket.adapters import optimizers
+from tf_earlyticket.adapters.random_state import RandomState
 
 
 class Snapshot:
@@ -23,23 +20,14 @@ class Snapshot:
         components = [c for v in _state_variables(model) for c in _components(v)]
         self._values = [(component, component.read_value()) for component in components]
         self._stop_training = model.stop_training
-        self._numpy_state = np.random.get_state()
-        self._python_state = random.getstate()
-        # Absent until tf.random.set_seed is called.
-        self._operation_seeds = getattr(context.context(), "_rng", None)
-        self._operation_seeds_state = (
-            self._operation_seeds.getstate() if self._operation_seeds else None
-        )
+        self._random = RandomState()
 
     def restore(self) -> None:
         """Writes everything back. May be called more than once."""
         for component, value in self._values:
             component.assign(value)
         self._model.stop_training = self._stop_training
-        np.random.set_state(self._numpy_state)
-        random.setstate(self._python_state)
-        if self._operation_seeds_state is not None:
-            self._operation_seeds.setstate(self._operation_seeds_state)
+        self._random.restore()
 
 
 def _components(variable):

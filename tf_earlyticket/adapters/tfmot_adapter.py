@@ -6,19 +6,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from tf_earlyticket.adapters import names, optimizers, schedule, stepping
-from tf_earlyticket.adapters.base import Arrays
+from tf_earlyticket.adapters.base import Arrays, MaskedWeights, check_weights
 from tf_earlyticket.adapters.masking import mask_writer
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.adapters.snapshot import Snapshot
 from tf_earlyticket.adapters.wrapper import UNSET, MaskedPruneLowMagnitude
-from tf_earlyticket.core.masks import check_masks
-from tf_earlyticket.core.rankings import compute_masks
 from tf_earlyticket.core.schedule import PolynomialSparsity
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import collect_prunable_layers, keras
 
 
-class TfmotAdapter:
+class TfmotAdapter(MaskedWeights):
     """Implements `PruningAdapter` for a model made by `wrap_for_pruning`.
 
     Args:
@@ -73,6 +71,10 @@ class TfmotAdapter:
         """Host copies of the prunable weights."""
         return names.host_copies(self._weight_variables())
 
+    def layers(self) -> list[str]:
+        """Paths of all layers that are not models themselves, in model order."""
+        return [name for name, _ in names.named_layers(self.model)]
+
     def all_weights(self) -> Arrays:
         """Host copies of every weight of the plain model."""
         return names.host_copies(names.named_weights(self.model))
@@ -84,7 +86,7 @@ class TfmotAdapter:
             InputError: If a name is missing or unknown, or a shape differs; nothing is written.
         """
         variables = names.named_weights(self.model)
-        names.check_weights(weights, variables)
+        check_weights(weights, variables)
         keras.backend.batch_set_value([(variables[name], weights[name]) for name in variables])
         self.apply_masks()
 
@@ -93,35 +95,12 @@ class TfmotAdapter:
         masks = names.host_views({name: mask for name, (_, mask, _) in self._variables.items()})
         return {name: mask.astype(bool) for name, mask in masks.items()}
 
-    def ranked_masks(self, sparsity: float, previous: Arrays | None = None) -> Arrays:
-        """Masks of the present weights at `sparsity`, by the model's ranking and group size.
-
-        Args:
-            sparsity: Fraction to prune, in [0, 1).
-            previous: Masks in which pruned weights stay pruned; default the present ones.
-
-        Raises:
-            InputError: If `sparsity` is below that of `previous`, or weights are not finite.
-        """
-        return compute_masks(
-            names.host_views(self._weight_variables()),
-            sparsity,
-            ranking=self.ranking,
-            group_size=self.group_size,
-            previous=self.masks() if previous is None else previous,
-        )
+    def weight_views(self) -> Arrays:
+        """The prunable weights for a short look, not copied."""
+        return names.host_views(self._weight_variables())
 
     def _weight_variables(self):
         return {name: weight for name, (weight, _, _) in self._variables.items()}
-
-    def check_masks(self, masks: Mapping[str, np.ndarray]) -> Arrays:
-        """Returns the masks as bool arrays.
-
-        Raises:
-            InputError: If names or shapes differ from the model's, or a mask is not 0/1.
-        """
-        weights = self._weight_variables().items()
-        return check_masks(masks, {name: np.empty(weight.shape, bool) for name, weight in weights})
 
     def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
         """Writes the masks; zeroes pruned weights and their optimizer slots.
@@ -141,19 +120,17 @@ class TfmotAdapter:
     def apply_masks(self) -> None:
         """Zeroes pruned weights and their slots again; compiles nothing while nothing is pruned."""
         self._mark_attended()
-        masks = self.masks()
-        if not all(mask.all() for mask in masks.values()):
-            self.set_masks(masks)
-
-    def violations(self) -> int:
-        """Number of pruned weights that are not zero."""
-        weights, masks = names.host_views(self._weight_variables()), self.masks()
-        return sum(np.count_nonzero((weights[name] != 0) & ~masks[name]) for name in weights)
+        super().apply_masks()
 
     def step(self) -> int:
         """Optimizer steps done so far, 0 without an optimizer."""
         optimizer = self._optimizer()
         return int(optimizer.iterations.numpy()) if optimizer is not None else 0
+
+    def steps_per_call(self) -> int:
+        """Optimizer steps between two callbacks."""
+        # A plain int() fails on a mirrored variable.
+        return int(keras.backend.get_value(self.model._steps_per_execution))
 
     @property
     def schedule(self):

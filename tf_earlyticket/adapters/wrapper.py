@@ -6,6 +6,7 @@ import warnings
 
 import tensorflow as tf
 
+from tf_earlyticket.adapters.layer_choice import cannot_be_pruned
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras_compat import (
@@ -68,10 +69,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         # Without the layer's own policy the wrapper would read its variables in another type.
         kwargs.setdefault("dtype", layer.dtype_policy)
         if not is_prunable(layer):
-            raise InputError(
-                f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned: expected "
-                "a convolution, dense or embedding layer, or one with get_prunable_weights()."
-            )
+            raise cannot_be_pruned(layer)
         if not (hasattr(layer, "get_prunable_weights") or PruneRegistry.supports(layer)):
             layer.get_prunable_weights = lambda: [layer.kernel]
         super().__init__(layer, pruning_schedule, **kwargs)

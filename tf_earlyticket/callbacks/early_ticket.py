@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 
 from tf_earlyticket.adapters import select
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe
 from tf_earlyticket.callbacks.run_plan import check_epochs_left, plan_run
@@ -14,12 +15,11 @@ from tf_earlyticket.core.detector import Detector
 from tf_earlyticket.core.masks import mask_sparsity
 from tf_earlyticket.core.plan import RampPlan
 from tf_earlyticket.core.signals import WeightSignals
-from tf_earlyticket.keras_compat import keras
 
 logger = logging.getLogger(__name__)
 
 
-class EarlyTicket(keras.callbacks.Callback):
+class EarlyTicket(Callback):
     """Probes while the network trains dense, decides when to start, prunes, in the right order.
 
     `fit` ends at exactly the schedule's final sparsity. If no saturation is seen in time,
@@ -62,8 +62,6 @@ class EarlyTicket(keras.callbacks.Callback):
     Example:
         >>> model.fit(train, validation_data=val, epochs=60, callbacks=[et.EarlyTicket(train, val)])
     """
-
-    _supports_tf_logs = True
 
     def __init__(
         self,

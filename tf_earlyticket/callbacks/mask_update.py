@@ -2,13 +2,13 @@
 
 from tf_earlyticket.adapters.base import PruningAdapter
 from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.core.masks import kept_count, mask_sparsity
 from tf_earlyticket.core.plan import update_frequency
 from tf_earlyticket.errors import InputError, RunError
-from tf_earlyticket.keras_compat import keras
 
 
-class MaskUpdate(keras.callbacks.Callback):
+class MaskUpdate(Callback):
     """Prunes by the schedule of a wrapped model; `et.EarlyTicket` contains one.
 
     Steps are optimizer steps. Masks are computed on the host from all prunable weights, written
@@ -28,9 +28,6 @@ class MaskUpdate(keras.callbacks.Callback):
         >>> model.compile("sgd", "sparse_categorical_crossentropy")
         >>> model.fit(train, epochs=10, callbacks=[et.MaskUpdate()])
     """
-
-    # Keras then need not fetch the metrics from the device after every step.
-    _supports_tf_logs = True
 
     def __init__(self):
         super().__init__()
@@ -85,7 +82,7 @@ class MaskUpdate(keras.callbacks.Callback):
             ramp_steps = schedule.ramp_steps
         frequency = schedule.frequency
         if frequency is None:
-            frequency = update_frequency(ramp_steps, self._steps_per_call)
+            frequency = update_frequency(ramp_steps, self.adapter.steps_per_call())
         step = self.adapter.step()
         self.adapter.begin_schedule(step, ramp_steps=ramp_steps, frequency=frequency)
         self._step = step - 1
@@ -120,19 +117,14 @@ class MaskUpdate(keras.callbacks.Callback):
         """Gives the optimizer its own learning-rate schedule back."""
         self.adapter.finish()
 
-    @property
-    def _steps_per_call(self) -> int:
-        # A plain int() fails on a mirrored variable.
-        return int(keras.backend.get_value(self.model._steps_per_execution))
-
     def check_frequency(self, frequency: int) -> None:
         """Checks that Keras calls back at the steps of the updates.
 
         Raises:
             InputError: If `frequency` is no multiple of the model's `steps_per_execution`.
         """
-        if frequency % self._steps_per_call:
+        per_call = adapter_for(self.model).steps_per_call()
+        if frequency % per_call:
             raise InputError(
-                f"frequency={frequency}: expected a multiple of "
-                f"steps_per_execution={self._steps_per_call}."
+                f"frequency={frequency}: expected a multiple of steps_per_execution={per_call}."
             )

@@ -11,9 +11,9 @@ import tensorflow as tf
 from tf_earlyticket.adapters.base import PruningAdapter
 from tf_earlyticket.adapters.datasets import check_first_batch, probe_dataset
 from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.core.detector import Observation
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.keras_compat import keras
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class ProbeResult:
         return cls(**{**values, "observation": Observation(**values["observation"])})
 
 
-class PPRProbe(keras.callbacks.Callback):
+class PPRProbe(Callback):
     """Measures PPR accuracy (paper section 3.3) and leaves the run bit for bit as it was.
 
     A probe prunes the present weights one-shot to `sparsity`, evaluates, retrains at a constant
@@ -91,9 +91,6 @@ class PPRProbe(keras.callbacks.Callback):
         InputError: For arguments out of range or endless validation data, and at the first probe
             if `monitor` is not a metric of the model.
     """
-
-    # Keras then need not fetch the metrics from the device after every step.
-    _supports_tf_logs = True
 
     def __init__(
         self,

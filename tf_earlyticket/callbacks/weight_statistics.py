@@ -1,11 +1,11 @@
 """`WeightStatistics`: the standard deviation of each layer's weights per epoch (paper Fig. 2a)."""
 
 from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.core.statistics import weight_statistics
-from tf_earlyticket.keras_compat import keras
 
 
-class WeightStatistics(keras.callbacks.Callback):
+class WeightStatistics(Callback):
     """Records W_std of every prunable weight at the end of each epoch, over kept weights.
 
     Attributes:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from tf_earlyticket.adapters.pruning import strip_pruning, wrap_for_pruning
 from tf_earlyticket.adapters.select import adapter_for
-from tf_earlyticket.adapters.wrap import strip_pruning, wrap_for_pruning
 from tf_earlyticket.data.in_memory import InMemoryData
 from tf_earlyticket.data.preprocess import normalize
 from tf_earlyticket.errors import InputError

@@ -5,8 +5,8 @@ import contextlib
 import tensorflow as tf
 
 from tf_earlyticket.adapters.optimizers import OverridableSchedule
+from tf_earlyticket.adapters.pruning import wrap_for_pruning
 from tf_earlyticket.adapters.schedule import EarlyTicketPolynomialDecay
-from tf_earlyticket.adapters.wrap import wrap_for_pruning
 from tf_earlyticket.config import Config, TrainConfig
 from tf_earlyticket.data.catalog import DatasetSpec, describe
 from tf_earlyticket.keras_compat import keras

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_earlyticket.adapters.names import named_weights
 from tf_earlyticket.adapters.rewind import rewind
-from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.adapters.select import adapter_for, named_weights
 from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.training.run_state import REWIND_FILE, Run
 from tf_earlyticket.training.weights_file import save_weights

@@ -1,0 +1,74 @@
+"""`Callback`: what tf_keras and Keras 3 call while they train, without importing either."""
+
+
+class Callback:
+    """Base of the callbacks that serve every Keras: hooks that do nothing.
+
+    Attributes:
+        model: The model in training.
+        params: Keras' "epochs" and "steps" of the `fit`.
+    """
+
+    # tf_keras then need not fetch the metrics from the device after every step.
+    _supports_tf_logs = True
+
+    def __init__(self):
+        self.model = None
+        self.params: dict = {}
+
+    def set_model(self, model):
+        """Takes the model."""
+        self.model = model
+
+    def set_params(self, params):
+        """Takes the parameters of the `fit`."""
+        self.params = params
+
+    def _implements_train_batch_hooks(self) -> bool:
+        # tf_keras calls the hooks of batches only where one of these says so.
+        kind = type(self)
+        return (
+            kind.on_train_batch_begin is not Callback.on_train_batch_begin
+            or kind.on_train_batch_end is not Callback.on_train_batch_end
+        )
+
+    def _implements_test_batch_hooks(self) -> bool:
+        return False
+
+    def _implements_predict_batch_hooks(self) -> bool:
+        return False
+
+    def on_train_begin(self, logs=None):
+        """Called before the first epoch."""
+
+    def on_train_end(self, logs=None):
+        """Called after the last epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Called before an epoch; epochs are counted from 0 here."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Called after an epoch and its validation."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Called before a call of the training step."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Called after it."""
+
+
+def _nothing(self, *arguments, **options):
+    """Does nothing."""
+
+
+def _mark_default(hook):
+    # Keras 3 overlaps steps with the hooks of batches where all of them are marked like this.
+    hook._is_default = True
+    return hook
+
+
+for _name in ("on_train_batch_begin", "on_train_batch_end"):
+    _mark_default(getattr(Callback, _name))
+for _kind in ("batch", "test_batch", "predict_batch", "test", "predict"):
+    for _moment in ("begin", "end"):
+        setattr(Callback, f"on_{_kind}_{_moment}", _mark_default(_nothing))
