@@ -224,9 +224,7 @@ class Keras3Adapter(MaskedWeights):
     def train(self, dataset, steps: int) -> int:
         """Runs up to `steps` training steps and returns how many. Inside a sandbox only."""
         counter = _Steps()
-        # No history, no progress bar.
-        callbacks = keras.callbacks.CallbackList([counter], model=self.model)
-        self.model.fit(dataset.take(steps), epochs=1, verbose=0, callbacks=callbacks)
+        self.model.fit(dataset.take(steps), epochs=1, shuffle=False, verbose=0, callbacks=[counter])
         return counter.done
 
     def evaluate(self, dataset, steps: int | None = None) -> dict[str, float]:

@@ -30,6 +30,8 @@ class Keras3Snapshot:
         for name, value in self._attributes.items():
             if value is not _ABSENT:
                 setattr(self._model, name, value)
+            elif hasattr(self._model, name):
+                delattr(self._model, name)
         self._random.restore()
 
 

@@ -1,0 +1,253 @@
+"""What holds under every Keras: exact sparsity, probes without a trace, restart, tickets."""
+
+import numpy as np
+import pytest
+
+import tf_earlyticket as et
+from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.core.detector import Decision
+from tf_earlyticket.core.masks import kept_count
+
+KERNELS = {"middle/kernel": (3, 3, 4, 8), "last_conv/kernel": (3, 3, 8, 8)}
+SIZE = sum(int(np.prod(shape)) for shape in KERNELS.values())
+
+
+class Never:
+    """A detector that never sees saturation."""
+
+    name = "Never"
+
+    def reset(self):
+        """Has no state."""
+
+    def wants_probe(self, epoch, signals):
+        return True
+
+    def update(self, epoch, observation):
+        return Decision(False, "never")
+
+
+def _kept(model):
+    return sum(int(mask.sum()) for mask in adapter_for(model).masks().values())
+
+
+def _equal(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def _masks(sparsity):
+    random = np.random.RandomState(7)
+    return {name: random.uniform(size=shape) > sparsity for name, shape in KERNELS.items()}
+
+
+def test_wrapping_copies_and_chooses_what_the_paper_prunes(network):
+    plain = network()
+    before = [np.asarray(w) for w in plain.get_weights()]
+    model = et.wrap_for_pruning(plain)
+    adapter = adapter_for(model)
+    assert {name: mask.shape for name, mask in adapter.masks().items()} == KERNELS
+    adapter.set_masks(_masks(0.5))
+    for old, new in zip(before, plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    chosen = et.wrap_for_pruning(plain, prunable=["classifier"])
+    assert list(adapter_for(chosen).masks()) == ["classifier/kernel"]
+    with pytest.raises(et.InputError, match="no layer 'midle'.*'middle'"):
+        et.wrap_for_pruning(plain, prunable=["midle"])
+    with pytest.raises(et.InputError, match="wrapped for pruning already"):
+        et.wrap_for_pruning(model)
+
+
+OPTIMIZERS = {
+    "momentum": lambda o: o.SGD(0.1, momentum=0.9),
+    "adamw": lambda o: o.AdamW(0.01, weight_decay=0.1),
+    "clipnorm": lambda o: o.Adam(0.01, global_clipnorm=0.5),
+    "schedule": lambda o: o.SGD(o.schedules.ExponentialDecay(0.1, 2, 0.9), momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weights_are_exactly_sparse_after_every_step(
+    keras, network, compiled, data, optimizer, examples
+):
+    model = compiled(et.wrap_for_pruning(network()), OPTIMIZERS[optimizer](keras.optimizers))
+    adapter = adapter_for(model)
+    adapter.prepare()
+    masks = _masks(0.7)
+    adapter.set_masks(masks)
+    before = adapter.weights()
+    for first in (0, 16, 32):
+        model.train_on_batch(*(part[first : first + 16] for part in examples))
+        weights = adapter.weights()
+        for name, mask in masks.items():
+            assert not weights[name][~mask].any() and np.all(weights[name][mask])
+    assert any(np.any(weights[name] != before[name]) for name in masks)
+    assert adapter.violations() == 0 and adapter.step() == 3
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+def test_a_schedule_prunes_to_exact_counts(network, compiled, data, steps_per_execution):
+    schedule = et.EarlyTicketPolynomialDecay(0.75, begin_step=2, ramp_steps=8, frequency=4)
+    model = et.wrap_for_pruning(network(), schedule)
+    compiled(model, steps_per_execution=steps_per_execution)
+    update = et.MaskUpdate()
+    model.fit(data[0], epochs=3, callbacks=[update], verbose=0)
+    assert [step for step, _ in update.updates] == [6, 10]
+    assert _kept(model) == kept_count(SIZE, 0.75)
+    adapter = adapter_for(model)
+    assert adapter.violations() == 0 and adapter.step() == 18
+
+
+def _train(network, compiled, data, callbacks, epochs=4, optimizer=None):
+    model = compiled(et.wrap_for_pruning(network(), et.EarlyTicketPolynomialDecay(0.75)), optimizer)
+    history = model.fit(
+        data[0], validation_data=data[1], epochs=epochs, callbacks=callbacks, verbose=0
+    )
+    return model, history
+
+
+@pytest.mark.parametrize("rate", ["constant", "schedule"])
+def test_a_probe_leaves_no_trace(keras, network, compiled, make_data, rate):
+    def optimizer():
+        rates = keras.optimizers.schedules.ExponentialDecay(0.05, 3, 0.9)
+        return keras.optimizers.SGD(0.05 if rate == "constant" else rates, momentum=0.9)
+
+    # A data set of each: a shuffle goes on where its last iteration ended.
+    data = make_data()
+    probe = et.PPRProbe(*data)
+    probed, one = _train(network, compiled, data, [probe], optimizer=optimizer())
+    plain, other = _train(network, compiled, make_data(), [], optimizer=optimizer())
+    _equal(adapter_for(probed).all_weights(), adapter_for(plain).all_weights())
+    for name, values in other.history.items():
+        assert one.history[name] == values, name
+    assert [result.epoch for result in probe.results] == [1, 2, 3, 4]
+    assert all(result.cost_epochs == 1 for result in probe.results)
+    accuracies = [result.observation.ppr_accuracy for result in probe.results]
+    assert all(0 <= accuracy <= 1 for accuracy in accuracies)
+    assert adapter_for(probed).step() == adapter_for(plain).step() == 24
+    assert adapter_for(probed).learning_rate() == adapter_for(plain).learning_rate()
+
+
+def test_the_six_lines_end_at_the_final_sparsity(network, compiled, data):
+    callback = et.EarlyTicket(*data, detector=Never(), verbose=0)
+    model, history = _train(network, compiled, data, [callback], epochs=8)
+    assert callback.start_epoch == callback.plan.latest_start_epoch and not callback.detected
+    assert _kept(model) == kept_count(SIZE, 0.75)
+    assert history.history["sparsity"][-1] == pytest.approx(0.75, abs=0.01)
+    assert history.history["sparsity"][callback.start_epoch - 1] < 0.75
+
+
+def test_the_retrained_probe_really_trains(network, compiled, data):
+    model = compiled(et.wrap_for_pruning(network()))
+    adapter = adapter_for(model)
+    adapter.prepare()
+    before = adapter.all_weights()
+    with pytest.raises(KeyError), adapter.sandbox():
+        adapter.set_masks(_masks(0.5))
+        adapter.set_learning_rate(0.01)
+        assert adapter.learning_rate() == pytest.approx(0.01)
+        assert adapter.train(data[0], 4) == 4 and adapter.step() == 4
+        assert adapter.train(data[0], 99) == 6
+        assert np.any(adapter.weights()["middle/kernel"] != before["middle/kernel"])
+        assert set(adapter.evaluate(data[1])) == {"loss", "accuracy"}
+        raise KeyError
+    _equal(adapter.all_weights(), before)
+    assert all(mask.all() for mask in adapter.masks().values())
+    assert adapter.step() == 0 and adapter.learning_rate() == pytest.approx(0.05)
+
+
+def test_masks_survive_another_compile(keras, network, compiled, data):
+    model, _ = _train(network, compiled, data, [et.MaskUpdate()], epochs=1)
+    adapter_for(model).set_masks(_masks(0.6))
+    compiled(model, keras.optimizers.Adam(0.01))
+    model.fit(data[0], epochs=1, callbacks=[et.MaskUpdate()], verbose=0)
+    _equal(adapter_for(model).masks(), _masks(0.6))
+    assert adapter_for(model).violations() == 0
+
+
+def test_an_interrupted_fit_continues(network, compiled, data):
+    def begin():
+        schedule = et.EarlyTicketPolynomialDecay(0.75, begin_step=2, ramp_steps=8, frequency=4)
+        return compiled(et.wrap_for_pruning(network(), schedule))
+
+    whole, parts = begin(), begin()
+    # The same examples in every epoch: the order is not what is tested.
+    fixed = data[1].cache()
+    whole.fit(fixed, epochs=4, callbacks=[et.MaskUpdate()], verbose=0)
+    for first in (0, 2):
+        update = et.MaskUpdate()
+        parts.fit(fixed, epochs=first + 2, initial_epoch=first, callbacks=[update], verbose=0)
+    _equal(adapter_for(whole).all_weights(), adapter_for(parts).all_weights())
+    _equal(adapter_for(whole).masks(), adapter_for(parts).masks())
+
+
+def test_a_ticket_comes_back_and_trains(network, compiled, data, examples, tmp_path):
+    callback = et.EarlyTicket(*data, detector=Never(), verbose=0)
+    model, _ = _train(network, compiled, data, [callback], epochs=8)
+    ticket = et.export_ticket(model, tmp_path / "ticket")
+    loaded = et.Ticket.load(tmp_path / "ticket")
+    assert loaded.sparsity == ticket.sparsity == pytest.approx(0.75, abs=0.01)
+    _equal(loaded.masks, adapter_for(model).masks())
+    # The initial weights, from before its first step.
+    fresh = adapter_for(et.wrap_for_pruning(network())).all_weights()
+    _equal(loaded.rewind_weights, fresh)
+
+    import tensorflow as tf
+
+    saved_model = tf.saved_model.load(str(tmp_path / "ticket/saved_model"))
+    served = saved_model.serve(examples[0][:4])
+    plain = et.strip_pruning(model)
+    expected = np.asarray(plain(examples[0][:4], training=False))
+    np.testing.assert_allclose(np.asarray(served), expected, rtol=1e-4, atol=1e-5)
+
+    again = compiled(et.wrap_for_pruning(network(seed=2), et.EarlyTicketPolynomialDecay(0.75)))
+    et.rewind(again, loaded)
+    _equal(adapter_for(again).masks(), loaded.masks)
+    for name, mask in loaded.masks.items():
+        np.testing.assert_array_equal(adapter_for(again).weights()[name], fresh[name] * mask)
+    again.fit(data[0], epochs=2, callbacks=[et.MaskUpdate()], verbose=0)
+    _equal(adapter_for(again).masks(), loaded.masks)
+    assert adapter_for(again).violations() == 0
+
+
+def test_a_ticket_of_another_network_is_refused(keras, network, compiled, data, tmp_path):
+    model, _ = _train(network, compiled, data, [et.MaskUpdate()], epochs=1)
+    adapter_for(model).set_masks(_masks(0.6))
+    ticket = et.export_ticket(model, tmp_path / "ticket")
+    layers = keras.layers
+    other = keras.Sequential(
+        [layers.Input((8, 8, 1)), *(layers.Conv2D(4, 3, name=name) for name in "abc")]
+    )
+    wrapped = et.wrap_for_pruning(other)
+    before = adapter_for(wrapped).all_weights()
+    with pytest.raises(et.InputError, match="do not have the same prunable weights"):
+        et.rewind(wrapped, ticket)
+    _equal(adapter_for(wrapped).all_weights(), before)
+
+
+def test_wrong_input_is_said_before_training(network, compiled, data):
+    plain = compiled(network())
+    with pytest.raises(et.InputError, match="expected a model returned by wrap_for_pruning"):
+        plain.fit(data[0], epochs=6, callbacks=[et.EarlyTicket(*data)], verbose=0)
+    model = compiled(et.wrap_for_pruning(network()))
+    with pytest.raises(et.InputError, match="epochs"):
+        model.fit(data[0], epochs=2, callbacks=[et.EarlyTicket(*data)], verbose=0)
+    with pytest.raises(et.InputError, match="shape"):
+        wrong = data[0].map(lambda x, y: (x[:, 1:], y))
+        model.fit(data[0], epochs=6, callbacks=[et.EarlyTicket(wrong, data[1])], verbose=0)
+    with pytest.raises(et.InputError, match="middle/kernel"):
+        adapter_for(model).set_masks({**_masks(0.5), "middle/kernel": np.ones((2, 2), bool)})
+    uncompiled = et.wrap_for_pruning(network())
+    with pytest.raises(et.InputError, match=r"call model.compile"):
+        adapter_for(uncompiled).prepare()
+
+
+def test_mixed_precision_keeps_pruned_weights_at_zero(bfloat16, network, compiled, data, tmp_path):
+    model, _ = _train(network, compiled, data, [et.PPRProbe(*data)], epochs=2)
+    adapter_for(model).set_masks(_masks(0.6))
+    model.fit(data[0], epochs=1, callbacks=[et.MaskUpdate()], verbose=0)
+    adapter = adapter_for(model)
+    assert adapter.violations() == 0
+    assert all(weight.dtype == np.float32 for weight in adapter.weights().values())
+    et.export_ticket(model, tmp_path / "ticket")

@@ -1,0 +1,104 @@
+"""One suite for every Keras: `FRAMEWORK` names the one under test, tf_keras by default.
+
+A process has one backend of Keras 3, so `every_keras_test.py` runs the suite in others.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """The Keras under test."""
+    if FRAMEWORK == "tf_keras":
+        from tf_earlyticket.keras_compat import keras
+    else:
+        import keras
+
+        assert f"keras_{keras.backend.backend()}" == FRAMEWORK
+    return keras
+
+
+@pytest.fixture
+def network(keras):
+    """Returns a function that makes a small network, always the same one."""
+
+    def make(seed=1):
+        keras.utils.set_random_seed(seed)
+        layers = keras.layers
+        return keras.Sequential(
+            [
+                layers.Input((8, 8, 1)),
+                layers.Conv2D(4, 3, padding="same", activation="relu", name="stem"),
+                layers.Conv2D(8, 3, strides=2, use_bias=False, name="middle"),
+                layers.BatchNormalization(name="norm"),
+                layers.ReLU(),
+                layers.Dropout(0.1, seed=5),
+                layers.Conv2D(8, 3, padding="same", activation="relu", name="last_conv"),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(3, name="classifier"),
+            ]
+        )
+
+    return make
+
+
+@pytest.fixture
+def compiled(keras):
+    """Returns a function that compiles a model."""
+
+    def compile_model(model, optimizer=None, **options):
+        model.compile(
+            optimizer or keras.optimizers.SGD(0.05, momentum=0.9),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            **options,
+        )
+        return model
+
+    return compile_model
+
+
+@pytest.fixture(scope="session")
+def examples():
+    """96 images of 3 classes that can be learned."""
+    random = np.random.RandomState(0)
+    labels = random.randint(0, 3, 96).astype(np.int32)
+    images = random.normal(size=(96, 8, 8, 1)).astype(np.float32)
+    images += labels[:, None, None, None] * np.linspace(-1, 1, 8, dtype=np.float32)[:, None]
+    return images, labels
+
+
+@pytest.fixture
+def make_data(examples):
+    """Returns a function that makes (training, validation): 6 and 2 batches."""
+    import tensorflow as tf
+
+    def make():
+        whole = tf.data.Dataset.from_tensor_slices(examples)
+        return whole.shuffle(96, seed=3).batch(16), whole.take(32).batch(16)
+
+    return make
+
+
+@pytest.fixture
+def data(make_data):
+    """(training, validation): 6 and 2 batches."""
+    return make_data()
+
+
+@pytest.fixture
+def bfloat16(keras):
+    """Makes networks compute in bfloat16."""
+    if FRAMEWORK == "tf_keras":
+        get, choose = keras.mixed_precision.global_policy, keras.mixed_precision.set_global_policy
+    else:
+        get, choose = keras.config.dtype_policy, keras.config.set_dtype_policy
+    before = get()
+    choose("mixed_bfloat16")
+    yield
+    choose(before)

@@ -1,0 +1,65 @@
+"""The suite of `behaviour/` under Keras 3, each backend in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_keras_3_behaves_like_tf_keras(backend, tmp_path):
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "FRAMEWORK": f"keras_{backend}",
+        "PYTHONPATH": str(HERE.parent),
+    }
+    # Of this process, which runs under xdist.
+    environment = {k: v for k, v in environment.items() if not k.startswith("PYTEST_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", f"--basetemp={tmp_path / 'inner'}"]
+        + [str(HERE / "behaviour")],
+        cwd=HERE.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert re.search(r"\b17 passed", done.stdout) and "skipped" not in done.stdout
+
+
+LIGHT = """
+import sys
+
+for name in ("tf_keras", "tensorflow_model_optimization"):
+    sys.modules[name] = None  # As if it were not installed.
+import keras, numpy as np, tensorflow as tf
+import tf_earlyticket as et
+
+layers = keras.layers
+plain = keras.Sequential(
+    [layers.Input((4,)), *(layers.Dense(8, name=name) for name in ("one", "two", "out"))]
+)
+model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(0.5))
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile("sgd", loss, metrics=["accuracy"])
+inputs, labels = np.ones((32, 4), "float32"), np.arange(32) % 8
+data = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(8)
+model.fit(data, epochs=6, verbose=0, callbacks=[et.EarlyTicket(data, data, verbose=0)])
+ticket = et.export_ticket(model, sys.argv[1])
+assert ticket.sparsity == 0.5, ticket.sparsity
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax"])
+def test_keras_3_needs_neither_tf_keras_nor_tfmot(backend, tmp_path):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(HERE.parent)}
+    command = [sys.executable, "-c", LIGHT, str(tmp_path / "ticket")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "ticket/saved_model").is_dir()
