@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,6 +63,23 @@ def test_the_code_blocks_run_one_after_the_other(names, page):
         assert names["predictions"].shape == (64, 4)
     else:
         assert names["early_ticket"].start_reason
+
+
+def test_the_code_of_the_keras_3_page_runs(names):
+    layers = keras3.layers
+    names["my_model"] = keras3.Sequential(
+        [
+            layers.Input((8, 8, 3)),
+            layers.Conv2D(8, 3, activation="relu"),
+            layers.Conv2D(8, 3, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(4),
+        ]
+    )
+    names["loss"] = keras3.losses.SparseCategoricalCrossentropy(from_logits=True)
+    (block,) = _blocks(ROOT / "docs/keras3.md")
+    exec(block.replace("epochs=60", "epochs=6"), names)
+    assert names["ticket"].sparsity == pytest.approx(0.8, abs=0.01)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
