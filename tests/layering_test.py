@@ -21,7 +21,9 @@ STAGES = [
     {"errors", "version"},
     {"cluster"},
     {"core"},
-    {"data", "models", "keras_compat", "keras3_compat"},
+    {"keras_compat", "keras3_compat"},
+    {"frameworks"},
+    {"data", "models"},
     {"config"},
     {"paths", "preflight", "display"},
     {"adapters"},
@@ -78,7 +80,7 @@ def test_imports_point_one_way(path):
     for stage in _own(path):
         assert RANK[stage] <= RANK[_stage(path)], f"imports {stage}, a later stage"
         same_rank = RANK[stage] == RANK[_stage(path)] and stage != _stage(path)
-        peers = ("errors", "keras_compat", "keras3_compat")
+        peers = ("errors",)
         assert not same_rank or stage in peers, f"imports its peer {stage}"
 
 

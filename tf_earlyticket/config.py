@@ -46,9 +46,12 @@ class ModelConfig:
         name: "resnet20", "resnet56", "resnet18", "resnet50", ...
         synchronized_batch_norm: On several devices, compute batch statistics over the whole batch
             instead of each device's part.
+        keras: "tf_keras" (Keras 2, in TensorFlow Model Optimization's wrappers) or "keras" (Keras
+            3, on the backend that the environment variable KERAS_BACKEND names).
     """
 
     name: str = "resnet20"
+    keras: str = "tf_keras"
     synchronized_batch_norm: bool = False
 
 

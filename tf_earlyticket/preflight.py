@@ -13,6 +13,7 @@ from tf_earlyticket.core.rankings import ranking_names
 from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.errors import InputError, suggestion
+from tf_earlyticket.frameworks import FRAMEWORKS
 from tf_earlyticket.models.names import model_names
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
@@ -98,6 +99,7 @@ def _check_values(config: Config) -> None:
         InputError: For the first field that is out of range, named with its full path.
     """
     _choice("model.name", config.model.name, model_names())
+    _choice("model.keras", config.model.keras, FRAMEWORKS)
     with _prefixed("config.data."):
         describe(
             config.data.name,
@@ -211,6 +213,19 @@ def check_strategy(name: str) -> None:
     is_chief(name)
 
 
+def check_tf_keras(config: Config) -> None:
+    """Checks that a config is one for tf_keras, which the paper's experiments are made with.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if config.model.keras != "tf_keras":
+        raise InputError(
+            f"config.model.keras={config.model.keras!r}: expected 'tf_keras'; Keras 3 is for "
+            "tf_earlyticket.train."
+        )
+
+
 def check_run(config: Config, data_dir, strategy: str) -> None:
     """Checks everything that a run needs and that can be checked without opening the data.
 
@@ -219,6 +234,11 @@ def check_run(config: Config, data_dir, strategy: str) -> None:
     """
     check_config(config)
     check_strategy(strategy)
+    if config.model.keras == "keras" and strategy not in ("auto", "one_device"):
+        raise InputError(
+            f"--strategy={strategy}: expected one_device with config.model.keras='keras'; several "
+            "devices are for tf_keras."
+        )
     if strategy == "multi_worker" and not config.data.deterministic:
         raise InputError(
             "config.data.deterministic=False: expected true with --strategy=multi_worker, where "

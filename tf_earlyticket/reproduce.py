@@ -19,7 +19,7 @@ from tf_earlyticket.core.grid import ITEMS, SCALES, check_grid, check_item, defa
 from tf_earlyticket.core.summary import parse_shard
 from tf_earlyticket.data.catalog import describe
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.preflight import check_run, check_strategy
+from tf_earlyticket.preflight import check_run, check_strategy, check_tf_keras
 
 PROGRAM = "python -m tf_earlyticket.reproduce"
 _INTEGERS = {
@@ -57,6 +57,7 @@ def main(argv: list[str]) -> None:
     """Reproduces the item of the flags."""
     values = flags.FLAGS
     config = command_line.checked_config(argv)
+    check_tf_keras(config)
     parse_shard(values.shard)
     check_strategy(values.strategy)
     given = {name: _numbers(name, values[name].value, int) for name in _INTEGERS}

@@ -11,7 +11,7 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.data.loading import load
 from tf_earlyticket.deployment.ticket_export import export_ticket
 from tf_earlyticket.display import Display
-from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.frameworks import keras_of
 from tf_earlyticket.paths import RunPaths, write_json
 from tf_earlyticket.preflight import check_run
 from tf_earlyticket.report.build import build_report, environment
@@ -62,7 +62,8 @@ def train_and_evaluate(
         InputError: Before any work, for a config, data set or workdir that cannot be used.
     """
     check_run(config, data_dir, strategy)
-    devices = make_strategy(strategy, tpu)
+    # Keras 3 has its own way of using several devices.
+    devices = make_strategy("one_device" if config.model.keras == "keras" else strategy, tpu)
     trained = config_for_replicas(config, devices)
     with output_directory(strategy) as output:
         paths = RunPaths(workdir, output)
@@ -77,7 +78,7 @@ def train_and_evaluate(
 def _run(run: Run, strategy: str, command: str) -> dict:
     """Runs the phases that are not finished and writes the report."""
     config, paths = run.config, run.paths
-    keras.utils.set_random_seed(config.seed)
+    keras_of(config.model.keras).utils.set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     found, retrained, dense = _train_phases(run)

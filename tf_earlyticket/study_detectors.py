@@ -17,7 +17,7 @@ from absl import flags
 from tf_earlyticket import command_line
 from tf_earlyticket.core.study import MODES
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.preflight import check_run, check_strategy
+from tf_earlyticket.preflight import check_run, check_strategy, check_tf_keras
 
 PROGRAM = "python -m tf_earlyticket.study_detectors"
 
@@ -43,6 +43,7 @@ def main(argv: list[str]) -> None:
     """Runs the study of the flags."""
     values = flags.FLAGS
     config = command_line.checked_config(argv)
+    check_tf_keras(config)
     seeds = _integers("seeds", values.seeds)
     start_epochs = values.start_epochs and _integers("start_epochs", values.start_epochs)
     check_strategy(values.strategy)

@@ -13,6 +13,7 @@ from absl import flags
 from tf_earlyticket import command_line
 from tf_earlyticket.cluster import is_chief
 from tf_earlyticket.display import PROGRESS_MODES, Display
+from tf_earlyticket.frameworks import FRAMEWORKS
 from tf_earlyticket.paths import RunPaths, write_text
 from tf_earlyticket.preflight import check_run, check_strategy
 
@@ -26,6 +27,13 @@ def define_flags() -> None:
     flags.adopt_module_key_flags(command_line)
     flags.DEFINE_string("workdir", None, "Directory of the run; default runs/<data>_<model>-<hash>")
     flags.DEFINE_integer("seed", None, "Seed; default config.seed")
+    flags.DEFINE_enum(
+        "keras",
+        None,
+        FRAMEWORKS,
+        "Which Keras: tf_keras, or keras (Keras 3, on the backend of KERAS_BACKEND); default "
+        "config.model.keras",
+    )
     flags.DEFINE_string("tpu", None, "Name or address of the TPU, for --strategy=tpu")
     flags.DEFINE_enum(
         "progress",
@@ -41,6 +49,8 @@ def main(argv: list[str]) -> None:
     """Runs the job of the flags."""
     values = flags.FLAGS
     config = command_line.checked_config(argv, values.seed)
+    if values.keras is not None:
+        config.model.keras = values.keras
     check_strategy(values.strategy)
     command_line.quiet_tensorflow()
     if values.dry_run:

@@ -177,6 +177,7 @@ def zero(variable, mask) -> None:
     variable.assign(keras.ops.where(mask, value, keras.ops.zeros_like(value)))
 
 
+@keras.saving.register_keras_serializable(package="tf_earlyticket")
 class OverridableSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning-rate schedule that a probe overrides while it retrains.
 
@@ -195,5 +196,10 @@ class OverridableSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return keras.ops.where(override == UNSET, scheduled, override)
 
     def get_config(self):
-        """Returns the user's schedule; never saved, since `fit` takes this out again."""
-        return {"schedule": self.schedule, "override": self.override}
+        """Returns the user's schedule alone: copies of the optimizer have no override."""
+        return {"schedule": keras.optimizers.schedules.serialize(self.schedule)}
+
+    @classmethod
+    def from_config(cls, config):
+        """Returns the user's schedule."""
+        return keras.optimizers.schedules.deserialize(config["schedule"])

@@ -3,16 +3,25 @@
 import importlib
 from collections.abc import Callable, Collection
 
-from tf_earlyticket.adapters.frameworks import framework_of
 from tf_earlyticket.core.rankings import check_ranking
 from tf_earlyticket.core.schedule import check_integer
+from tf_earlyticket.frameworks import framework_of
 
 _MODULES = {"tf_keras": "wrap", "keras": "keras3_wrap"}
 
 
-def _module_for(model):
+def _module(framework: str):
     # Neither framework is imported for a model of the other.
-    return importlib.import_module(f"tf_earlyticket.adapters.{_MODULES[framework_of(model)]}")
+    return importlib.import_module(f"tf_earlyticket.adapters.{_MODULES[framework]}")
+
+
+def _module_for(model):
+    return _module(framework_of(model))
+
+
+def default_schedule(framework: str) -> type:
+    """Returns the class of schedule for the models of a Keras, "tf_keras" or "keras"."""
+    return _module(framework).DEFAULT_SCHEDULE
 
 
 def wrap_for_pruning(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tf_earlyticket.adapters.base import PruningAdapter
-from tf_earlyticket.adapters.frameworks import framework_of
+from tf_earlyticket.frameworks import framework_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,15 @@ def adapter_for(model) -> PruningAdapter:
     from tf_earlyticket.adapters.tfmot_adapter import TfmotAdapter
 
     return TfmotAdapter(model)
+
+
+def state_files(model):
+    """Returns the module that writes the state of the model's training to files and reads it."""
+    if framework_of(model) == "keras":
+        from tf_earlyticket.adapters import keras3_state as files
+    else:
+        from tf_earlyticket.adapters import tfmot_state as files
+    return files
 
 
 def named_weights(model) -> dict[str, object]:

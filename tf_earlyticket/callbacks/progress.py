@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tf_earlyticket.adapters.select import training_record
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.display import Display
-from tf_earlyticket.keras_compat import keras
 
 _LABELS = {
     "accuracy": "accuracy",
@@ -18,7 +18,7 @@ _LABELS = {
 }
 
 
-class PlainProgress(keras.callbacks.Callback):
+class PlainProgress(Callback):
     """Prints a line per epoch: accuracy, sparsity, the latest probe, seconds and time left.
 
     Args:
@@ -73,8 +73,6 @@ class LiveProgress(PlainProgress):
         phase: Shown in front.
         console: Where to; default the terminal.
     """
-
-    _supports_tf_logs = True
 
     def __init__(self, phase: str, console: Console | None = None):
         super().__init__(phase)

@@ -6,17 +6,15 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-import tensorflow as tf
-
-from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.adapters.select import adapter_for, state_files
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.callbacks.termination import TERMINATION
 from tf_earlyticket.errors import Interrupted, RunError
-from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.paths import write_json, write_text
 
 logger = logging.getLogger(__name__)
-_NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.index")
+_NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.(?:index|npz)")
 
 
 class Restartable(Protocol):
@@ -29,17 +27,7 @@ class Restartable(Protocol):
         """Takes the result of `get_state`; the next `fit` continues from there."""
 
 
-class _StartWithin:
-    """Tells Keras at which step of the first epoch a `fit` begins."""
-
-    def __init__(self, step: int):
-        self._step = step
-
-    def maybe_load_initial_counters_from_ckpt(self, steps_per_epoch, initial_epoch, mode=None):
-        return initial_epoch, self._step
-
-
-class RunCheckpoint(keras.callbacks.Callback):
+class RunCheckpoint(Callback):
     """Saves model, optimizer and the callbacks' state after every epoch; the last in the list.
 
     Also within an epoch when the process is told to terminate, and then ends the `fit`.
@@ -59,8 +47,6 @@ class RunCheckpoint(keras.callbacks.Callback):
         OSError: When a checkpoint cannot be written; those before it stay.
         Interrupted: Within a `fit`, after the state was saved because of a termination.
     """
-
-    _supports_tf_logs = True
 
     def __init__(
         self,
@@ -102,7 +88,7 @@ class RunCheckpoint(keras.callbacks.Callback):
         for place in found:
             try:
                 state = self._read(model, *place)
-            except (OSError, LookupError, ValueError, AssertionError, tf.errors.OpError) as error:
+            except (OSError, LookupError, ValueError) as error:
                 reason = " ".join(str(error).split())
                 logger.warning(
                     "Checkpoint %s is damaged (%.200s); looking for an earlier one.",
@@ -124,27 +110,23 @@ class RunCheckpoint(keras.callbacks.Callback):
 
     def _read(self, model, epoch: int, step: int) -> dict:
         state = json.loads((self._restored_from / _state_name(epoch, step)).read_text())
-        path = str(self._restored_from / _name(epoch, step))
-        self._checkpoint(model).read(path).assert_existing_objects_matched()
+        state_files(model).read(model, self._restored_from / _name(epoch, step))
         return {name: state[name] for name in ("rows", "early_ticket")} | {
             "metrics": state.get("metrics")
         }
 
-    def _checkpoint(self, model) -> tf.train.Checkpoint:
-        return tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-
     def on_train_begin(self, logs=None):
         """Lets Keras begin within the epoch if a checkpoint within one was restored."""
         if self.first_step:
-            self.model._training_state = _StartWithin(self.first_step)
+            state_files(self.model).start_within(self.model, self.first_step)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Gives metrics what they had counted when an epoch was interrupted."""
         self._epoch = epoch
         if self.first_step and self._metrics is not None:
-            self.model._training_state = None
-            for variable, value in zip(_metric_variables(self.model), self._metrics, strict=True):
-                variable.assign(value)
+            files = state_files(self.model)
+            files.start_within(self.model, 0)
+            files.set_metric_values(self.model, self._metrics)
             self.first_step, self._metrics = 0, None
 
     def on_train_batch_end(self, batch, logs=None):
@@ -152,9 +134,11 @@ class RunCheckpoint(keras.callbacks.Callback):
 
         After the last step of an epoch its end is waited for.
         """
-        if TERMINATION.requested and batch + 1 != self.params.get("steps"):
-            metrics = [value.tolist() for value in keras.backend.batch_get_value(
-                _metric_variables(self.model))]  # fmt: skip
+        if not TERMINATION.requested or batch + 1 == self.params.get("steps"):
+            return
+        files = state_files(self.model)
+        if files.STARTS_WITHIN_EPOCHS:
+            metrics = files.metric_values(self.model)
             self._write(self._epoch, batch + 1, {"metrics": metrics})
             raise Interrupted(f"saved after step {batch + 1} of epoch {self._epoch + 1}")
 
@@ -182,15 +166,10 @@ class RunCheckpoint(keras.callbacks.Callback):
             "early_ticket": self._searcher.get_state() if self._searcher is not None else None,
             **more,
         }
-        path = self._directory / _name(epoch, step)
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            # The state goes first: a checkpoint without one could not be continued.
-            write_json(self._directory / _state_name(epoch, step), state)
-            self._checkpoint(self.model).write(str(path))
-        except tf.errors.OpError as error:
-            reason = " ".join(str(error.message).split())
-            raise OSError(f"{path} cannot be written: {reason:.200}") from error
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # The state goes first: a checkpoint without one could not be continued.
+        write_json(self._directory / _state_name(epoch, step), state)
+        state_files(self.model).write(self.model, self._directory / _name(epoch, step))
 
     def latest(self) -> str:
         """Returns the path of the latest checkpoint, in words where there is none."""
@@ -199,14 +178,15 @@ class RunCheckpoint(keras.callbacks.Callback):
 
     def _kept(self, directory: Path) -> list[tuple[int, int]]:
         """Returns (epochs, steps within the next) of the checkpoints that are there."""
-        names = (_NAME.fullmatch(path.name) for path in directory.glob("ckpt-*.index"))
+        names = (_NAME.fullmatch(path.name) for path in directory.glob("ckpt-*"))
         return [(int(name[1]), int(name[2] or 0)) for name in names if name]
 
     def _remove(self, epoch: int, step: int) -> None:
+        files, name = state_files(self.model), _name(epoch, step)
         # The index first: without it there is no checkpoint.
         for path in (
-            self._directory / f"{_name(epoch, step)}.index",
-            *self._directory.glob(f"{_name(epoch, step)}.data-*"),
+            self._directory / f"{name}{files.INDEX}",
+            *self._directory.glob(f"{name}{files.OTHERS}"),
             self._directory / _state_name(epoch, step),
         ):
             path.unlink(missing_ok=True)
@@ -218,7 +198,3 @@ def _name(epoch: int, step: int) -> str:
 
 def _state_name(epoch: int, step: int) -> str:
     return _name(epoch, step).replace("ckpt", "state") + ".json"
-
-
-def _metric_variables(model) -> list:
-    return [variable for metric in model.metrics for variable in metric.variables]

@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_earlyticket.adapters.select import adapter_for
-from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.paths import write_text
 
 COLUMNS = (
@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 
-class MetricsLog(keras.callbacks.Callback):
+class MetricsLog(Callback):
     """Collects a row per epoch and writes all rows so far to `metrics.csv` and TensorBoard.
 
     Args:

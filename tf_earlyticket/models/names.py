@@ -22,7 +22,8 @@ def register_model(name: str, build: Callable) -> None:
     Args:
         name: A new name; one that was registered before is replaced.
         build: `build(input_shape, num_classes, weight_decay)` returns a new functional or
-            sequential tf_keras model that gives logits [batch, num_classes], float32.
+            sequential model of tf_keras (of Keras 3 for --keras=keras) that gives logits
+            [batch, num_classes], float32.
 
     Raises:
         InputError: If the name is one of the toolkit's own or `build` cannot be called.

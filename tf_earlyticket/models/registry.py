@@ -1,7 +1,9 @@
 """Models by name."""
 
-from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.frameworks import framework_of, keras_of
 from tf_earlyticket.models import resnet_cifar, resnet_imagenet
+from tf_earlyticket.models.layers import Network
 from tf_earlyticket.models.names import CIFAR_MODELS, REGISTERED, check_model_name, model_names
 
 __all__ = ["build_model", "model_names"]
@@ -13,7 +15,8 @@ def build_model(
     num_classes: int,
     weight_decay: float = 1e-4,
     synchronized_batch_norm: bool = False,
-) -> keras.Model:
+    framework: str = "tf_keras",
+) -> Network:
     """Returns a new, uncompiled model that gives logits.
 
     Args:
@@ -23,27 +26,35 @@ def build_model(
         weight_decay: in the paper's form; see `resnet_cifar.resnet_cifar`.
         synchronized_batch_norm: whether batch statistics are those of the whole batch, not of
             each replica's part.
+        framework: "tf_keras" or "keras" (Keras 3).
 
     Raises:
         InputError: for an unknown name or another argument out of range.
     """
     check_model_name(name)
     if name in REGISTERED:
-        build = REGISTERED[name]
+        model = REGISTERED[name](input_shape, num_classes, weight_decay)
+        if framework_of(model) != framework:
+            raise InputError(
+                f"model={name!r}: its function returns a {framework_of(model)} model, expected one "
+                f"of {framework}."
+            )
     else:
         build = getattr(resnet_cifar if name in CIFAR_MODELS else resnet_imagenet, name)
-    model = build(input_shape, num_classes, weight_decay)
+        model = build(input_shape, num_classes, weight_decay, framework)
     return synchronized(model) if synchronized_batch_norm else model
 
 
-def synchronized(model: keras.Model) -> keras.Model:
+def synchronized(model: Network) -> Network:
     """Returns a copy of a model, with its weights, whose batch norms see the whole batch.
 
     Several replicas then train as one device does with the same batch, at the cost of exchanging
     the statistics of every such layer in every step.
     """
 
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    keras = keras_of(framework_of(model))
+
+    def copy(layer):
         config = layer.get_config()
         if isinstance(layer, keras.layers.BatchNormalization):
             config["synchronized"] = True

@@ -6,15 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.progress import make_progress
 from tf_earlyticket.callbacks.run_checkpoint import RunCheckpoint
 from tf_earlyticket.callbacks.termination import TERMINATION
 from tf_earlyticket.errors import InputError, RunError
-from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.training.run_state import Run
 
 
-class StopIfDiverged(keras.callbacks.Callback):
+class StopIfDiverged(Callback):
     """Ends the run at a loss that is not finite, before anything is saved with it.
 
     Losses are read every few steps, so that an accelerator need not wait for each one; the first
@@ -24,7 +24,6 @@ class StopIfDiverged(keras.callbacks.Callback):
         checkpoint: What the message names as the last state that is good.
     """
 
-    _supports_tf_logs = True
     _EVERY = 20
 
     def __init__(self, checkpoint: RunCheckpoint):

@@ -3,18 +3,18 @@
 import dataclasses
 
 from tf_earlyticket.adapters.select import adapter_for, training_record
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import LEARNING_RATE_SHARE
 from tf_earlyticket.core.detector_choice import make_detector
 from tf_earlyticket.core.plan import plan_ramp
-from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.training.fit import fit
 from tf_earlyticket.training.run_state import REWIND_FILE, Run
 from tf_earlyticket.training.weights_file import save_weights
 
 
-class _KeepRewindWeights(keras.callbacks.Callback):
+class _KeepRewindWeights(Callback):
     """Writes the weights of the rewind epoch to a file."""
 
     def __init__(self, run: Run, done_within: int):

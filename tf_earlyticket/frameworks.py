@@ -1,0 +1,47 @@
+"""The two Keras that are served, by name; neither is imported before it is asked for."""
+
+from types import ModuleType
+
+from tf_earlyticket.errors import InputError
+
+FRAMEWORKS = ("tf_keras", "keras")
+
+
+def framework_of(model) -> str:
+    """Returns "tf_keras" (Keras 2) or "keras" (Keras 3), whichever a model is of.
+
+    Raises:
+        InputError: If the model is of neither.
+    """
+    for kind in type(model).__mro__:
+        package = kind.__module__.split(".")[0]
+        if kind.__name__ == "Model" and package in FRAMEWORKS:
+            return package
+    raise InputError(
+        f"model is a {type(model).__module__}.{type(model).__name__}: expected a Keras model, of "
+        "tf_keras (Keras 2) or keras (Keras 3)."
+    )
+
+
+def keras_of(framework: str) -> ModuleType:
+    """Returns the module of a Keras.
+
+    Raises:
+        InputError: For an unknown name.
+    """
+    if framework == "tf_keras":
+        from tf_earlyticket.keras_compat import keras
+    elif framework == "keras":
+        from tf_earlyticket.keras3_compat import keras
+    else:
+        raise InputError(f"framework={framework!r}: expected {' or '.join(map(repr, FRAMEWORKS))}.")
+    return keras
+
+
+def always_compiled(framework: str) -> bool:
+    """Tells whether the present backend of a Keras computes by compiled steps only: JAX."""
+    if framework == "tf_keras":
+        return False
+    from tf_earlyticket.keras3_compat import BACKEND
+
+    return BACKEND == "jax"
