@@ -127,6 +127,15 @@ def main(folder, jobs):
             train_and_evaluate(tiny_config(), workdir)
         elif job == "rewind":
             train_and_evaluate(_rewind_config(), workdir)
+        elif job == "keras_whole":
+            train_and_evaluate(tiny_config(model__keras="keras"), workdir)
+        elif job == "keras_interrupted":
+            points = [("search", 2, 0), ("search", 5, 2), ("dense", 6), "export_ticket"]
+            interrupted(workdir, tiny_config(model__keras="keras"), points)
+        elif job == "keras_terminated":
+            # Keras 3 begins at epochs only: the one in progress is finished first.
+            points = [("search", 2, 1), ("search", 5, 2)]
+            interrupted(workdir, tiny_config(model__keras="keras"), points, terminate=True)
         elif job == "interrupted":
             points = [("search", 2, 0), ("search", 5, 2), "export_ticket"]
             interrupted(workdir, tiny_config(), points)

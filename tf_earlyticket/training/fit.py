@@ -78,6 +78,8 @@ def fit(run: Run, done: int, callbacks: list, phase: str, last_epoch: int | None
                 steps_per_epoch=run.steps_per_epoch,
                 validation_data=run.data.validation(config.batch_size),
                 callbacks=[StopIfDiverged(checkpoint), *callbacks, progress, checkpoint],
+                # The data set has its own order.
+                shuffle=False,
                 verbose=0,
             )
     except tf.errors.DataLossError as error:
