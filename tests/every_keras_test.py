@@ -53,6 +53,18 @@ data = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(8)
 model.fit(data, epochs=6, verbose=0, callbacks=[et.EarlyTicket(data, data, verbose=0)])
 ticket = et.export_ticket(model, sys.argv[1])
 assert ticket.sparsity == 0.5, ticket.sparsity
+
+
+class Own(layers.Dense):
+    # Known in this process only, so JAX has to export it.
+    pass
+
+
+plain = keras.Sequential([layers.Input((4,)), Own(8, name="own"), layers.Dense(3, name="out")])
+model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(0.5, begin_step=0, ramp_steps=0))
+model.compile("sgd", "mse")
+model.fit(inputs, np.ones((32, 3)), verbose=0, callbacks=[et.MaskUpdate()])
+et.export_ticket(model, sys.argv[1] + "_of_jax")
 """
 
 
@@ -63,3 +75,5 @@ def test_keras_3_needs_neither_tf_keras_nor_tfmot(backend, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "ticket/saved_model").is_dir()
+    assert "TensorFlow cannot rebuild the model" in done.stderr
+    assert (tmp_path / "ticket_of_jax/saved_model").is_dir()

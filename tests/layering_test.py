@@ -38,7 +38,14 @@ STAGES = [
 ]
 RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}
 # Keras' base classes and data structures; whatever reads or writes a model's state is an adapter.
-MAY_IMPORT_KERAS = ("models/", "adapters/", "callbacks/", "training/", "experiments/", "frameworks.py")
+MAY_IMPORT_KERAS = (
+    "models/",
+    "adapters/",
+    "callbacks/",
+    "training/",
+    "experiments/",
+    "frameworks.py",
+)
 
 
 def _imports(path: Path) -> set[str]:

@@ -201,6 +201,9 @@ def test_a_ticket_comes_back_and_trains(network, compiled, data, examples, tmp_p
     expected = np.asarray(plain(examples[0][:4], training=False))
     np.testing.assert_allclose(np.asarray(served), expected, rtol=1e-4, atol=1e-5)
 
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "ticket/saved_model"))
+    assert converter.convert()
+
     again = compiled(et.wrap_for_pruning(network(seed=2), et.EarlyTicketPolynomialDecay(0.75)))
     et.rewind(again, loaded)
     _equal(adapter_for(again).masks(), loaded.masks)

@@ -5,6 +5,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.paths import write_text
 
 # A `fit` can begin within an epoch.
 STARTS_WITHIN_EPOCHS = True
@@ -23,6 +24,11 @@ def write(model, path: Path) -> None:
     except tf.errors.OpError as error:
         reason = " ".join(str(error.message).split())
         raise OSError(f"{path} cannot be written: {reason:.200}") from error
+
+
+def point_to(directory: Path, name: str) -> None:
+    """Names the latest checkpoint where `tf.train.latest_checkpoint` looks."""
+    write_text(directory / "checkpoint", f'model_checkpoint_path: "{name}"\n')
 
 
 def read(model, path: Path) -> None:

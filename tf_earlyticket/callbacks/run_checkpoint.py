@@ -11,7 +11,7 @@ from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.run_log import MetricsLog
 from tf_earlyticket.callbacks.termination import TERMINATION
 from tf_earlyticket.errors import Interrupted, RunError
-from tf_earlyticket.paths import write_json, write_text
+from tf_earlyticket.paths import write_json
 
 logger = logging.getLogger(__name__)
 _NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.(?:index|npz)")
@@ -151,9 +151,7 @@ class RunCheckpoint(Callback):
     def save(self, epoch: int) -> None:
         """Saves everything as of the end of `epoch` (from 1)."""
         self._write(epoch, 0, {})
-        # Where tf.train.latest_checkpoint looks.
-        text = f'model_checkpoint_path: "{_name(epoch, 0)}"\n'
-        write_text(self._directory / "checkpoint", text)
+        state_files(self.model).point_to(self._directory, _name(epoch, 0))
         if self._keep is not None:
             for kept in self._kept(self._directory):
                 if kept <= (epoch - self._keep, 0) or (kept[1] and kept < (epoch, 0)):

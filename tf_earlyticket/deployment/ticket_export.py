@@ -14,7 +14,9 @@ from tf_earlyticket.adapters.select import adapter_for, named_weights, training_
 from tf_earlyticket.core.masks import mask_sparsity
 from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.core.ticket_files import SAVED_MODEL
+from tf_earlyticket.deployment.keras3_export import save_by_tensorflow
 from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.frameworks import always_compiled, framework_of
 from tf_earlyticket.version import __version__, installed_versions
 
 
@@ -87,6 +89,8 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
 
 def save_model(model, directory: Path) -> None:
     """Writes a plain model as a SavedModel with the endpoints `serve` and `serving_default`."""
+    if always_compiled(framework_of(model)) and save_by_tensorflow(model, directory):
+        return
     # Keras prints the list of everything it captured.
     with contextlib.redirect_stdout(io.StringIO()):
         model.export(str(directory))
