@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket.adapters.select import adapter_for, named_weights
+from tf_earlyticket.adapters.select import adapter_for, named_weights, state_files
 from tf_earlyticket.keras_compat import keras as tf_keras
 
 
@@ -142,3 +142,50 @@ def test_the_users_own_constraint_stays():
     model.train_on_batch(np.ones((4, 4), np.float32), -np.ones((4, 3), np.float32))
     (kernel,) = adapter.weights().values()
     assert (kernel >= 0).all() and adapter.violations() == 0
+
+
+def _compiled(width):
+    layers = keras3.layers
+    model = et.wrap_for_pruning(
+        keras3.Sequential(
+            [layers.Input((4,)), layers.Dense(width, name="one"), layers.Dense(3, name="out")]
+        )
+    )
+    model.compile(keras3.optimizers.Adam(0.1), "mse")
+    adapter_for(model).prepare()
+    return model
+
+
+def _damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [None, "byte", "end", "other network"])
+def test_the_state_of_a_run_comes_back_whole_or_not_at_all(tmp_path, damage):
+    model = _compiled(8)
+    adapter = adapter_for(model)
+    adapter.set_masks(adapter.ranked_masks(0.5))
+    model.train_on_batch(np.ones((4, 4), np.float32), np.ones((4, 3), np.float32))
+    weights, masks = adapter.all_weights(), adapter.masks()
+    files = state_files(model)
+    files.write(model, tmp_path / "ckpt-1")
+    (file,) = tmp_path.iterdir()
+    if damage == "byte":
+        _damage(file)
+    elif damage == "end":
+        file.write_bytes(file.read_bytes()[:-100])
+    other = _compiled(9 if damage == "other network" else 8)
+    before = adapter_for(other).all_weights()
+    if damage:
+        with pytest.raises(ValueError, match="damaged|not of this model"):
+            files.read(other, tmp_path / "ckpt-1")
+        weights = before
+    else:
+        files.read(other, tmp_path / "ckpt-1")
+        assert adapter_for(other).step() == 1
+        for name, mask in masks.items():
+            np.testing.assert_array_equal(adapter_for(other).masks()[name], mask)
+    for name, weight in adapter_for(other).all_weights().items():
+        np.testing.assert_array_equal(weight, weights[name])
