@@ -73,7 +73,8 @@ def _print(found: dict) -> None:
     console = command_line.console()
     print(f"{found['path']}: {found['kind']}")
     for name, value in found["about"].items():
-        print(f"  {name}: {value}")
+        # Accuracies were computed in float32: more digits say nothing.
+        print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
     table = Table(*_COLUMNS)
     table.columns[0].overflow = "fold"
     for column in table.columns[3:]:
