@@ -1,5 +1,7 @@
 """Alternating measurements and the ratios made of them."""
 
+from collections import Counter
+
 from tf_earlyticket.core import comparison
 
 
@@ -15,8 +17,18 @@ def test_candidates_take_turns():
 
     candidates = {name: candidate(name) for name in "ab"}
     values = comparison.alternate(candidates, rounds=2, warmup=1)
-    assert "".join(calls) == "ba" + "ab" + "ba"
+    assert "".join(calls) == "ab" + "ab" + "ba"
     assert values == {"a": [3, 6], "b": [4, 5]}
+
+
+def test_no_candidate_follows_another_or_itself_more_often():
+    calls = []
+    candidates = {name: lambda name=name: calls.append(name) or 1.0 for name in "abc"}
+    comparison.alternate(candidates, rounds=18, warmup=0)
+    assert "".join(calls[:18]) == "abccbabcaacbcabbac"
+    # From one round to the next, every candidate meets itself and one other.
+    borders = Counter(zip(calls[2::3], calls[3::3], strict=False))
+    assert set(borders.values()) <= {2, 3} and len(borders) == 6
 
 
 def test_a_ratio_is_the_median_of_the_rounds_with_an_interval():

@@ -20,6 +20,9 @@ def alternate(
 ) -> dict[str, list[float]]:
     """Measures all candidates once a round, so that drifts of the machine meet all of them.
 
+    Every other round goes backwards, and each pair of rounds begins with another candidate: who
+    comes first, last or twice in a row finds caches warmer than the others.
+
     Args:
         candidates: By name, functions that return a measured number, usually seconds.
         rounds: Counted rounds, from 1.
@@ -30,8 +33,9 @@ def alternate(
     """
     values: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(-warmup, rounds):
-        order = list(candidates) if number % 2 == 0 else list(candidates)[::-1]
-        for name in order:
+        first = number // 2 % len(candidates)
+        order = [*candidates][first:] + [*candidates][:first]
+        for name in order if number % 2 == 0 else order[::-1]:
             value = float(candidates[name]())
             if number >= 0:
                 values[name].append(value)
