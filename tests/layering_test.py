@@ -25,7 +25,7 @@ STAGES = [
     {"frameworks"},
     {"data", "models"},
     {"config"},
-    {"paths", "preflight", "display"},
+    {"paths", "preflight", "display", "notices"},
     {"adapters"},
     {"callbacks"},
     {"training"},

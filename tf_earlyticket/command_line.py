@@ -3,6 +3,7 @@
 Importing this imports neither TensorFlow nor Keras: a mistake is reported at once.
 """
 
+import importlib
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
-from tf_earlyticket import default_config
+from tf_earlyticket import default_config, notices
 from tf_earlyticket.config import Config, field_paths
 from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion
 from tf_earlyticket.preflight import STRATEGIES, check_config
@@ -64,6 +65,8 @@ def checked_config(argv: list[str], seed: int | None = None) -> Config:
 
 def print_dry_run(config: Config) -> None:
     """Prints what a run of the config would do. Imports TensorFlow."""
+    import_tensorflow()
+
     from tf_earlyticket.dry_run import describe_run
 
     print(describe_run(config))
@@ -74,6 +77,18 @@ def quiet_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without the notices it gives before its log level counts.
+
+    On a machine without an NVIDIA device, also without the error that there is none.
+    """
+    if flags.FLAGS["verbosity"].present:
+        return
+    with notices.hidden():
+        # Looks for devices, which it would otherwise do, and tell, in the midst of a run.
+        importlib.import_module("tensorflow").config.list_physical_devices()
 
 
 def console() -> Console:

@@ -49,6 +49,7 @@ def main(argv: list[str]) -> None:
     if values.calibration:
         calibration = read_array(Path(values.calibration))
     command_line.quiet_tensorflow()
+    command_line.import_tensorflow()
 
     from tf_earlyticket.deployment import artefacts, examples
     from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows

@@ -38,10 +38,15 @@ def keras_of(framework: str) -> ModuleType:
     return keras
 
 
-def always_compiled(framework: str) -> bool:
-    """Tells whether the present backend of a Keras computes by compiled steps only: JAX."""
+def backend_of(framework: str) -> str:
+    """Returns what a Keras computes with in this process: "tensorflow" or, Keras 3 only, "jax"."""
     if framework == "tf_keras":
-        return False
+        return "tensorflow"
     from tf_earlyticket.keras3_compat import BACKEND
 
-    return BACKEND == "jax"
+    return BACKEND
+
+
+def always_compiled(framework: str) -> bool:
+    """Tells whether the present backend of a Keras computes by compiled steps only: JAX."""
+    return backend_of(framework) == "jax"

@@ -85,6 +85,7 @@ def main(argv: list[str]) -> None:
         arguments.append(f"--workdir={workdir}")
     print(f"Directory: {workdir}", flush=True)
 
+    command_line.import_tensorflow()
     from tf_earlyticket.experiments.reproduction import reproduce
 
     results = reproduce(

@@ -58,6 +58,7 @@ def main(argv: list[str]) -> None:
         arguments.append(f"--workdir={workdir}")
     print(f"Directory of the study: {workdir}", flush=True)
 
+    command_line.import_tensorflow()
     from tf_earlyticket.experiments.detector_study import study_detectors
 
     study = study_detectors(

@@ -71,15 +71,20 @@ def main(argv: list[str]) -> None:
     display.say(f"Run directory: {workdir}")
     display.tell("run", workdir=str(workdir))
 
+    command_line.import_tensorflow()
+    from tf_earlyticket.frameworks import backend_of
     from tf_earlyticket.run import train_and_evaluate
 
+    command = shlex.join([*PROGRAM.split(), *arguments])
+    if config.model.keras == "keras":
+        command = f"KERAS_BACKEND={backend_of('keras')} {command}"
     report = train_and_evaluate(
         config,
         workdir,
         data_dir=values.data_dir,
         strategy=values.strategy,
         tpu=values.tpu,
-        command=shlex.join([*PROGRAM.split(), *arguments]),
+        command=command,
         display=display,
     )
     if chief:
