@@ -2,9 +2,11 @@
 
     python tools/collect_results.py --output_dir=results/digits_resnet20 runs/a runs/b runs/c
     python tools/collect_results.py --output_dir=results/digits_resnet20 --into=README.md
+    python tools/collect_results.py --output_dir=results/digits_keras3 jax=runs/a tensorflow=runs/b
 
 The first form copies each run's small files to `seed<N>/` and writes the table to `README.md`
-there. With --into, the table is also put between the markers `<!-- results:begin -->` and
+there; the third to folders of the given names, for runs that differ in more than their seed. With
+--into, the table is also put between the markers `<!-- results:begin -->` and
 `<!-- results:end -->` of that document.
 """
 
@@ -23,53 +25,70 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FILES = ("report.json", "config.json", "metrics.csv", "weight_statistics.json")
 
 
-def collect(run_dirs: list[Path], output_dir: Path) -> None:
-    """Copies the small files of finished runs to `output_dir/seed<N>`.
+def collect(run_dirs: dict[str, Path] | list[Path], output_dir: Path) -> None:
+    """Copies the small files of finished runs to `output_dir/<name>`.
+
+    Args:
+        run_dirs: By name, or a list: then the names are `seed<N>`.
+        output_dir: Where to.
 
     Raises:
         InputError: If a directory holds no finished run, or two runs have the same seed.
     """
-    reports = {}
-    for run_dir in run_dirs:
+    named = {}
+    for given, run_dir in run_dirs.items() if isinstance(run_dirs, dict) else _unnamed(run_dirs):
         if not (run_dir / "report.json").exists():
             raise InputError(f"{run_dir}: expected the directory of a finished run.")
         seed = json.loads((run_dir / "report.json").read_text())["config"]["seed"]
-        if seed in reports:
-            raise InputError(
-                f"{run_dir}: seed {seed} is in {reports[seed]} too; expected one each."
-            )
-        reports[seed] = run_dir
-    for seed, run_dir in reports.items():
-        target = output_dir / f"seed{seed}"
+        name = given or f"seed{seed}"
+        if name in named:
+            raise InputError(f"{run_dir}: seed {seed} is in {named[name]} too; expected one each.")
+        named[name] = run_dir
+    for name, run_dir in named.items():
+        target = output_dir / name
         target.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            shutil.copyfile(run_dir / name, target / name)
+        for file in FILES:
+            shutil.copyfile(run_dir / file, target / file)
         shutil.copytree(run_dir / "figures", target / "figures", dirs_exist_ok=True)
 
 
-def table(output_dir: Path) -> str:
-    """Returns a Markdown table of the reports under `output_dir`, one row per seed and a mean."""
-    paths = sorted(output_dir.glob("seed*/report.json"))
-    if not paths:
-        raise InputError(f"{output_dir}: expected seed*/report.json.")
-    reports = sorted(
-        (json.loads(path.read_text()) for path in paths), key=lambda r: r["config"]["seed"]
-    )
-    rows = [_row(report) for report in reports]
-    mean = {
-        column: statistics.mean(row[column] for row in rows)
-        for column in rows[0]
-        if column != "seed"
+def _unnamed(run_dirs: list[Path]) -> list[tuple[None, Path]]:
+    return [(None, run_dir) for run_dir in run_dirs]
+
+
+def reports_in(output_dir: Path) -> dict[str, dict]:
+    """Returns the reports under `output_dir` by folder, in the order of seeds and names.
+
+    Raises:
+        InputError: If there is none.
+    """
+    reports = {
+        path.parent.name: json.loads(path.read_text()) for path in output_dir.glob("*/report.json")
     }
-    lines = [f"| {' | '.join(rows[0])} |", "|" + " --- |" * len(rows[0])]
-    for row in [*rows, {"seed": "mean", **mean}]:
-        lines.append(f"| {' | '.join(_text(value) for value in row.values())} |")
+    if not reports:
+        raise InputError(f"{output_dir}: expected seed*/report.json.")
+    return dict(sorted(reports.items(), key=lambda item: (item[1]["config"]["seed"], item[0])))
+
+
+def table(output_dir: Path) -> str:
+    """Returns a Markdown table of the reports under `output_dir`: a row each; of seeds, a mean."""
+    reports = reports_in(output_dir)
+    of_seeds = all(name.startswith("seed") for name in reports)
+    names = [str(r["config"]["seed"]) if of_seeds else name for name, r in reports.items()]
+    rows = [_row(report) for report in reports.values()]
+    if of_seeds:
+        names.append("mean")
+        rows.append({c: statistics.mean(row[c] for row in rows) for c in rows[0]})
+    title = "seed" if of_seeds else "run"
+    lines = [f"| {' | '.join([title, *rows[0]])} |", "|" + " --- |" * (len(rows[0]) + 1)]
+    for name, row in zip(names, rows, strict=True):
+        lines.append(f"| {' | '.join([name, *map(_text, row.values())])} |")
     return "\n".join(lines) + "\n"
 
 
 def _row(report: dict) -> dict:
     dense, ticket, cost = report["dense"], report["ticket"], report["cost"]
-    row = {"seed": str(report["config"]["seed"])}
+    row = {}
     if dense is not None:
         row["dense test accuracy (%)"] = 100 * dense["test_accuracy"]
     row["ticket test accuracy (%)"] = 100 * ticket["test_accuracy"]
@@ -82,9 +101,7 @@ def _row(report: dict) -> dict:
     return row
 
 
-def _text(value) -> str:
-    if isinstance(value, str):
-        return value
+def _text(value: float) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
 
 
@@ -102,19 +119,25 @@ def insert(text: str, document: Path) -> None:
     write_text(document, f"{before}{BEGIN}\n{text}{END}{after}")
 
 
+def _run_dirs(arguments: list[str]) -> dict[str, Path] | list[Path]:
+    if not any("=" in argument for argument in arguments):
+        return [Path(argument) for argument in arguments]
+    pairs = [argument.partition("=") for argument in arguments]
+    if not all(name and run_dir for name, _, run_dir in pairs):
+        raise InputError(f"{' '.join(arguments)}: expected NAME=RUN everywhere, or nowhere.")
+    return {name: Path(run_dir) for name, _, run_dir in pairs}
+
+
 def main(argv: list[str]) -> None:
     """Collects, and writes the table."""
     output_dir = Path(flags.FLAGS.output_dir)
     try:
-        collect([Path(name) for name in argv[1:]], output_dir)
+        collect(_run_dirs(argv[1:]), output_dir)
         text = table(output_dir)
-        config = json.loads(next(output_dir.glob("seed*/config.json")).read_text())
+        reports = list(reports_in(output_dir).values())
+        config, machine = reports[0]["config"], reports[0]["environment"]
         title = f"{config['data']['name']}, {config['model']['name']}"
-        commands = "".join(
-            f"    {json.loads(path.read_text())['command']}\n"
-            for path in sorted(output_dir.glob("seed*/report.json"))
-        )
-        machine = json.loads(next(output_dir.glob("seed*/report.json")).read_text())["environment"]
+        commands = "".join(f"    {report['command']}\n" for report in reports)
         write_text(
             output_dir / "README.md",
             f"# {title}\n\nWritten by `tools/collect_results.py` from the reports beside this "

@@ -38,6 +38,17 @@ def test_the_table_has_a_row_per_seed_and_their_mean(tmp_path):
     ]
 
 
+def test_runs_that_differ_in_more_than_their_seed_have_names_and_no_mean(tmp_path):
+    runs = [write_run(tmp_path / name, 0, 0.9) for name in ("b", "a")]
+    arguments = [f"{name}={run}" for name, run in zip(("jax", "tensorflow"), runs, strict=True)]
+    collect_results.collect(collect_results._run_dirs(arguments), tmp_path / "results")
+    lines = collect_results.table(tmp_path / "results").splitlines()
+    assert lines[0].startswith("| run | dense test accuracy (%) |")
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| jax", "| tensorflow"]
+    with pytest.raises(ValueError, match="NAME=RUN everywhere"):
+        collect_results._run_dirs([arguments[0], "runs/c"])
+
+
 def test_the_table_replaces_what_was_between_the_markers(tmp_path):
     document = tmp_path / "README.md"
     document.write_text("before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n")
@@ -55,7 +66,9 @@ def test_unfinished_and_repeated_runs_are_refused(tmp_path):
         collect_results.collect(runs, tmp_path / "results")
 
 
-def test_the_readme_shows_the_committed_results():
+@pytest.mark.parametrize(
+    "page, results", [("README.md", "digits_resnet20"), ("docs/keras3.md", "digits_keras3")]
+)
+def test_a_page_shows_the_committed_results(page, results):
     root = SCRIPT.parents[1]
-    readme = (root / "README.md").read_text()
-    assert collect_results.table(root / "results" / "digits_resnet20") in readme
+    assert collect_results.table(root / "results" / results) in (root / page).read_text()
