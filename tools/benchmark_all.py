@@ -32,6 +32,10 @@ _SETTINGS = {
     "step_mirrored32": "step, ResNet20, batch 32, two mirrored replicas",
     "step_mirrored128": "step, ResNet20, batch 128, two mirrored replicas",
     "step_resnet50": "step, ResNet50, 64 px, batch 8",
+    "step_keras3_16": "step, Keras 3 on TensorFlow, ResNet20, batch 16",
+    "step_keras3_128": "step, Keras 3 on TensorFlow, ResNet20, batch 128",
+    "step_jax16": "step, Keras 3 on JAX, ResNet20, batch 16",
+    "step_jax128": "step, Keras 3 on JAX, ResNet20, batch 128",
     "first_graph": "time to the first step, ResNet20",
     "first_mirrored": "time to the first step, two mirrored replicas",
     "first_xla": "time to the first step, XLA",
@@ -40,6 +44,7 @@ _LIMITS = {
     **dict.fromkeys(("step_graph16", "step_graph128", "step_xla16", "step_xla128"), 1.02),
     **dict.fromkeys(("step_mirrored32", "step_mirrored128"), 1.03),
     "step_resnet50": 1.05,
+    **dict.fromkeys(("step_keras3_16", "step_keras3_128", "step_jax16", "step_jax128"), 1.02),
     "first_graph": 1.20,
     "first_mirrored": 1.10,
     "first_xla": 1.05,
@@ -63,7 +68,7 @@ def page(name: str, results: Path = benchmarking.RESULTS) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(ms=milliseconds, ratio=ratio, fine=benchmarking.with_spread)
+    environment.filters.update(ms=milliseconds, ratio=ratio, fine=fine)
     found = {
         benchmark: json.loads((results / f"{benchmark}.json").read_text())
         for benchmark in PAGES[name]
@@ -125,6 +130,11 @@ def ratio(found: dict | jinja2.Undefined) -> str:
     if isinstance(found, jinja2.Undefined):
         return "1"
     return f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def fine(found: dict | jinja2.Undefined) -> str:
+    """Returns a ratio with its interval, three digits; a dash for what was not measured."""
+    return "-" if isinstance(found, jinja2.Undefined) else benchmarking.with_spread(found)
 
 
 def main(argv: list[str]) -> None:

@@ -1,8 +1,9 @@
 """What the benchmarks share: alternating measurements, ratios with their spread, a result file.
 
 Times of one run on a noisy machine say little. Candidates are therefore measured in turn (A B A B,
-every other round backwards), and what is reported is the median of the rounds' ratios with a 95 %
-bootstrap interval. Absolute times are kept beside them for orientation.
+every other round backwards, each pair from another candidate on), and what is reported is the
+median of the rounds' ratios with a 95 % bootstrap interval. Absolute times are kept beside them for
+orientation.
 """
 
 import json
@@ -29,8 +30,16 @@ def median(values: Sequence[float]) -> float:
     return float(np.median(values))
 
 
-def in_own_process(script: str, *arguments: str, timeout: float = 3600) -> dict:
+def in_own_process(
+    script: str, *arguments: str, timeout: float = 3600, keras_backend: str | None = None
+) -> dict:
     """Runs a Python file in a process of its own and returns the JSON in its last line of output.
+
+    Args:
+        script: The file.
+        *arguments: Its arguments.
+        timeout: Seconds it may take.
+        keras_backend: Of Keras 3, if not that of this process.
 
     Raises:
         RuntimeError: If the process fails, with the end of what it printed.
@@ -40,6 +49,8 @@ def in_own_process(script: str, *arguments: str, timeout: float = 3600) -> dict:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
+    if keras_backend is not None:
+        environment["KERAS_BACKEND"] = keras_backend
     done = subprocess.run(
         [sys.executable, script, *arguments],
         env=environment,
@@ -97,8 +108,12 @@ def _processor() -> str:
 def write(path: Path, results: dict) -> None:
     """Writes results as JSON, with the machine and the command that made them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    command = " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    write_json(path, {**results, "command": command, "machine": machine()})
+    write_json(path, {**results, "command": command(), "machine": machine()})
+
+
+def command() -> str:
+    """Returns the command of this process, as it is typed in the repository."""
+    return " ".join(["python", f"tools/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
