@@ -86,6 +86,22 @@ def test_weights_are_exactly_sparse_after_every_step(
     assert adapter.violations() == 0 and adapter.step() == 3
 
 
+def test_gradients_of_pruned_weights_do_not_count_in_their_norm(keras, network, compiled, examples):
+    limit = 1e-3
+    optimizer = keras.optimizers.SGD(1.0, global_clipnorm=limit)
+    model = compiled(et.wrap_for_pruning(network()), optimizer)
+    adapter = adapter_for(model)
+    adapter.prepare()
+    adapter.set_masks(_masks(0.7))
+    before = [np.array(weight) for weight in model.trainable_variables]
+    model.train_on_batch(*examples)
+    after = [np.array(weight) for weight in model.trainable_variables]
+    change = [new - old for new, old in zip(after, before, strict=True)]
+    # All of the allowed norm reaches weights that are kept, but for rounding.
+    norm = np.sqrt(sum(np.sum(np.square(part, dtype=np.float64)) for part in change))
+    assert norm == pytest.approx(limit, rel=1e-3)
+
+
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
 def test_a_schedule_prunes_to_exact_counts(network, compiled, data, steps_per_execution):
     schedule = et.EarlyTicketPolynomialDecay(0.75, begin_step=2, ramp_steps=8, frequency=4)

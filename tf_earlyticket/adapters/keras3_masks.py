@@ -86,9 +86,13 @@ class MaskConstraint(keras.constraints.Constraint):
         """Returns the weight with zeros where the mask is False."""
         if self.inner is not None:
             w = self.inner(w)
-        w = keras.ops.convert_to_tensor(w)
-        mask = keras.ops.convert_to_tensor(self.mask)
-        return keras.ops.where(mask, w, keras.ops.zeros_like(w))
+        return masked_array(w, self.mask)
+
+
+def masked_array(values, mask):
+    """Returns values as a tensor, zero where a mask is False, whatever they are there."""
+    values = keras.ops.convert_to_tensor(values)
+    return keras.ops.where(keras.ops.convert_to_tensor(mask), values, keras.ops.zeros_like(values))
 
 
 def scope(model):
@@ -137,9 +141,34 @@ def attach(model, pruning: Pruning) -> None:
             (), "zeros", dtype="float32", name="learning_rate_override"
         )
         pruning.learning_rate.assign(UNSET)
+        _mask_gradients(optimizer, pruning.weights, variables)
     pruning.optimizer, pruning.masks = optimizer, variables
     # A step traced earlier knows nothing of the constraints.
     model.make_train_function(force=True)
+
+
+def _mask_gradients(optimizer, weights: dict[str, object], masks: dict[str, object]) -> None:
+    """Lets an optimizer see no gradient of a pruned weight, neither in a norm nor in momentum.
+
+    The constraint alone keeps weights at zero, but comes after both.
+    """
+    of_variable = {id(weight): masks[name] for name, weight in weights.items()}
+    apply = optimizer.apply
+
+    def apply_masked(grads, trainable_variables=None):
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+        variables = trainable_variables or optimizer._trainable_variables
+        masked = [
+            gradient
+            if gradient is None or id(variable) not in of_variable
+            else masked_array(gradient, of_variable[id(variable)])
+            for gradient, variable in zip(grads, variables, strict=True)
+        ]
+        return apply(masked, trainable_variables)
+
+    # The training step of every backend ends in this method.
+    optimizer.apply = apply_masked
 
 
 def _steps(pruning: Pruning) -> list[int]:
@@ -173,8 +202,7 @@ def slots(optimizer, weight) -> list:
 
 def zero(variable, mask) -> None:
     """Writes zeros into a variable where a mask is False."""
-    value = variable.value
-    variable.assign(keras.ops.where(mask, value, keras.ops.zeros_like(value)))
+    variable.assign(masked_array(variable.value, mask))
 
 
 @keras.saving.register_keras_serializable(package="tf_earlyticket")
