@@ -1,5 +1,6 @@
 """What the figures have in common: palette, axes, text that is safe to draw, file writing."""
 
+import io
 import math
 import os
 import textwrap
@@ -29,6 +30,13 @@ def replace_file(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, whole or not at all."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", facecolor="white")
+    replace_file(path, image.getvalue())
 
 
 def number(value: Any) -> float:

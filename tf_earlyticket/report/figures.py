@@ -7,7 +7,6 @@ are drawn with Matplotlib's objects only, so no backend, style or figure of the
 caller is touched.
 """
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -189,8 +188,6 @@ def draw_all(
     drawn["layer_sparsity"] = draw_layer_sparsity(report)
     paths = {}
     for name, figure in drawn.items():
-        image = io.BytesIO()
-        figure.savefig(image, format="png", facecolor="white")
         paths[name] = Path(directory) / f"{name}.png"
-        drawing.replace_file(paths[name], image.getvalue())
+        drawing.save(figure, paths[name])
     return paths

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from tf_earlyticket.paths import write_json, write_text
 from tf_earlyticket.report import drawing
 from tf_earlyticket.report.item_figures import describe, draw_figures
@@ -134,15 +132,9 @@ def write_item(results: Results, directory: Path) -> None:
         write_text(directory / "table.md", markdown_table(*table))
         figures["table"] = draw_table(f"{results['title']}: {describe(results)}", *table)
     for name, figure in figures.items():
-        drawing.replace_file(directory / f"{name}.png", _png(figure))
+        drawing.save(figure, directory / f"{name}.png")
     # Last: it stands for the others.
     write_json(directory / "results.json", results)
-
-
-def _png(figure: Figure) -> bytes:
-    image = io.BytesIO()
-    figure.savefig(image, format="png", facecolor="white")
-    return image.getvalue()
 
 
 def to_csv(rows: Sequence[Mapping]) -> str:

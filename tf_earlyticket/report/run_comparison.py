@@ -1,6 +1,5 @@
 """Several runs side by side: accuracy against cost and sparsity."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,6 +123,4 @@ def draw(runs: Sequence[Mapping[str, Any]]) -> Figure:
 
 def write_figure(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Writes the figure of `draw` as PNG, whole or not at all."""
-    image = io.BytesIO()
-    draw(runs).savefig(image, format="png", facecolor="white")
-    drawing.replace_file(path, image.getvalue())
+    drawing.save(draw(runs), path)

@@ -1,6 +1,5 @@
 """The figures of a detector study: what the probes saw, and which start epoch was best."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,8 +89,6 @@ def draw_study(study: Mapping[str, Any], directory: Path) -> dict[str, Path]:
     """
     paths = {}
     for name, figure in (("probes", draw_probes(study)), ("tickets", draw_tickets(study))):
-        image = io.BytesIO()
-        figure.savefig(image, format="png", facecolor="white")
         paths[name] = Path(directory) / f"{name}.png"
-        drawing.replace_file(paths[name], image.getvalue())
+        drawing.save(figure, paths[name])
     return paths
