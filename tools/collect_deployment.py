@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import jinja2
+import pages
 from absl import app
 
 from tf_earlyticket.errors import InputError
@@ -24,7 +24,6 @@ from tf_earlyticket.report.tables import markdown_table
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "deployment"
 PAGE = ROOT / "docs" / "deployment.md"
-TEMPLATE = Path(__file__).with_name("deployment.md.jinja")
 # In a run; the second is left out where it was not made.
 FILES = (
     "ticket/exported/artefacts.json",
@@ -55,15 +54,9 @@ def collect(name: str, workdir: Path, results: Path = RESULTS) -> None:
 
 def page(results: Path = RESULTS) -> str:
     """Returns the text of the page, from the results under `results`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(TEMPLATE.name).render(
-        tickets=[_ticket(folder) for folder in sorted(results.iterdir()) if folder.is_dir()]
+    return pages.render(
+        "deployment.md.jinja",
+        tickets=[_ticket(folder) for folder in sorted(results.iterdir()) if folder.is_dir()],
     )
 
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import jinja2
+import pages
 from absl import app
 
 from tf_earlyticket.errors import InputError
@@ -21,7 +21,6 @@ from tf_earlyticket.paths import write_text
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "detectors"
 PAGE = ROOT / "docs" / "detectors.md"
-TEMPLATE = Path(__file__).with_name("detectors.md.jinja")
 DEFAULT = "PPRSaturation"
 
 
@@ -46,15 +45,9 @@ def page(results: Path = RESULTS) -> str:
         path.parent.name: json.loads(path.read_text())
         for path in sorted(results.glob("*/study.json"))
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(points=points, row_of=row_of, tickets=tickets, share=share)
-    return environment.get_template(TEMPLATE.name).render(
+    return pages.render(
+        "detectors.md.jinja",
+        {"points": points, "row_of": row_of, "tickets": tickets, "share": share},
         studies=studies,
         simulated=json.loads((results / "simulated.json").read_text()),
         default=DEFAULT,

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import jinja2
+import pages
 from absl import app
 
 from tf_earlyticket.core.claims import check_claims
@@ -26,7 +26,6 @@ from tf_earlyticket.report.tables import markdown_table
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "reproduction"
 PAGE = ROOT / "docs" / "results.md"
-TEMPLATE = Path(__file__).with_name("results.md.jinja")
 
 
 def collect(workdir: Path, results: Path = RESULTS) -> None:
@@ -50,14 +49,8 @@ def page(results: Path = RESULTS) -> str:
         for item in ITEMS
         if (results / item / "results.json").exists()
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(TEMPLATE.name).render(
+    return pages.render(
+        "results.md.jinja",
         items={item: _section(result, results / item) for item, result in found.items()},
         claims=check_claims(found),
         missing=[item for item in ITEMS if item not in found],

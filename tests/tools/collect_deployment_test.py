@@ -1,16 +1,12 @@
-import importlib.util
 import json
 from pathlib import Path
 
+import collect_deployment as tool
 import pytest
 
 from tf_earlyticket.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tools" / "collect_deployment.py"
-spec = importlib.util.spec_from_file_location("collect_deployment", SCRIPT)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 @pytest.fixture

@@ -1,14 +1,10 @@
-import importlib.util
 import json
 from pathlib import Path
 
+import collect_detector_study as tool
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tools" / "collect_detector_study.py"
-spec = importlib.util.spec_from_file_location("collect_detector_study", SCRIPT)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 def seed_result(shift):

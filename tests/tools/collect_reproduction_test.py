@@ -1,16 +1,12 @@
-import importlib.util
 import json
 from pathlib import Path
 
+import collect_reproduction as tool
 import pytest
 
 from tf_earlyticket.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tools" / "collect_reproduction.py"
-spec = importlib.util.spec_from_file_location("collect_reproduction", SCRIPT)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 def result(item="table4", finished=3):

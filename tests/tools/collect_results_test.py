@@ -1,13 +1,8 @@
-import importlib.util
 import json
 from pathlib import Path
 
+import collect_results
 import pytest
-
-SCRIPT = Path(__file__).parents[2] / "tools" / "collect_results.py"
-spec = importlib.util.spec_from_file_location("collect_results", SCRIPT)
-collect_results = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(collect_results)
 
 
 def write_run(folder, seed, accuracy):
@@ -70,5 +65,5 @@ def test_unfinished_and_repeated_runs_are_refused(tmp_path):
     "page, results", [("README.md", "digits_resnet20"), ("docs/keras3.md", "digits_keras3")]
 )
 def test_a_page_shows_the_committed_results(page, results):
-    root = SCRIPT.parents[1]
+    root = Path(__file__).parents[2]
     assert collect_results.table(root / "results" / results) in (root / page).read_text()

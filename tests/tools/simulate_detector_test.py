@@ -1,16 +1,10 @@
-import importlib.util
 import statistics
-from pathlib import Path
 
 import pytest
+import simulate_detector as tool
 
 from tf_earlyticket.core.detector import Decision
 from tf_earlyticket.core.free_detectors import FixedEpoch
-
-SCRIPT = Path(__file__).parents[2] / "tools" / "simulate_detector.py"
-spec = importlib.util.spec_from_file_location("simulate_detector", SCRIPT)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
 
 
 def rows_of(result, curve):

@@ -1,22 +1,16 @@
 """The soak script: it kills, continues, and sees every byte that differs."""
 
-import importlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torture
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def torture(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    return importlib.import_module("torture")
-
-
-def test_bytes_that_differ_or_are_missing_are_counted(torture):
+def test_bytes_that_differ_or_are_missing_are_counted():
     assert torture._difference(b"abcd", b"abcd") == 0
     assert torture._difference(b"abcd", b"abxy") == 2
     assert torture._difference(b"abcd", b"abc") == 1
@@ -26,7 +20,7 @@ def test_bytes_that_differ_or_are_missing_are_counted(torture):
 
 
 @pytest.mark.slow
-def test_killed_runs_end_as_one_that_was_left_alone(torture, tmp_path, monkeypatch):
+def test_killed_runs_end_as_one_that_was_left_alone(tmp_path, monkeypatch):
     shown = []
     differing = torture.differing_bytes
 
