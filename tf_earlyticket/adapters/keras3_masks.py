@@ -12,6 +12,20 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.keras3_compat import BACKEND, keras
 
 UNSET = -1
+_optimizers = keras.optimizers
+# Exactly these: a subclass may do otherwise.
+_ELEMENT_WISE = (
+    _optimizers.SGD,
+    _optimizers.Adam,
+    _optimizers.AdamW,
+    _optimizers.Adamax,
+    _optimizers.Adagrad,
+    _optimizers.Adadelta,
+    _optimizers.Ftrl,
+    _optimizers.Lion,
+    _optimizers.Nadam,
+    _optimizers.RMSprop,
+)
 
 
 @dataclass
@@ -141,16 +155,23 @@ def attach(model, pruning: Pruning) -> None:
             (), "zeros", dtype="float32", name="learning_rate_override"
         )
         pruning.learning_rate.assign(UNSET)
-        _mask_gradients(optimizer, pruning.weights, variables)
+        if not _moves_each_weight_by_itself(optimizer):
+            _mask_gradients(optimizer, pruning.weights, variables)
     pruning.optimizer, pruning.masks = optimizer, variables
     # A step traced earlier knows nothing of the constraints.
     model.make_train_function(force=True)
 
 
-def _mask_gradients(optimizer, weights: dict[str, object], masks: dict[str, object]) -> None:
-    """Lets an optimizer see no gradient of a pruned weight, neither in a norm nor in momentum.
+def _moves_each_weight_by_itself(optimizer) -> bool:
+    """Tells whether what the optimizer knows of a pruned weight moves no other weight."""
+    clips = optimizer.clipnorm is not None or optimizer.global_clipnorm is not None
+    return type(optimizer) in _ELEMENT_WISE and not clips
 
-    The constraint alone keeps weights at zero, but comes after both.
+
+def _mask_gradients(optimizer, weights: dict[str, object], masks: dict[str, object]) -> None:
+    """Lets an optimizer see no gradient of a pruned weight, such as in the norm of all gradients.
+
+    The constraint keeps pruned weights at zero, but comes after the others have been moved.
     """
     of_variable = {id(weight): masks[name] for name, weight in weights.items()}
     apply = optimizer.apply
