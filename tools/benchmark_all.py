@@ -4,19 +4,24 @@
     python tools/benchmark_all.py --render_only
 
 Each benchmark is a process of its own and writes a JSON file to `results/benchmarks/`. The second
-form only writes the pages, every number of which comes from those files.
+form only writes the pages and figures, every number of which comes from those files.
 """
 
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import benchmark_figures
 import benchmarking
 import jinja2
+import pages
 from absl import app, flags
+from matplotlib.figure import Figure
 
 from tf_earlyticket.paths import write_text
+from tf_earlyticket.report import drawing
 
 TOOLS = Path(__file__).parent
 BENCHMARKS = ("input", "scaling", "masks", "probe", "overhead")
@@ -61,21 +66,11 @@ _WAYS = {
 
 def page(name: str, results: Path = benchmarking.RESULTS) -> str:
     """Returns the text of a page under `docs/`, from the result files."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TOOLS),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(ms=milliseconds, ratio=ratio, fine=fine)
-    found = {
-        benchmark: json.loads((results / f"{benchmark}.json").read_text())
-        for benchmark in PAGES[name]
-    }
+    found = _results(PAGES[name], results)
     if name == "performance.md":
         found["targets"] = targets(**found)
-    return environment.get_template(f"{name}.jinja").render(**found, ways=_WAYS, settings=_SETTINGS)
+    filters = {"ms": milliseconds, "ratio": ratio, "fine": fine}
+    return pages.render(f"{name}.jinja", filters, **found, ways=_WAYS, settings=_SETTINGS)
 
 
 def targets(input: dict, masks: dict, probe: dict, overhead: dict) -> list[dict]:
@@ -120,6 +115,19 @@ def targets(input: dict, masks: dict, probe: dict, overhead: dict) -> list[dict]
     return rows
 
 
+def figures(results: Path = benchmarking.RESULTS) -> dict[str, Figure]:
+    """Returns the figures of `performance.md` by name, from the result files."""
+    found = _results(("masks", "probe", "scaling"), results)
+    return {
+        "masks": benchmark_figures.draw_masks(found["masks"], found["scaling"]),
+        "probes": benchmark_figures.draw_probes(found["probe"]),
+    }
+
+
+def _results(benchmarks: Sequence[str], results: Path) -> dict[str, dict]:
+    return {name: json.loads((results / f"{name}.json").read_text()) for name in benchmarks}
+
+
 def milliseconds(seconds: float) -> str:
     """Returns seconds as whole milliseconds."""
     return f"{1e3 * seconds:.0f}"
@@ -138,15 +146,17 @@ def fine(found: dict | jinja2.Undefined) -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Runs the benchmarks and writes the pages."""
+    """Runs the benchmarks and writes the pages and figures."""
     del argv
     for name in () if flags.FLAGS.render_only else BENCHMARKS:
         script = TOOLS / f"benchmark_{name}.py"
         subprocess.run([sys.executable, str(script)], check=True)
     for name in PAGES:
         write_text(benchmarking.ROOT / "docs" / name, page(name))
+    for name, figure in figures().items():
+        drawing.save(figure, benchmarking.RESULTS / "figures" / f"{name}.png")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_bool("render_only", False, "Only write the pages, from the results that exist.")
+    flags.DEFINE_bool("render_only", False, "Only write pages and figures, from existing results.")
     app.run(main)

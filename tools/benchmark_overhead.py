@@ -15,6 +15,7 @@ of a process that trains ResNet50. import: time to import everything, against Te
 and TFMOT.
 """
 
+import gc
 import importlib.util
 import json
 import resource
@@ -110,6 +111,8 @@ def first_step(setting: str, rounds: int, quick: bool) -> dict:
 
     def measure(variant: str) -> float:
         trainer = Trainer(variant, network, side, batch, strategy, jit)
+        # Else the model before this one is thrown away while the clock runs.
+        gc.collect()
         began, ends = trainer.fit(1)
         return ends[0] - began
 
@@ -194,8 +197,6 @@ def measured(setting: str, script: str, rounds: int, quick: bool) -> dict:
         return memory(script, "resnet8" if quick else "resnet50", max(2, rounds // 3))
     if setting == "import":
         return imports(rounds)
-    # A first step under XLA takes half a minute.
-    rounds = max(2, rounds // 2) if setting in FIRST_STEPS else rounds
     return benchmarking.in_own_process(
         script,
         f"--one={setting}",

@@ -1,66 +1,75 @@
 """The benchmarks' arithmetic, that they run, and that the pages show their kept results."""
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import benchmark_all
+import benchmark_scaling
+import benchmarking
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    return importlib.import_module
-
-
-def test_a_failed_process_says_why(tool, tmp_path):
+def test_a_failed_process_says_why(tmp_path):
     script = tmp_path / "fails.py"
     script.write_text("raise SystemExit('no such network')")
     with pytest.raises(RuntimeError, match="no such network"):
-        tool("benchmarking").in_own_process(str(script))
+        benchmarking.in_own_process(str(script))
 
 
-def test_the_projection_is_in_proportion_to_the_largest_on_one_device(tool):
-    scaling = tool("benchmark_scaling")
+def test_the_projection_is_in_proportion_to_the_largest_on_one_device():
 
     def row(parameters, replicas, value):
         return {
             "network": f"net{parameters}",
             "parameters": parameters,
             "replicas": replicas,
-            "seconds": dict.fromkeys(scaling.EVENTS, value),
-            **dict.fromkeys(scaling.BYTES, 4 * parameters),
+            "seconds": dict.fromkeys(benchmark_scaling.EVENTS, value),
+            **dict.fromkeys(benchmark_scaling.BYTES, 4 * parameters),
         }
 
-    found = scaling.project([row(10, 1, 3.0), row(20, 1, 4.0), row(20, 2, 9.0)], 200)
+    found = benchmark_scaling.project([row(10, 1, 3.0), row(20, 1, 4.0), row(20, 2, 9.0)], 200)
     assert found["from"] == "net20"
     assert found["seconds"] == {"mask_update": 40.0, "snapshot": 40.0, "checkpoint": 40.0}
     assert found["state_bytes"] == 800
 
 
-def test_probes_of_a_run_of_the_paper_stay_within_their_budget(tool):
-    found = tool("benchmark_scaling").events(200)
+def test_probes_of_a_run_of_the_paper_stay_within_their_budget():
+    found = benchmark_scaling.events(200)
     assert found["probes_at_most"] <= 20
     assert found["probe_epochs_at_most"] == pytest.approx(10)
 
 
-@pytest.mark.parametrize("page", ["scaling.md"])
-def test_the_pages_show_the_kept_results(tool, page):
-    assert tool("benchmark_all").page(page) == (ROOT / "docs" / page).read_text()
+@pytest.mark.parametrize("page", ["scaling.md", "performance.md"])
+def test_the_pages_show_the_kept_results(page):
+    assert benchmark_all.page(page) == (ROOT / "docs" / page).read_text()
 
 
-def test_a_target_is_met_by_its_median(tool):
+def test_the_curves_are_those_of_the_kept_results():
+    figures = benchmark_all.figures()
+    masks, probe = (
+        json.loads((ROOT / f"results/benchmarks/{name}.json").read_text())
+        for name in ("masks", "probe")
+    )
+    time, memory = figures["masks"].axes
+    assert list(time.lines[0].get_xdata()) == [row["weights"] for row in masks["ranking"]]
+    assert time.lines[1].get_ydata()[-1] == 1e3 * masks["ranking"][-1]["seconds"]["restricted"]
+    assert memory.lines[0].get_ydata()[0] == masks["ranking"][0]["peak_bytes"] / 1e6
+    (axes,) = figures["probes"].axes
+    assert list(axes.lines[0].get_ydata()) == [row["seconds"]["probe"] for row in probe["probe"]]
+
+
+def test_a_target_is_met_by_its_median():
     def found(ratio):
         return {"ratio": ratio, "low": 0.9, "high": 1.2}
 
     against = {"against_dense": {"tf_earlyticket": found(1.03)}}
     memory = {"against_dense_and_masks": {"tf_earlyticket": found(1.05)}}
-    rows = tool("benchmark_all").targets(
+    rows = benchmark_all.targets(
         input={"cifar10_step": [{"batch_size": 16, **found(1.06)}]},
         masks={"update": found(0.2)},
         probe={
