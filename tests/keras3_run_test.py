@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket import train
+from tf_earlyticket import frameworks, train
 
 ROOT = Path(et.__file__).parents[1]
 JOBS = ["keras_whole", "keras_interrupted", "keras_terminated"]
@@ -68,6 +68,13 @@ def test_an_interrupted_run_ends_as_if_it_was_not(runs, job):
         for name in left:
             np.testing.assert_array_equal(left[name], right[name], err_msg=name)
     assert len(list((other / "checkpoints/search").glob("ckpt-*.npz"))) == 2
+
+
+def test_a_keras_that_is_not_installed_is_one_clear_line(call_program, tmp_path, monkeypatch):
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: None if name == "tf_keras" else 1)
+    status, _, err = call_program(train, f"--workdir={tmp_path / 'run'}")
+    assert status == 2 and "--keras=tf_keras: tf_keras not installed" in err
+    assert err.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

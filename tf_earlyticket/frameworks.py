@@ -1,10 +1,27 @@
 """The two Keras that are served, by name; neither is imported before it is asked for."""
 
+from importlib.util import find_spec
 from types import ModuleType
 
 from tf_earlyticket.errors import InputError
 
 FRAMEWORKS = ("tf_keras", "keras")
+# Packages by the name they are imported by.
+_NEEDED = {"tf_keras": ("tf_keras", "tensorflow_model_optimization"), "keras": ("keras",)}
+
+
+def check_installed(framework: str) -> None:
+    """Checks that what a Keras needs is installed; imports nothing.
+
+    Raises:
+        InputError: If it is not.
+    """
+    missing = [name for name in _NEEDED[framework] if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"--keras={framework}: {' and '.join(missing)} not installed; expected another of "
+            f"{' or '.join(FRAMEWORKS)}, or an environment with {' and '.join(missing)}."
+        )
 
 
 def framework_of(model) -> str:

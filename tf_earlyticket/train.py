@@ -13,7 +13,7 @@ from absl import flags
 from tf_earlyticket import command_line
 from tf_earlyticket.cluster import is_chief
 from tf_earlyticket.display import PROGRESS_MODES, Display
-from tf_earlyticket.frameworks import FRAMEWORKS
+from tf_earlyticket.frameworks import FRAMEWORKS, check_installed
 from tf_earlyticket.paths import RunPaths, write_text
 from tf_earlyticket.preflight import check_run, check_strategy
 
@@ -51,6 +51,7 @@ def main(argv: list[str]) -> None:
     config = command_line.checked_config(argv, values.seed)
     if values.keras is not None:
         config.model.keras = values.keras
+    check_installed(config.model.keras)
     check_strategy(values.strategy)
     command_line.quiet_tensorflow()
     if values.dry_run:
