@@ -31,9 +31,8 @@ def draw_masks(masks: Mapping[str, Any], scaling: Mapping[str, Any]) -> Figure:
     left.plot(prunable, times, "^", label="whole update of a ResNet", **look)
     megabytes = [row["peak_bytes"] / 1e6 for row in masks["ranking"]]
     right.plot(sizes, megabytes, "s--", color=drawing.GREEN, markersize=4)
-    right.plot(prunable, [row["ranking_bytes"] / 1e6 for row in updates], "^", **look)
     drawing.style(left, "Prunable weights", "Time (ms)")
-    drawing.style(right, "Prunable weights", "Peak memory (MB)")
+    drawing.style(right, "Prunable weights", "Peak memory of ranking (MB)")
     for axes in (left, right):
         axes.loglog()
     figure.legend(loc="outside lower center", ncols=3, fontsize=drawing.SMALL, frameon=False)
