@@ -73,7 +73,10 @@ def test_an_interrupted_run_ends_as_if_it_was_not(runs, job):
 def test_a_keras_that_is_not_installed_is_one_clear_line(call_program, tmp_path, monkeypatch):
     monkeypatch.setattr(frameworks, "find_spec", lambda name: None if name == "tf_keras" else 1)
     status, _, err = call_program(train, f"--workdir={tmp_path / 'run'}")
-    assert status == 2 and "--keras=tf_keras: tf_keras not installed" in err
+    assert (
+        status == 2
+        and "config.model.keras='tf_keras': tf_keras not installed; expected 'keras'" in err
+    )
     assert err.count("\n") == 1 and not (tmp_path / "run").exists()
 
 

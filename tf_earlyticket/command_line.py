@@ -17,6 +17,7 @@ from rich.console import Console
 from tf_earlyticket import default_config, notices
 from tf_earlyticket.config import Config, field_paths
 from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion
+from tf_earlyticket.frameworks import check_installed
 from tf_earlyticket.preflight import STRATEGIES, check_config
 
 
@@ -37,12 +38,13 @@ def define_common_flags(config_file: str = default_config.__file__) -> None:
     flags.DEFINE_bool("dry_run", False, "Print config, prunable layers, steps, schedule, and exit")
 
 
-def checked_config(argv: list[str], seed: int | None = None) -> Config:
+def checked_config(argv: list[str], seed: int | None = None, keras: str | None = None) -> Config:
     """Returns the config of --config, good as far as can be told without its data.
 
     Args:
         argv: What is left of the command line besides flags.
         seed: Replaces the config's, if given.
+        keras: Replaces the config's, if given.
 
     Raises:
         InputError: For an argument that is no flag, and for a config that cannot be used.
@@ -59,7 +61,10 @@ def checked_config(argv: list[str], seed: int | None = None) -> Config:
         )
     if seed is not None:
         config.seed = seed
+    if keras is not None:
+        config.model.keras = keras
     check_config(config)
+    check_installed(config.model.keras)
     return config
 
 

@@ -18,9 +18,10 @@ def check_installed(framework: str) -> None:
     """
     missing = [name for name in _NEEDED[framework] if find_spec(name) is None]
     if missing:
+        (other,) = set(FRAMEWORKS) - {framework}
         raise InputError(
-            f"--keras={framework}: {' and '.join(missing)} not installed; expected another of "
-            f"{' or '.join(FRAMEWORKS)}, or an environment with {' and '.join(missing)}."
+            f"config.model.keras={framework!r}: {' and '.join(missing)} not installed; expected "
+            f"{other!r}, or an environment with {' and '.join(missing)}."
         )
 
 

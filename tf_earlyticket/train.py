@@ -13,7 +13,7 @@ from absl import flags
 from tf_earlyticket import command_line
 from tf_earlyticket.cluster import is_chief
 from tf_earlyticket.display import PROGRESS_MODES, Display
-from tf_earlyticket.frameworks import FRAMEWORKS, check_installed
+from tf_earlyticket.frameworks import FRAMEWORKS, backend_of
 from tf_earlyticket.paths import RunPaths, write_text
 from tf_earlyticket.preflight import check_run, check_strategy
 
@@ -48,10 +48,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Runs the job of the flags."""
     values = flags.FLAGS
-    config = command_line.checked_config(argv, values.seed)
-    if values.keras is not None:
-        config.model.keras = values.keras
-    check_installed(config.model.keras)
+    config = command_line.checked_config(argv, values.seed, values.keras)
     check_strategy(values.strategy)
     command_line.quiet_tensorflow()
     if values.dry_run:
@@ -73,7 +70,6 @@ def main(argv: list[str]) -> None:
     display.tell("run", workdir=str(workdir))
 
     command_line.import_tensorflow()
-    from tf_earlyticket.frameworks import backend_of
     from tf_earlyticket.run import train_and_evaluate
 
     command = shlex.join([*PROGRAM.split(), *arguments])

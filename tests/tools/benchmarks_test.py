@@ -22,7 +22,6 @@ def test_a_failed_process_says_why(tmp_path):
 
 
 def test_the_projection_is_in_proportion_to_the_largest_on_one_device():
-
     def row(parameters, replicas, value):
         return {
             "network": f"net{parameters}",
