@@ -13,6 +13,6 @@ minutes each. `smoke` is the same job in 8 epochs, under a minute; `study` has 4
 comparison of detectors (`docs/detectors.md`).
 """
 
-from tf_earlyticket.default_config import get_config
+from tf_earlyticket.job.default_config import get_config
 
 __all__ = ["get_config"]

@@ -7,7 +7,7 @@ import pytest
 from absl import app, flags
 from hypothesis import settings
 
-from tf_earlyticket import command_line
+from tf_earlyticket.commands import command_line
 
 # A machine may stall at any moment: no test fails for the time it takes.
 settings.register_profile("patient", deadline=None)
@@ -16,18 +16,18 @@ settings.load_profile("patient")
 
 # The files that take longest, longest first: two processes that begin with these end together.
 LONG = (
-    "training/workers_test.py",
-    "reproduce_smoke_test.py",
-    "run_test.py",
-    "experiments/reproduction_test.py",
-    "imagenet_smoke_test.py",
+    "job/workers_test.py",
+    "commands/reproduce_smoke_test.py",
+    "job/job_test.py",
+    "paper/reproduction_test.py",
+    "job/imagenet_smoke_test.py",
     "tools/benchmarks_test.py",
-    "deployment/clean_environment_test.py",
-    "deployment/artefacts_test.py",
+    "deploy/clean_environment_test.py",
+    "deploy/artefacts_test.py",
     "callbacks/early_ticket_test.py",
-    "reproduce_kill_test.py",
+    "commands/reproduce_kill_test.py",
     "callbacks/undisturbed_test.py",
-    "adapters/determinism_test.py",
+    "backends/determinism_test.py",
 )
 
 

@@ -8,9 +8,10 @@ import pytest
 
 import tf_earlyticket as et
 from tf_earlyticket.config import Config
-from tf_earlyticket.core import detector_choice, rankings
 from tf_earlyticket.data import catalog, own_datasets
+from tf_earlyticket.detectors import choice as detector_choice
 from tf_earlyticket.models import names
+from tf_earlyticket.pruning import rankings
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

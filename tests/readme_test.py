@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tf_earlyticket as et
-from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.backends.tf_keras.compat import keras
 
 README = Path(__file__).parents[1] / "README.md"
 

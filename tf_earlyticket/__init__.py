@@ -11,38 +11,38 @@ from tf_earlyticket.version import __version__
 
 _HOMES = {
     "Config": "config",
-    "Decision": "core.detector",
+    "Decision": "detectors.ppr_saturation",
     "EarlyTicket": "callbacks.early_ticket",
-    "EarlyTicketPolynomialDecay": "adapters.schedule",
-    "FixedEpoch": "core.free_detectors",
-    "GatedPPR": "core.free_detectors",
-    "LayerRateConvergence": "core.free_detectors",
-    "MaskDistance": "core.free_detectors",
+    "EarlyTicketPolynomialDecay": "backends.tf_keras.schedule",
+    "FixedEpoch": "detectors.weight_detectors",
+    "GatedPPR": "detectors.weight_detectors",
+    "LayerRateConvergence": "detectors.weight_detectors",
+    "MaskDistance": "detectors.weight_detectors",
     "MaskUpdate": "callbacks.mask_update",
-    "Observation": "core.detector",
+    "Observation": "detectors.ppr_saturation",
     "PPRProbe": "callbacks.ppr_probe",
-    "PPRSaturation": "core.detector",
-    "SubnetSimilarity": "core.free_detectors",
-    "Ticket": "core.ticket",
-    "WeightSignals": "core.signals",
+    "PPRSaturation": "detectors.ppr_saturation",
+    "SubnetSimilarity": "detectors.weight_detectors",
+    "Ticket": "tickets.ticket",
+    "WeightSignals": "detectors.weight_signals",
     "WeightStatistics": "callbacks.weight_statistics",
-    "export_ticket": "deployment.ticket_export",
-    "global_masks": "core.masks",
-    "layer_sparsity": "core.masks",
-    "layerwise_masks": "core.masks",
-    "load_trained_weights": "adapters.rewind",
-    "mask_distance": "core.masks",
-    "mask_sparsity": "core.masks",
-    "memorization_capacity": "experiments.memorization",
+    "export_ticket": "deploy.export",
+    "global_masks": "pruning.masks",
+    "layer_sparsity": "pruning.masks",
+    "layerwise_masks": "pruning.masks",
+    "load_trained_weights": "tickets.rewind",
+    "mask_distance": "pruning.masks",
+    "mask_sparsity": "pruning.masks",
+    "memorization_capacity": "paper.memorization",
     "register_dataset": "data.own_datasets",
-    "register_detector": "core.detector_choice",
+    "register_detector": "detectors.choice",
     "register_model": "models.names",
-    "register_ranking": "core.rankings",
-    "rewind": "adapters.rewind",
-    "strip_pruning": "adapters.pruning",
-    "train_and_evaluate": "run",
-    "weight_statistics": "core.statistics",
-    "wrap_for_pruning": "adapters.pruning",
+    "register_ranking": "pruning.rankings",
+    "rewind": "tickets.rewind",
+    "strip_pruning": "backends.wrapping",
+    "train_and_evaluate": "job.job",
+    "weight_statistics": "pruning.statistics",
+    "wrap_for_pruning": "backends.wrapping",
 }
 
 __all__ = ["InputError", "__version__", "models", *_HOMES]
@@ -60,7 +60,7 @@ def __getattr__(name: str):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home, attribute = _HOMES[name], name
     if name == "EarlyTicketPolynomialDecay" and not _has_tfmot():
-        home, attribute = "core.early_schedule", "EarlyTicketSchedule"
+        home, attribute = "pruning.early_schedule", "EarlyTicketSchedule"
     value = getattr(importlib.import_module(f"{__name__}.{home}"), attribute)
     globals()[name] = value
     return value

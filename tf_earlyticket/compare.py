@@ -5,45 +5,10 @@
 Writes the figure to --output; --json prints the numbers for other programs.
 """
 
-import json
-from pathlib import Path
+from tf_earlyticket.commands.command_line import run_program
+from tf_earlyticket.commands.compare import define_flags, main
 
-from absl import flags
-from rich.table import Table
-
-from tf_earlyticket import command_line
-from tf_earlyticket.errors import InputError
-
-
-def define_flags() -> None:
-    """Defines the flags."""
-    flags.DEFINE_string("output", "comparison.png", "The figure; empty: none")
-    flags.DEFINE_bool("json", False, "Print JSON for other programs")
-
-
-def main(argv: list[str]) -> None:
-    """Compares the runs that the arguments name."""
-    if len(argv) < 2:
-        raise InputError("RUN: expected the directories of one or more runs, got none.")
-    from tf_earlyticket.report.run_comparison import COLUMNS, cells, read_run, write_figure
-
-    values = flags.FLAGS
-    runs = [read_run(Path(name)) for name in argv[1:]]
-    if values.json:
-        print(json.dumps(runs, indent=1))
-    else:
-        table = Table(*COLUMNS)
-        table.columns[0].overflow = "fold"
-        for column in table.columns[3:]:
-            column.justify = "right"
-        for row in cells(runs):
-            table.add_row(*row)
-        command_line.console().print(table)
-    if values.output:
-        write_figure(runs, Path(values.output))
-        if not values.json:
-            print(f"Figure: {values.output}")
-
+__all__ = ["define_flags", "main"]
 
 if __name__ == "__main__":
-    command_line.run_program(define_flags, main)
+    run_program(define_flags, main)

@@ -30,5 +30,5 @@ def installed_versions() -> dict[str, str]:
 def _in_use(name: str) -> bool:
     if name == "keras":
         # TensorFlow imports it, needed or not.
-        return "tf_earlyticket.keras3_compat" in sys.modules
+        return "tf_earlyticket.backends.keras3.compat" in sys.modules
     return name in sys.modules

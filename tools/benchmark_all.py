@@ -20,7 +20,7 @@ import pages
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from tf_earlyticket.paths import write_text
+from tf_earlyticket.files import write_text
 from tf_earlyticket.report import drawing
 
 TOOLS = Path(__file__).parent

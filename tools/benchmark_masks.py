@@ -19,12 +19,12 @@ import tensorflow as tf
 from absl import app, flags
 
 from tf_earlyticket import global_masks
-from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends.tf_keras.compat import collect_prunable_layers, tfmot
 from tf_earlyticket.config import Config
-from tf_earlyticket.core import comparison
-from tf_earlyticket.core.masks import kept_count
-from tf_earlyticket.keras_compat import collect_prunable_layers, tfmot
-from tf_earlyticket.training.setup import build_plain_model, build_wrapped_model
+from tf_earlyticket.deploy import comparison
+from tf_earlyticket.job.setup import build_plain_model, build_wrapped_model
+from tf_earlyticket.pruning.masks import kept_count
 
 _SPARSITY = 0.8
 _SIZES = (10**5, 10**6, 10**7, 10**8)

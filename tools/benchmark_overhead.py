@@ -28,7 +28,7 @@ import numpy as np
 from absl import app, flags
 from trainers import Keras3Trainer, Trainer
 
-from tf_earlyticket.core import comparison
+from tf_earlyticket.deploy import comparison
 from tf_earlyticket.version import installed_versions
 
 VARIANTS = ("dense", "tf_earlyticket", "tfmot")
@@ -69,7 +69,7 @@ _IMPORTS = {
 
 def _strategy(replicas: int):
     benchmarking.logical_devices(replicas)
-    from tf_earlyticket.training.distribute import make_strategy
+    from tf_earlyticket.job.devices import make_strategy
 
     return make_strategy("mirrored" if replicas > 1 else "one_device")
 

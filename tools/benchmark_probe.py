@@ -17,10 +17,10 @@ import tensorflow as tf
 from absl import app, flags
 
 import tf_earlyticket as et
-from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.config import Config
-from tf_earlyticket.core import comparison
-from tf_earlyticket.training.setup import build_wrapped_model, dataset_spec
+from tf_earlyticket.deploy import comparison
+from tf_earlyticket.job.setup import build_wrapped_model, dataset_spec
 
 _BATCH = 128
 _STEPS_PER_EPOCH = 100

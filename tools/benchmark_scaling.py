@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from tf_earlyticket.config import Config
-from tf_earlyticket.core import comparison
+from tf_earlyticket.deploy import comparison
 
 _NETWORKS = (("resnet20", "cifar10"), ("resnet56", "cifar10")) + (
     ("resnet18", "imagenet2012"),
@@ -39,13 +39,13 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
     benchmarking.logical_devices(replicas)
     import tensorflow as tf
 
-    from tf_earlyticket.adapters.select import adapter_for
-    from tf_earlyticket.callbacks.run_checkpoint import RunCheckpoint
-    from tf_earlyticket.callbacks.run_log import MetricsLog
-    from tf_earlyticket.core.rankings import compute_masks
+    from tf_earlyticket.backends.select import adapter_for
     from tf_earlyticket.data import describe
-    from tf_earlyticket.training.distribute import make_strategy
-    from tf_earlyticket.training.setup import build_wrapped_model
+    from tf_earlyticket.job.checkpoint import RunCheckpoint
+    from tf_earlyticket.job.devices import make_strategy
+    from tf_earlyticket.job.log import MetricsLog
+    from tf_earlyticket.job.setup import build_wrapped_model
+    from tf_earlyticket.pruning.rankings import compute_masks
 
     config = Config()
     config.model.name, config.data.name = network, data
@@ -107,7 +107,7 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
 
 
 def _state_bytes(model) -> int:
-    from tf_earlyticket.adapters.optimizers import variables
+    from tf_earlyticket.backends.tf_keras.optimizers import variables
 
     seen = {id(v): v for v in [*model.variables, *variables(model.optimizer)]}
     return sum(np.prod(v.shape, dtype=int) * v.dtype.size for v in seen.values())
@@ -131,7 +131,7 @@ def project(rows: list[dict], parameters: int = _PROJECTED_PARAMETERS) -> dict:
 def events(epochs: int) -> dict:
     """Returns how often each event happens in a run of so many epochs, with default settings."""
     from tf_earlyticket.callbacks.ppr_probe import default_fraction
-    from tf_earlyticket.core.plan import plan_ramp, probe_epochs
+    from tf_earlyticket.pruning.plan import plan_ramp, probe_epochs
 
     plan = plan_ramp(epochs)
     probes = len(probe_epochs(plan.latest_start_epoch))

@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tf_earlyticket.paths import write_json
+from tf_earlyticket.files import write_json
 from tf_earlyticket.report.build import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,8 +74,8 @@ def logical_devices(count: int) -> None:
 
 def wrap_by_tfmot(model, schedule):
     """Returns the model with stock TFMOT's wrappers around the layers that this toolkit wraps."""
-    from tf_earlyticket.adapters.pruning import wrap_for_pruning
-    from tf_earlyticket.keras_compat import collect_prunable_layers, keras, tfmot
+    from tf_earlyticket.backends.tf_keras.compat import collect_prunable_layers, keras, tfmot
+    from tf_earlyticket.backends.wrapping import wrap_for_pruning
 
     names = {layer.layer.name for layer in collect_prunable_layers(wrap_for_pruning(model))}
 

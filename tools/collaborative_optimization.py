@@ -21,15 +21,15 @@ from absl import app, flags
 from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
 
 import tf_earlyticket as et
-from tf_earlyticket.adapters.names import named_weights
-from tf_earlyticket.adapters.pruning import float32_copy
+from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.backends.tf_keras.names import named_weights
+from tf_earlyticket.backends.wrapping import float32_copy
+from tf_earlyticket.commands.ticket_data import data_of
 from tf_earlyticket.config import Config, config_from_dict
-from tf_earlyticket.core.ticket import Ticket
 from tf_earlyticket.data.streams import Data
-from tf_earlyticket.deployment.examples import data_of
-from tf_earlyticket.deployment.ticket_export import save_model
-from tf_earlyticket.keras_compat import keras
-from tf_earlyticket.training.setup import build_plain_model
+from tf_earlyticket.deploy.export import save_model
+from tf_earlyticket.job.setup import build_plain_model
+from tf_earlyticket.tickets.ticket import Ticket
 
 CLUSTERS = 16
 # Small: the network is trained already, and clustering diverges at rates of ordinary training.

@@ -17,7 +17,7 @@ import pages
 from absl import app
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.paths import write_text
+from tf_earlyticket.files import write_text
 from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows
 from tf_earlyticket.report.tables import markdown_table
 

@@ -16,7 +16,7 @@ import pages
 from absl import app
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.paths import write_text
+from tf_earlyticket.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "detectors"

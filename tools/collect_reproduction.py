@@ -15,12 +15,12 @@ from pathlib import Path
 import pages
 from absl import app
 
-from tf_earlyticket.core.claims import check_claims
-from tf_earlyticket.core.grid import ITEMS
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.paths import write_text
-from tf_earlyticket.report.item_figures import describe
-from tf_earlyticket.report.item_tables import item_table
+from tf_earlyticket.files import write_text
+from tf_earlyticket.paper.claims import check_claims
+from tf_earlyticket.paper.grid import ITEMS
+from tf_earlyticket.paper.item_figures import describe
+from tf_earlyticket.paper.item_tables import item_table
 from tf_earlyticket.report.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ from pathlib import Path
 from absl import app, flags
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.paths import write_text
+from tf_earlyticket.files import write_text
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FILES = ("report.json", "config.json", "metrics.csv", "weight_statistics.json")

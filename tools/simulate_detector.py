@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from tf_earlyticket.core.detector import Detector, Observation, PPRSaturation
-from tf_earlyticket.paths import write_json
+from tf_earlyticket.detectors.ppr_saturation import Detector, Observation, PPRSaturation
+from tf_earlyticket.files import write_json
 
 NOISES = (0.002, 0.005, 0.01, 0.02)
 DENSE_ACCURACY, PRUNED_ACCURACY = 0.95, 0.1

@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from tf_earlyticket.core.ticket import Ticket
+from tf_earlyticket.tickets.ticket import Ticket
 
 # A digits run of a quarter of a minute with probes, a ramp, a dense baseline and an export.
 CONFIG = (

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket.adapters.select import adapter_for
-from tf_earlyticket.core.detector import Decision
-from tf_earlyticket.core.masks import kept_count
+from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.detectors.ppr_saturation import Decision
+from tf_earlyticket.pruning.masks import kept_count
 
 KERNELS = {"middle/kernel": (3, 3, 4, 8), "last_conv/kernel": (3, 3, 8, 8)}
 SIZE = sum(int(np.prod(shape)) for shape in KERNELS.values())

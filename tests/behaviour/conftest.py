@@ -15,7 +15,7 @@ FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
 def keras():
     """The Keras under test."""
     if FRAMEWORK == "tf_keras":
-        from tf_earlyticket.keras_compat import keras
+        from tf_earlyticket.backends.tf_keras.compat import keras
     else:
         import keras
 

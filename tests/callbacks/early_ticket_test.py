@@ -8,8 +8,8 @@ import pytest
 from small import Interrupt, StartAt, data, masks, plain_model, pruned, wrapped_model, zeros
 
 import tf_earlyticket as et
-from tf_earlyticket.adapters.select import training_record
-from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.backends.select import training_record
+from tf_earlyticket.backends.tf_keras.compat import keras
 
 
 def _early_ticket(epoch=None, **options):
@@ -304,7 +304,7 @@ def test_its_state_continues_a_ramp_and_the_tickets_record():
 
 
 def test_other_schedules_and_plain_models_are_refused():
-    from tf_earlyticket.keras_compat import tfmot
+    from tf_earlyticket.backends.tf_keras.compat import tfmot
 
     model = wrapped_model(tfmot.sparsity.keras.ConstantSparsity(0.5, 0))
     with pytest.raises(et.InputError, match="ConstantSparsity.*EarlyTicketPolynomialDecay"):

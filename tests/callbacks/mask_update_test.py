@@ -5,8 +5,8 @@ import pytest
 from small import PRUNABLE, Collect, data, masks, pruned, wrapped_model, zeros
 
 import tf_earlyticket as et
-from tf_earlyticket.core.schedule import PolynomialSparsity
-from tf_earlyticket.keras_compat import keras, tfmot
+from tf_earlyticket.backends.tf_keras.compat import keras, tfmot
+from tf_earlyticket.pruning.schedule import PolynomialSparsity
 
 
 def _schedule(begin=3, ramp=10, frequency=4, sparsity=0.75, initial=0.0):

@@ -7,8 +7,8 @@ import pytest
 from small import data, masks, wrapped_model
 
 import tf_earlyticket as et
+from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.callbacks.ppr_probe import retraining_steps
-from tf_earlyticket.keras_compat import keras
 
 
 def _values(model):

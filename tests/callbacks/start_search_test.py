@@ -7,8 +7,8 @@ import pytest
 from small import Interrupt, StartAt, data, pruned, wrapped_model, zeros
 
 import tf_earlyticket as et
-from tf_earlyticket.core.detector import Decision
-from tf_earlyticket.core.signals import SignalTracker
+from tf_earlyticket.detectors.ppr_saturation import Decision
+from tf_earlyticket.detectors.weight_signals import SignalTracker
 
 
 class Weights(et.WeightStatistics):

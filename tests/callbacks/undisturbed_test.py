@@ -9,7 +9,7 @@ import pytest
 
 import tf_earlyticket as et
 
-SCRIPT = Path(__file__).parent / "undisturbed.py"
+SCRIPT = Path(__file__).parents[1] / "helpers" / "undisturbed.py"
 
 
 @pytest.mark.parametrize("devices", ["one_device", "mirrored"])

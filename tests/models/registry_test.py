@@ -3,8 +3,8 @@ import pytest
 
 import tf_earlyticket as et
 from tf_earlyticket import models
+from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.keras_compat import keras
 from tf_earlyticket.models.registry import build_model, synchronized
 
 

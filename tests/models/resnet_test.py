@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tf_earlyticket import models
-from tf_earlyticket.keras_compat import keras
+from tf_earlyticket.backends.tf_keras.compat import keras
 
 
 def _trainable(model):

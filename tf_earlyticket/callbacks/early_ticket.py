@@ -4,17 +4,17 @@ import copy
 import logging
 from collections.abc import Callable
 
-from tf_earlyticket.adapters import select
+from tf_earlyticket.backends import select
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe
-from tf_earlyticket.callbacks.run_plan import check_epochs_left, plan_run
 from tf_earlyticket.callbacks.start_search import StartSearch
 from tf_earlyticket.callbacks.weight_statistics import WeightStatistics
-from tf_earlyticket.core.detector import Detector
-from tf_earlyticket.core.masks import mask_sparsity
-from tf_earlyticket.core.plan import RampPlan
-from tf_earlyticket.core.signals import WeightSignals
+from tf_earlyticket.detectors.ppr_saturation import Detector
+from tf_earlyticket.detectors.weight_signals import WeightSignals
+from tf_earlyticket.pruning.masks import mask_sparsity
+from tf_earlyticket.pruning.plan import RampPlan
+from tf_earlyticket.pruning.run_plan import check_epochs_left, plan_run
 
 logger = logging.getLogger(__name__)
 

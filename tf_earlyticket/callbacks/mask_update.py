@@ -1,11 +1,11 @@
 """`MaskUpdate`: computes and writes masks at the steps that the schedule names."""
 
-from tf_earlyticket.adapters.base import PruningAdapter
-from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.backends.base import PruningAdapter
+from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.callbacks.callback import Callback
-from tf_earlyticket.core.masks import kept_count, mask_sparsity
-from tf_earlyticket.core.plan import update_frequency
 from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.pruning.masks import kept_count, mask_sparsity
+from tf_earlyticket.pruning.plan import update_frequency
 
 
 class MaskUpdate(Callback):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from tf_earlyticket.adapters.base import PruningAdapter
-from tf_earlyticket.adapters.datasets import check_first_batch, probe_dataset
-from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.backends.base import PruningAdapter
+from tf_earlyticket.backends.probe_data import check_first_batch, probe_dataset
+from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.callbacks.callback import Callback
-from tf_earlyticket.core.detector import Observation
+from tf_earlyticket.detectors.ppr_saturation import Observation
 from tf_earlyticket.errors import InputError
 
 logger = logging.getLogger(__name__)

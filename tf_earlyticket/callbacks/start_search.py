@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from tf_earlyticket.adapters.base import PruningAdapter
+from tf_earlyticket.backends.base import PruningAdapter
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult, default_fraction
-from tf_earlyticket.core.detector import Decision, Detector, Observation, PPRSaturation
-from tf_earlyticket.core.plan import RampPlan, probe_epochs
-from tf_earlyticket.core.signals import SignalTracker, WeightSignals
+from tf_earlyticket.detectors.ppr_saturation import Decision, Detector, Observation, PPRSaturation
+from tf_earlyticket.detectors.weight_signals import SignalTracker, WeightSignals
+from tf_earlyticket.pruning.plan import RampPlan, probe_epochs
 
 
 @dataclasses.dataclass(frozen=True)

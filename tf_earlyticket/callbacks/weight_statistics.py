@@ -1,8 +1,8 @@
 """`WeightStatistics`: the standard deviation of each layer's weights per epoch (paper Fig. 2a)."""
 
-from tf_earlyticket.adapters.select import adapter_for
+from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.callbacks.callback import Callback
-from tf_earlyticket.core.statistics import weight_statistics
+from tf_earlyticket.pruning.statistics import weight_statistics
 
 
 class WeightStatistics(Callback):

@@ -1,9 +1,9 @@
 """The layers that both families of residual networks are made of."""
 
+import importlib
 from typing import Any
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.frameworks import keras_of
 
 # The symbolic tensors of the functional API have no public type.
 Symbolic = Any
@@ -45,7 +45,8 @@ class Layers:
     """
 
     def __init__(self, framework: str, weight_decay: float):
-        self.keras = keras_of(framework)
+        # The name of a Keras is that of its package.
+        self.keras = importlib.import_module(framework)
         self._weight_decay = weight_decay
 
     def _regularizer(self):

@@ -1,7 +1,8 @@
 """Models by name."""
 
+import importlib
+
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.frameworks import framework_of, keras_of
 from tf_earlyticket.models import resnet_cifar, resnet_imagenet
 from tf_earlyticket.models.layers import Network
 from tf_earlyticket.models.names import CIFAR_MODELS, REGISTERED, check_model_name, model_names
@@ -34,9 +35,10 @@ def build_model(
     check_model_name(name)
     if name in REGISTERED:
         model = REGISTERED[name](input_shape, num_classes, weight_decay)
-        if framework_of(model) != framework:
+        made_of = _framework_of(model)
+        if made_of != framework:
             raise InputError(
-                f"model={name!r}: its function returns a {framework_of(model)} model, expected one "
+                f"model={name!r}: its function returns a {made_of} model, expected one "
                 f"of {framework}."
             )
     else:
@@ -52,7 +54,7 @@ def synchronized(model: Network) -> Network:
     the statistics of every such layer in every step.
     """
 
-    keras = keras_of(framework_of(model))
+    keras = importlib.import_module(_framework_of(model))
 
     def copy(layer):
         config = layer.get_config()
@@ -63,3 +65,12 @@ def synchronized(model: Network) -> Network:
     copied = keras.models.clone_model(model, clone_function=copy)
     copied.set_weights(model.get_weights())
     return copied
+
+
+def _framework_of(model: Network) -> str:
+    """Returns the package of the Keras that a model is of."""
+    return next(
+        kind.__module__.split(".")[0]
+        for kind in type(model).__mro__
+        if kind.__module__.split(".")[0] in ("tf_keras", "keras")
+    )

@@ -1,0 +1,365 @@
+"""`MaskedPruneLowMagnitude`: exactly sparse after every step, otherwise the layer itself."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
+from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
+from tf_earlyticket.backends.tf_keras.wrapper import MaskedPruneLowMagnitude, masked_gradient
+from tf_earlyticket.backends.wrapping import wrap_for_pruning
+from tf_earlyticket.errors import InputError
+
+layers = keras.layers
+optimizers = keras.optimizers
+legacy = keras.optimizers.legacy
+
+
+@keras.utils.register_keras_serializable("adapter_tests")
+class TwoKernels(layers.Layer):
+    """A user's layer with two prunable weights and a `training` argument."""
+
+    def build(self, input_shape):
+        self.up = self.add_weight("up", (input_shape[-1], 5))
+        self.down = self.add_weight("down", (5, 4))
+
+    def call(self, inputs, training=None):
+        hidden = tf.matmul(tf.matmul(inputs, self.up), self.down)
+        return hidden * 2.0 if training else hidden
+
+    def get_prunable_weights(self):
+        return [self.up, self.down]
+
+
+@keras.utils.register_keras_serializable("adapter_tests")
+class RootKernel(layers.Layer):
+    """A layer whose gradient is NaN where its weight is zero."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight("kernel", (input_shape[-1], 6), initializer="ones")
+
+    def call(self, inputs):
+        return tf.matmul(inputs, tf.sqrt(tf.abs(self.kernel)))
+
+    def get_prunable_weights(self):
+        return [self.kernel]
+
+
+@keras.utils.register_keras_serializable("adapter_tests")
+class OwnDense(layers.Dense):
+    """A subclass that TFMOT's registry does not know."""
+
+
+def mlp(*hidden, name="mlp"):
+    return keras.Sequential(
+        [keras.Input((12,)), *hidden, layers.Dense(4, name="logits")], name=name
+    )
+
+
+@pytest.fixture
+def vectors():
+    generator = np.random.default_rng(1)
+    return generator.normal(size=(12, 12)).astype("float32"), generator.integers(0, 4, size=12)
+
+
+OPTIMIZERS = {
+    "sgd": lambda: optimizers.SGD(0.1),
+    "momentum": lambda: optimizers.SGD(0.1, momentum=0.9),
+    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
+    "adam": lambda: optimizers.Adam(0.01, amsgrad=True),
+    "adamw": lambda: optimizers.AdamW(0.01, weight_decay=0.01),
+    "adagrad": lambda: optimizers.Adagrad(0.01),
+    "adadelta": lambda: optimizers.Adadelta(1.0),
+    "adamax": lambda: optimizers.Adamax(0.01),
+    "nadam": lambda: optimizers.Nadam(0.01),
+    "rmsprop": lambda: optimizers.RMSprop(0.01, momentum=0.9, centered=True),
+    "ftrl": lambda: optimizers.Ftrl(0.05, l2_shrinkage_regularization_strength=0.01),
+    "lion": lambda: optimizers.Lion(0.01),
+    "adafactor": lambda: optimizers.Adafactor(0.05),
+    "clipnorm": lambda: optimizers.SGD(0.1, momentum=0.9, clipnorm=0.5),
+    "global_clipnorm": lambda: optimizers.Adam(0.01, global_clipnorm=0.5),
+    "use_ema": lambda: optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_momentum=0.9),
+    "ema_overwrite": lambda: optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=2),
+    "legacy_sgd": lambda: legacy.SGD(0.1, momentum=0.9),
+    "legacy_adam": lambda: legacy.Adam(0.01),
+    "legacy_adagrad": lambda: legacy.Adagrad(0.01),
+    "legacy_ftrl": lambda: legacy.Ftrl(0.05),
+}
+
+
+FAST = ("momentum", "adam", "ftrl", "adafactor", "use_ema", "global_clipnorm", "legacy_adam")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in OPTIMIZERS]
+)
+def test_weights_are_exactly_sparse_after_every_step(name, compiled, train_sparse, vectors):
+    model = wrap_for_pruning(mlp(layers.Dense(8, "relu", name="hidden")))
+    train_sparse(compiled(model, OPTIMIZERS[name]()), *vectors)
+
+
+def test_a_convolutional_network_with_regularizers_stays_sparse(
+    make_cnn, compiled, train_sparse, images
+):
+    cnn = make_cnn(kernel_regularizer="l1_l2", kernel_constraint="max_norm")
+    train_sparse(compiled(wrap_for_pruning(cnn)), *images, batch_size=4)
+
+
+def test_masked_gradient_passes_no_nan_and_no_negative_zero():
+    weight, mask = tf.constant([1.0, 0.0, 2.0, 0.0]), tf.constant([1.0, 0.0, 1.0, 0.0])
+    upstream = tf.constant([3.0, np.nan, -4.0, -5.0])
+    with tf.GradientTape() as tape:
+        tape.watch(weight)
+        out = masked_gradient(weight, mask)
+    gradient = tape.gradient(out, weight, upstream).numpy()
+    np.testing.assert_array_equal(out, weight)
+    np.testing.assert_array_equal(gradient, [3.0, 0.0, -4.0, 0.0])
+    assert not np.signbit(gradient[[1, 3]]).any()
+
+
+def test_a_nan_gradient_of_a_pruned_weight_does_not_move_it(compiled, vectors):
+    model = wrap_for_pruning(mlp(RootKernel(name="root")), prunable=["root"])
+    adapter = compiled(model)
+    mask = np.arange(72).reshape(12, 6) % 3 > 0
+    adapter.set_masks({"root/kernel": mask})
+    model.fit(*vectors, verbose=0)
+    weights = adapter.weights()["root/kernel"]
+    assert np.isfinite(weights).all()
+    assert not weights[~mask].any()
+    assert (weights[mask] != 1).any()
+
+
+LAYERS = {
+    "embedding": ((6,), lambda: [layers.Embedding(9, 4, name="p"), layers.Flatten()]),
+    "conv1d": ((8, 3), lambda: [layers.Conv1D(4, 3, name="p"), layers.Flatten()]),
+    "conv1d_transpose": (
+        (8, 3),
+        lambda: [layers.Conv1DTranspose(4, 3, name="p"), layers.Flatten()],
+    ),
+    "conv2d_transpose": (
+        (4, 4, 3),
+        lambda: [layers.Conv2DTranspose(4, 3, name="p"), layers.Flatten()],
+    ),
+    "separable": ((6, 6, 3), lambda: [layers.SeparableConv2D(4, 3, name="p"), layers.Flatten()]),
+    "own_dense": ((12,), lambda: [OwnDense(8, name="p")]),
+    "two_kernels": ((12,), lambda: [TwoKernels(name="p")]),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_every_kind_of_layer_computes_as_before_and_stays_sparse(
+    kind, compiled, train_sparse, tmp_path
+):
+    shape, make = LAYERS[kind]
+    generator = np.random.default_rng(2)
+    x = generator.integers(0, 9, size=(8, *shape)).astype("float32")
+    plain = keras.Sequential([keras.Input(shape), *make(), layers.Dense(4)])
+    model = wrap_for_pruning(plain, prunable=["p"])
+    np.testing.assert_array_equal(model(x), plain(x))
+    np.testing.assert_array_equal(model(x, training=True), plain(x, training=True))
+    adapter = compiled(model)
+    train_sparse(adapter, x, generator.integers(0, 4, size=8))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    for name, mask in TfmotAdapter(loaded).masks().items():
+        np.testing.assert_array_equal(mask, adapter.masks()[name])
+
+
+def test_a_layer_used_twice_is_wrapped_once(compiled, train_sparse, vectors):
+    shared = layers.Dense(12, "relu", name="shared")
+    inputs = keras.Input((12,))
+    plain = keras.Model(inputs, layers.Dense(4)(shared(shared(inputs))))
+    model = wrap_for_pruning(plain)
+    np.testing.assert_array_equal(model(vectors[0]), plain(vectors[0]))
+    adapter = compiled(model)
+    assert list(adapter.weights()) == ["shared/kernel"]
+    train_sparse(adapter, *vectors)
+
+
+def test_nested_models_are_wrapped_inside(compiled, train_sparse, vectors):
+    inner = keras.Sequential(
+        [layers.Dense(6, "relu", name="a"), layers.Dense(6, name="b")], name="block"
+    )
+    inputs = keras.Input((12,))
+    plain = keras.Model(inputs, layers.Dense(4, name="logits")(inner(inputs)))
+    model = wrap_for_pruning(plain)
+    np.testing.assert_array_equal(model(vectors[0]), plain(vectors[0]))
+    adapter = compiled(model)
+    assert list(adapter.weights()) == ["block/a/kernel", "block/b/kernel"]
+    train_sparse(adapter, *vectors)
+
+
+def test_the_training_argument_reaches_the_layer(vectors):
+    model = wrap_for_pruning(mlp(TwoKernels(name="two")), prunable=["two"])
+    two = keras.Model(model.inputs, model.layers[0].output)
+    np.testing.assert_array_equal(two(vectors[0], training=True), 2 * two(vectors[0]).numpy())
+
+
+def test_keras_masks_pass_through():
+    plain = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Embedding(10, 4, mask_zero=True, name="embedding"),
+            layers.Dense(5, name="dense"),
+            layers.LSTM(3),
+            layers.Dense(2),
+        ]
+    )
+    tokens = np.array([[1, 2, 3, 0, 0, 0], [4, 5, 0, 0, 0, 0]])
+    model = wrap_for_pruning(plain, prunable=["embedding", "dense"])
+    np.testing.assert_array_equal(model(tokens), plain(tokens))
+    assert np.abs(model(tokens) - plain(np.where(tokens, tokens, 7))).max() > 0
+
+
+def test_activity_regularization_is_kept(compiled, vectors):
+    plain = mlp(layers.Dense(8, activity_regularizer="l2", name="hidden"))
+    model = wrap_for_pruning(plain)
+    values = []
+    for each in (plain, model):
+        compiled(each, prepare=False) if each is model else each.compile(
+            "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        )
+        values.append(each.evaluate(*vectors, verbose=0, return_dict=True)["loss"])
+    assert values[0] == values[1]
+    assert len(model.losses) == len(plain.losses) == 1
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_stays_sparse_and_computes_as_before(
+    dtype, make_cnn, compiled, train_sparse, images
+):
+    keras.mixed_precision.set_global_policy(dtype)
+    plain = make_cnn()
+    model = wrap_for_pruning(plain)
+    np.testing.assert_array_equal(model(images[0]), plain(images[0]))
+    assert model.get_layer("masked_prune_low_magnitude_conv2").compute_dtype == dtype[6:]
+    adapter = compiled(model)
+    assert hasattr(model.optimizer, "inner_optimizer") == (dtype == "mixed_float16")
+    train_sparse(adapter, *images, batch_size=4)
+    assert all(weight.dtype == np.float32 for weight in adapter.weights().values())
+
+
+def test_the_wrapper_follows_the_layers_policy_not_the_global_one(make_cnn, images):
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    plain = make_cnn()
+    keras.mixed_precision.set_global_policy("float32")
+    model = wrap_for_pruning(plain)
+    assert model.get_layer("masked_prune_low_magnitude_conv2").compute_dtype == "bfloat16"
+    np.testing.assert_array_equal(model(images[0]), plain(images[0]))
+
+
+def test_bfloat16_does_not_round_the_master_weights(make_cnn, compiled, prune, images):
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    model = wrap_for_pruning(make_cnn())
+    adapter = compiled(model, optimizers.SGD(1e-6))
+    prune(adapter, 0.5)
+    before = adapter.weights()
+    model.fit(*images, batch_size=16, verbose=0)
+    for name, weight in adapter.weights().items():
+        assert 0 < np.abs(weight - before[name]).max() < 1e-5
+        rounded = tf.cast(tf.cast(weight, tf.bfloat16), tf.float32).numpy()
+        assert (weight != rounded).any()
+
+
+def test_xla_stays_sparse_and_agrees_with_the_plain_graph(make_cnn, compiled, train_sparse, images):
+    keras.mixed_precision.set_global_policy("float32")
+    start = make_cnn()
+    start.get_layer("drop").rate = 0.0
+    finals = []
+    for jit_compile in (True, False):
+        model = wrap_for_pruning(start)
+        adapter = compiled(model, jit_compile=jit_compile)
+        model.fit = _without_shuffle(model.fit)
+        train_sparse(adapter, *images, batch_size=4)
+        finals.append(adapter.all_weights())
+    for name in finals[0]:
+        np.testing.assert_allclose(finals[0][name], finals[1][name], rtol=1e-3, atol=1e-4)
+
+
+def _without_shuffle(fit):
+    return lambda *args, **options: fit(*args, shuffle=False, **options)
+
+
+def test_several_steps_per_execution_stay_sparse(compiled, train_sparse, vectors):
+    model = wrap_for_pruning(mlp(layers.Dense(8, "relu", name="hidden")))
+    adapter = compiled(model, steps_per_execution=4)
+    watch = train_sparse(adapter, *vectors, batch_size=1, epochs=2)
+    assert watch.calls == 6
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.LSTM(4, name="p"),
+        layers.GRU(4, name="p"),
+        layers.MultiHeadAttention(2, 3, name="p"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_that_keep_their_weights_elsewhere_are_refused(layer):
+    inputs = keras.Input((5, 3))
+    inside = (
+        layer(inputs, inputs) if isinstance(layer, layers.MultiHeadAttention) else layer(inputs)
+    )
+    model = keras.Model(inputs, layers.Dense(2)(inside))
+    with pytest.raises(InputError, match="'p' of type .* cannot be pruned"):
+        wrap_for_pruning(model, prunable=["p"])
+
+
+def test_a_prunable_weight_of_a_layer_inside_the_layer_is_refused():
+    class Outer(layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.inner = layers.Dense(3)
+
+        def build(self, input_shape):
+            self.inner.build(input_shape)
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+        def get_prunable_weights(self):
+            return [self.inner.kernel] if self.inner.built else []
+
+    with pytest.raises(InputError, match="not an attribute of the layer itself"):
+        wrap_for_pruning(mlp(Outer(name="p")), prunable=["p"])
+
+
+def test_a_regularizer_that_would_move_pruned_weights_is_refused():
+    hidden = layers.Dense(
+        8, kernel_regularizer=keras.regularizers.OrthogonalRegularizer(), name="h"
+    )
+    with pytest.raises(InputError, match="'h' is an OrthogonalRegularizer"):
+        wrap_for_pruning(mlp(hidden))
+
+
+@pytest.mark.parametrize("options", [{"block_size": (1, 4)}, {"sparsity_m_by_n": (2, 4)}])
+def test_tfmots_own_patterns_are_refused(options):
+    with pytest.raises(InputError, match="group_size"):
+        MaskedPruneLowMagnitude(layers.Dense(3), EarlyTicketPolynomialDecay(), **options)
+
+
+def test_a_layer_without_prunable_weights_of_its_own_is_refused():
+    with pytest.raises(InputError, match="EinsumDense.*cannot be pruned"):
+        MaskedPruneLowMagnitude(layers.EinsumDense("ab,bc->ac", 3), EarlyTicketPolynomialDecay())
+
+
+def test_the_layers_attribute_is_the_variable_again_after_a_call_that_fails(vectors):
+    model = wrap_for_pruning(mlp(layers.Dense(8, name="hidden")))
+    dense = model.get_layer("masked_prune_low_magnitude_hidden").layer
+    kernel = dense.kernel
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+        model.layers[0].call(tf.ones((2, 5)))
+    assert dense.kernel is kernel
+    assert isinstance(kernel, tf.Variable)
+
+
+def test_config_holds_ranking_and_group_size():
+    schedule = EarlyTicketPolynomialDecay(0.6, ramp_steps=5)
+    wrapper = MaskedPruneLowMagnitude(layers.Dense(3), schedule, ranking="layerwise", group_size=4)
+    again = MaskedPruneLowMagnitude.from_config(wrapper.get_config())
+    assert (again.ranking, again.group_size) == ("layerwise", 4)
+    assert again.pruning_schedule.get_config() == schedule.get_config()
+    assert again.name == wrapper.name

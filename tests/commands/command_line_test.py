@@ -1,0 +1,75 @@
+"""What a program says while it starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tf_earlyticket.commands import notices
+
+ROOT = Path(__file__).parents[2]
+# Stands in for TensorFlow: a package that writes past sys.stderr while it is imported.
+PACKAGE = """
+import os
+
+os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called\\n")
+os.write(2, b"I0000 00:00:1 2 port.cc:153] custom operations are on\\n")
+os.write(2, b"E0000 00:00:1 2 file.cc:7] something is wrong\\n")
+if "FAIL" in os.environ:
+    raise ImportError("a library is missing")
+if "DIE" in os.environ:
+    os.write(2, b"F0000 00:00:1 2 cpu.cc:1] this processor will not do\\n")
+    os.abort()
+
+
+class config:
+    list_physical_devices = staticmethod(lambda: os.write(2, b"I0000 00:00:1 2 x.cc:1] none\\n"))
+"""
+PROGRAM = """
+import sys
+
+from absl import flags
+
+from tf_earlyticket.commands import command_line
+
+flags.FLAGS(sys.argv)
+command_line.import_tensorflow()
+print("after", file=sys.stderr)
+"""
+
+
+def _said(tmp_path, *arguments, **variables):
+    (tmp_path / "tensorflow.py").write_text(PACKAGE)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", **variables}
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stderr
+
+
+def test_notices_of_the_import_are_hidden_and_errors_are_not(tmp_path):
+    assert _said(tmp_path).splitlines() == [
+        "E0000 00:00:1 2 file.cc:7] something is wrong",
+        "after",
+    ]
+
+
+def test_who_asks_for_more_is_told_everything(tmp_path):
+    # The program then imports TensorFlow when it needs it, here never.
+    assert _said(tmp_path, "--verbosity=0").splitlines() == ["after"]
+
+
+def test_a_failed_import_says_why(tmp_path):
+    said = _said(tmp_path, FAIL="1")
+    assert "something is wrong" in said and "a library is missing" in said
+
+
+def test_what_an_import_dies_of_is_said(tmp_path):
+    assert "this processor will not do" in _said(tmp_path, DIE="1")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_that_there_is_no_gpu_is_an_error_only_where_there_is_one(monkeypatch, there):
+    monkeypatch.setattr(notices.Path, "exists", lambda path: there)
+    line = "E0000 00:00:1 2 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)\n"
+    assert notices.is_notice(line) is not there

@@ -1,0 +1,94 @@
+"""Every command of README and pages: the README's are run in little, the others' flags tried.
+
+The two that install are what CI does.
+"""
+
+import importlib
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import tf_earlyticket as et
+from tf_earlyticket.paper.grid import ITEMS
+
+ROOT = Path(et.__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# The last of two equal flags counts.
+LITTLE = (
+    "--config.data.name=digits",
+    "--config.model.name=resnet8",
+    "--config.train.epochs=3",
+    "--config.train.batch_size=32",
+    "--config.train.drop_epochs=(2,)",
+    "--config.data.train_examples=64",
+    "--config.data.validation_examples=32",
+)
+ADDED = {"train": LITTLE, "study_detectors": (*LITTLE, "--seeds=0", "--start_epochs=1")}
+
+
+def _commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns (program, arguments) of every command of the package on a page."""
+    found = re.findall(r"python -m tf_earlyticket\.(\w+)([^\n`]*)", page.read_text())
+    # A sentence's full stop, the dots that stand for flags, a placeholder's ellipsis.
+    return [
+        (program, tuple(argument for argument in shlex.split(arguments) if "..." not in argument))
+        for program, arguments in found
+        if "FILE" not in arguments
+    ]
+
+
+def _call(call_program, program, *arguments):
+    module = importlib.import_module(f"tf_earlyticket.{program}")
+    status, out, err = call_program(module, *arguments)
+    assert status == 0, (program, arguments, err)
+    return out
+
+
+def test_the_readme_s_commands_run_one_after_the_other(call_program, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    commands = [
+        (program, arguments)
+        for program, arguments in _commands(ROOT / "README.md")
+        # Its loop over all items is a test of its own, a slow one; the default job is CI's.
+        if program != "reproduce" and arguments
+    ]
+    assert [program for program, _ in commands] == [
+        *("train", "export", "inspect", "compare", "study_detectors")
+    ]
+    out = {}
+    for program, arguments in commands:
+        if program == "compare":
+            # What its reader has besides.
+            other = ("--workdir=runs/other", "--config.train.dense_baseline=false")
+            _call(call_program, "train", *LITTLE, *other)
+        out[program] = _call(call_program, program, *arguments, *ADDED.get(program, ()))
+    report = json.loads((tmp_path / "runs/mine/report.json").read_text())
+    assert len(report["artefacts"]) >= 3
+    assert "stage3_block1_conv2" in out["inspect"]
+    assert "runs/mine" in out["compare"] and "runs/other" in out["compare"]
+    assert json.loads((tmp_path / "runs/study/study.json").read_text())["summary"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_the_flags_of_every_command_are_accepted(page, call_program, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    worker = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(worker))
+    for program, arguments in dict.fromkeys(_commands(page)):
+        ticket = any(argument.startswith("--config.ticket=") for argument in arguments)
+        if program in ("export", "inspect", "compare") or ticket:
+            # They take what a run has made: the test above.
+            continue
+        if program == "reproduce":
+            items = (
+                ITEMS if "--item=$item" in arguments or "--item=" not in str(arguments) else [None]
+            )
+            for item in items:
+                chosen = [f"--item={item}"] if item else []
+                _call(call_program, program, *arguments, *chosen, "--dry_run")
+        else:
+            _call(call_program, program, *arguments, "--dry_run")

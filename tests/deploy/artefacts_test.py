@@ -1,0 +1,192 @@
+"""Artefacts: what is written runs like the SavedModel, is as small as said, and comes whole."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_earlyticket as et
+from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.deploy import artefacts, tflite
+from tf_earlyticket.deploy.served import Network, filled_copy
+
+IMAGES = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype(np.float32)
+
+
+def _plain():
+    layers = keras.layers
+    inner = keras.Sequential(
+        [
+            layers.Input((8, 8, 8)),
+            layers.Conv2D(32, 3, padding="same", use_bias=False, name="conv"),
+            layers.BatchNormalization(name="norm"),
+        ],
+        name="inner",
+    )
+    return keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Conv2D(8, 3, padding="same", activation="relu", name="stem"),
+            inner,
+            layers.ReLU(),
+            layers.Conv2D(32, 3, strides=2, name="last"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, name="classifier"),
+        ]
+    )
+
+
+def write_ticket(directory, plain, sparsity):
+    """Writes the ticket of a network pruned at once, untrained, and returns it."""
+    model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(sparsity))
+    model.compile("sgd", "mse")
+    adapter = adapter_for(model)
+    adapter.prepare()
+    adapter.set_masks(adapter.ranked_masks(sparsity))
+    return et.export_ticket(model, directory)
+
+
+@pytest.fixture(scope="module")
+def ticket(tmp_path_factory):
+    keras.utils.set_random_seed(3)
+    directory = tmp_path_factory.mktemp("artefacts") / "ticket"
+    write_ticket(directory, _plain(), 0.9)
+    return directory
+
+
+def test_the_files_run_like_the_network_and_sparse_ones_are_small(ticket, tmp_path):
+    formats = ["saved_model", "tflite", "tflite_int8", "tflite_int8_sparse"]
+    calls = []
+
+    def accuracy(run):
+        calls.append(run(IMAGES[:3]).shape)
+        return 0.5
+
+    result = artefacts.make_artefacts(
+        ticket, formats, tmp_path / "out", calibration=IMAGES, accuracy=accuracy, rounds=1
+    )
+    assert json.loads((tmp_path / "out" / "artefacts.json").read_text()) == result
+    assert calls == [(3, 3)] * len(formats)
+    found = {item["format"]: item for item in result["artefacts"]}
+    assert list(found) == formats
+    reference = Network(ticket / "saved_model")(IMAGES)
+    for name, item in found.items():
+        file = tmp_path / "out" / item["file"]
+        assert item["accuracy"] == 0.5
+        assert 0 < item["latency"]["low"] <= item["latency"]["high"]
+        if name == "saved_model":
+            assert tf.saved_model.load(str(file)).serve(IMAGES).shape == (16, 3)
+            continue
+        content = file.read_bytes()
+        assert item["bytes"] == len(content)
+        assert item["relative_error"] == pytest.approx(
+            tflite.relative_error(tflite.runner(content)(IMAGES), reference)
+        )
+    # 11,520 of the 12,000 weights are in masked kernels.
+    assert found["tflite"]["bytes_ratio"] < 0.35
+    assert found["tflite"]["relative_error"] < 1e-5
+    assert found["tflite_int8_sparse"]["bytes"] < found["tflite_int8"]["bytes"]
+    assert found["saved_model"]["compressed_ratio"] < 0.5
+
+
+def test_the_dense_counterpart_has_no_zeros_and_the_same_kept_weights(ticket, tmp_path):
+    loaded = et.Ticket.load(ticket)
+    filled_copy(ticket / "saved_model", loaded, tmp_path / "dense")
+    values = [v.numpy() for v in tf.saved_model.load(str(tmp_path / "dense")).variables]
+    for name, mask in loaded.masks.items():
+        (kernel,) = [v for v in values if v.shape == mask.shape]
+        assert np.count_nonzero(kernel) == kernel.size
+        np.testing.assert_array_equal(kernel[mask], loaded.final_weights[name][mask])
+
+
+def test_what_cannot_be_made_is_refused_and_earlier_files_stay(ticket, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    artefacts.make_artefacts(ticket, ["tflite"], out, rounds=1)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+
+    def make(*formats, **options):
+        artefacts.make_artefacts(ticket, formats, out, rounds=1, **options)
+
+    with pytest.raises(et.InputError, match="format='tflight': expected.*tflite"):
+        make("tflight")
+    with pytest.raises(et.InputError, match="tflite_dynamic_sparse: not made, since .*XNNPACK"):
+        make("tflite_dynamic_sparse")
+    with pytest.raises(et.InputError, match="at least one of"):
+        make()
+    with pytest.raises(et.InputError, match="tflite_int8: expected calibration"):
+        make("tflite", "tflite_int8")
+    with pytest.raises(et.InputError, match=r"calibration: expected float32 .*\(2, 4, 4, 1\)"):
+        make("tflite", calibration=np.zeros((2, 4, 4, 1), np.float32))
+    with pytest.raises(et.InputError, match="calibration: .*float64"):
+        make("tflite", calibration=np.zeros((2, 8, 8, 1)))
+    with pytest.raises(et.InputError, match="calibration: expected finite"):
+        make("tflite", calibration=np.full((2, 8, 8, 1), np.nan, np.float32))
+    monkeypatch.setattr(tflite, "relative_error", lambda *_: float("nan"))
+    with pytest.raises(RuntimeError, match="outputs differ .* by nan.*Nothing was written"):
+        make("tflite")
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_that_the_interpreter_refuses_is_an_error():
+    form = tflite.FORMATS["tflite"]
+    with pytest.raises(
+        RuntimeError, match="tflite: the interpreter refuses the file: .*Flatbuffer"
+    ):
+        tflite.check(b"\0" * 100, form, IMAGES, IMAGES)
+
+
+def test_a_ticket_without_saved_model_or_with_an_altered_one_is_refused(ticket, tmp_path):
+    et.Ticket.load(ticket).save(tmp_path / "bare")
+    with pytest.raises(et.InputError, match="has no saved_model/"):
+        artefacts.make_artefacts(tmp_path / "bare", ["tflite"], tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2"])
+def test_round_trips_are_exact(name, tmp_path):
+    keras.utils.set_random_seed(0)
+    if name == "resnet20":
+        plain = et.models.resnet20((32, 32, 3), 10)
+    else:
+        plain = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10)
+    directory = tmp_path / "ticket"
+    saved = write_ticket(directory, plain, 0.8)
+    loaded = et.Ticket.load(directory)
+    for kind in ("masks", "rewind_weights", "final_weights"):
+        ours, theirs = getattr(saved, kind), getattr(loaded, kind)
+        assert list(ours) == list(theirs)
+        for key, array in ours.items():
+            np.testing.assert_array_equal(array, theirs[key], strict=True)
+
+    model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(0.8))
+    model.compile("sgd", "mse")
+    et.rewind(model, loaded)
+    stripped = et.strip_pruning(model)
+    weights = {
+        key: np.where(loaded.masks[key], array, 0) if key in loaded.masks else array
+        for key, array in loaded.rewind_weights.items()
+    }
+    et.load_trained_weights(plain, loaded)
+    for ours, theirs, expected in zip(
+        stripped.weights, plain.weights, weights.values(), strict=True
+    ):
+        np.testing.assert_array_equal(ours.numpy(), expected)
+        np.testing.assert_array_equal(theirs.numpy(), expected)
+    again = et.export_ticket(model, tmp_path / "again")
+    for key, mask in loaded.masks.items():
+        np.testing.assert_array_equal(again.masks[key], mask)
+
+    images = np.random.default_rng(1).normal(size=(5, 32, 32, 3)).astype(np.float32)
+    expected = plain.predict(images, verbose=0)
+    served = Network(directory / "saved_model")(images)
+    np.testing.assert_allclose(served, expected, rtol=1e-4, atol=1e-5)
+    result = artefacts.make_artefacts(
+        directory, ["tflite"], tmp_path / "out", calibration=images, rounds=1
+    )
+    run = tflite.runner((tmp_path / "out" / "tflite.tflite").read_bytes())
+    np.testing.assert_allclose(run(images), expected, rtol=1e-3, atol=1e-4)
+    if name == "resnet20":
+        assert result["artefacts"][0]["bytes_ratio"] <= 0.30

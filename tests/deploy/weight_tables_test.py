@@ -1,0 +1,123 @@
+"""What `inspect` says of each kind of file is what is in it."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_earlyticket as et
+from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.commands.inspect import about_run
+from tf_earlyticket.deploy import tflite
+from tf_earlyticket.deploy.weight_tables import totals, weight_table
+from tf_earlyticket.inspect import inspect
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with one trained network in every form."""
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("forms")
+    layers = keras.layers
+    plain = keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, name="stem"),
+            layers.Conv2D(32, 3, name="middle"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, name="classifier"),
+        ]
+    )
+    model = et.wrap_for_pruning(plain)
+    model.compile("sgd", "mse")
+    adapter = adapter_for(model)
+    adapter.prepare()
+    adapter.set_masks(adapter.ranked_masks(0.8))
+    et.export_ticket(model, folder / "ticket", provenance={"test_accuracy": 0.5})
+    stripped = et.strip_pruning(model)
+    stripped.save(folder / "model.keras")
+    stripped.save(folder / "model.h5")
+    tf.train.Checkpoint(model=stripped).save(folder / "checkpoints" / "ckpt")
+    content = tflite.convert(folder / "ticket" / "saved_model", tflite.FORMATS["tflite"])
+    (folder / "model.tflite").write_bytes(content)
+    (folder / "notes.txt").write_text("hello")
+    (folder / "broken.keras").write_bytes(b"no zip")
+    (folder / "broken.tflite").write_bytes(b"no flatbuffer at all")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ticket/saved_model", "saved_model"),
+        ("checkpoints", "checkpoint"),
+        ("checkpoints/ckpt-1", "checkpoint"),
+        ("checkpoints/ckpt-1.index", "checkpoint"),
+        ("model.keras", "keras"),
+        ("model.h5", "keras"),
+        ("model.tflite", "tflite"),
+    ],
+)
+def test_each_form_shows_the_same_sparse_kernel(folder, name, kind):
+    found, rows = weight_table(folder / name)
+    assert found == kind
+    kernels = [row for row in rows if int(np.prod(row["shape"])) == 3 * 3 * 4 * 32]
+    assert [row["kept"] for row in kernels] == [230]
+    assert kernels[0]["sparsity"] == pytest.approx(1 - 230 / 1152)
+    assert kernels[0]["dtype"] == "float32"
+    if kind == "tflite":
+        assert kernels[0]["sparse"] and 230 * 4 < kernels[0]["bytes"] < 1152 * 4
+    else:
+        assert kernels[0]["bytes"] == 1152 * 4
+        # Weights, the numbers of steps and saves aside.
+        counted = [row for row in rows if row["dtype"] == "float32"]
+        assert totals(counted)["weights"] == 36 + 4 + 1152 + 32 + 96 + 3
+
+
+def test_a_ticket_shows_its_masks_and_says_what_it_is(folder):
+    found = inspect(folder / "ticket")
+    assert found["kind"] == "ticket"
+    assert found["rows"] == [
+        {
+            "name": "middle/kernel",
+            "shape": [3, 3, 4, 32],
+            "kept": 230,
+            "sparsity": 1 - 230 / 1152,
+            "dtype": "bool",
+            "bytes": 144,
+        }
+    ]
+    assert found["totals"] == {
+        "weights": 1152,
+        "kept": 230,
+        "sparsity": 1 - 230 / 1152,
+        "bytes": 144,
+    }
+    assert found["about"]["trained"] and found["about"]["test_accuracy"] == 0.5
+    assert "tensorflow" in found["about"]["versions"]
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", "nothing' does not exist: expected a run directory, a ticket"),
+        ("notes.txt", "notes.txt' is of no known kind"),
+        ("broken.keras", "broken.keras cannot be read as a keras"),
+        ("broken.tflite", "broken.tflite cannot be read as a tflite.*identifier"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_by_name(folder, name, message):
+    with pytest.raises(et.InputError, match=message):
+        inspect(folder / name)
+
+
+def test_a_run_that_has_not_ended_says_so(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(et.InputError, match="a run that has not ended"):
+        inspect(tmp_path)
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(et.InputError, match="report.json is damaged"):
+        about_run(tmp_path)

@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+
+from tf_earlyticket.detectors.ppr_saturation import (
+    Observation,
+    PPRSaturation,
+    probe_noise,
+    remaining_gain,
+)
+
+EPOCHS, LATEST = 60, 42
+
+
+def exponential(tau):
+    return lambda epoch: 0.9 - 0.6 * np.exp(-epoch / tau)
+
+
+def logistic(epoch):
+    return 0.1 + 0.8 / (1 + np.exp(-(epoch - 15) / 3))
+
+
+def jump(epoch):
+    return 0.8 - 0.5 * np.exp(-epoch / 5) + 0.1 * (epoch >= 30)
+
+
+def detected_at(curve, noise, seed, every=2):
+    """Returns the epoch at which the detector fires on a noisy curve, None if never."""
+    generator = np.random.default_rng(seed)
+    detector = PPRSaturation(LATEST)
+    for epoch in range(every, LATEST + 1, every):
+        accuracy = curve(epoch) + noise * generator.standard_normal()
+        if detector.update(epoch, Observation(accuracy, 0.1, 0.95)).saturated:
+            return epoch
+    return None
+
+
+def true_saturation(curve):
+    """Returns the first epoch from which waiting until the latest start gains one point at most."""
+    return next(e for e in range(1, LATEST + 1) if curve(LATEST) - curve(e) <= 0.01)
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.005, 0.01])
+@pytest.mark.parametrize("curve", [exponential(3), exponential(5), exponential(10)])
+def test_a_saturating_curve_is_found_within_a_tenth_of_the_run(curve, noise):
+    found = [detected_at(curve, noise, seed) for seed in range(40)]
+    assert None not in found
+    late = np.array(found) - true_saturation(curve)
+    assert np.median(late) <= 0.1 * EPOCHS
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.01, 0.02])
+@pytest.mark.parametrize("curve", [exponential(5), exponential(10), logistic, jump])
+def test_there_is_no_alarm_before_half_of_the_rise(curve, noise):
+    half = (curve(0) + curve(29)) / 2
+    for seed in range(40):
+        found = detected_at(curve, noise, seed, every=1)
+        assert found is None or curve(found) > half
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.01])
+def test_a_late_jump_of_the_learning_rate_does_not_keep_saturation_from_being_seen(noise):
+    found = [detected_at(jump, noise, seed) for seed in range(20)]
+    assert sum(epoch is None for epoch in found) <= 2
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.005, 0.01, 0.02])
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda epoch: 0.2 + 0.7 * epoch / EPOCHS,
+        lambda epoch: 0.1,
+        lambda epoch: 0.9 - 0.3 * epoch / EPOCHS,
+    ],
+    ids=["rising_all_the_time", "flat_at_chance", "falling"],
+)
+def test_a_curve_that_never_saturates_is_left_to_the_fallback(curve, noise):
+    alarms = [detected_at(curve, noise, seed) for seed in range(40)]
+    assert sum(epoch is not None for epoch in alarms) <= 2
+
+
+def test_a_network_that_is_good_from_the_start_needs_no_rise():
+    detector = PPRSaturation(LATEST)
+    decisions = [
+        detector.update(epoch, Observation(0.93, 0.8, 0.94)).saturated for epoch in range(1, 8)
+    ]
+    # It takes five probes.
+    assert decisions == [False] * 4 + [True] * 3
+
+
+def test_confirmations_are_probes_in_a_row():
+    detector = PPRSaturation(LATEST, confirmations=3)
+    decisions = [
+        detector.update(epoch, Observation(0.93, 0.8, 0.94)).saturated for epoch in range(1, 8)
+    ]
+    assert decisions == [False] * 6 + [True]
+
+
+def test_a_curve_that_still_rises_is_not_saturated_because_time_is_up():
+    detector = PPRSaturation(20)
+    for epoch in range(1, 21):
+        decision = detector.update(epoch, Observation(0.3 + 0.02 * epoch, 0.1, 0.9))
+        assert not decision.saturated
+    assert "waiting until epoch 23" in decision.reason
+
+
+def test_a_dip_below_the_best_is_not_saturation():
+    accuracies = [0.5, 0.7, 0.8, 0.85, 0.87, 0.7, 0.7, 0.7, 0.7]
+    detector = PPRSaturation(LATEST)
+    decisions = [
+        detector.update(epoch + 1, Observation(accuracy, 0.1, 0.95))
+        for epoch, accuracy in enumerate(accuracies)
+    ]
+    assert not any(decision.saturated for decision in decisions)
+    assert "below its best, 87.0 %" in decisions[-1].reason
+
+
+def test_the_reason_says_what_waiting_would_gain():
+    detector = PPRSaturation(LATEST)
+    for epoch in range(2, 32, 2):
+        decision = detector.update(epoch, Observation(exponential(3)(epoch), 0.1, 0.95))
+    assert decision.saturated
+    assert decision.reason.startswith(
+        "fitted PPR accuracy 90.0 % at epoch 30; waiting until epoch 42"
+    )
+    assert "(tolerance 1.0)" in decision.reason
+
+
+def test_an_epoch_without_a_probe_changes_nothing():
+    plain, mixed = PPRSaturation(LATEST), PPRSaturation(LATEST)
+    for epoch in range(2, LATEST, 2):
+        observation = Observation(exponential(5)(epoch), 0.1, 0.95)
+        mixed.update(epoch - 1, Observation())
+        assert plain.update(epoch, observation) == mixed.update(epoch, observation)
+
+
+def test_reset_forgets_everything():
+    detector = PPRSaturation(LATEST)
+    first = [detector.update(e, Observation(exponential(3)(e), 0.1, 0.9)) for e in range(1, 20)]
+    detector.reset()
+    again = [detector.update(e, Observation(exponential(3)(e), 0.1, 0.9)) for e in range(1, 20)]
+    assert first == again
+
+
+def test_remaining_gain_of_an_exact_curve_is_the_curves_own():
+    epochs = np.arange(1.0, 16.0)
+    gain, deviation, level, _ = remaining_gain(epochs, exponential(5)(epochs), 30)
+    assert gain == pytest.approx(exponential(5)(30) - exponential(5)(15), abs=0.005)
+    assert level == pytest.approx(exponential(5)(15), abs=0.005)
+    assert 0 < deviation < 0.005
+
+
+def test_what_a_ramp_still_brings_is_not_a_gain_of_waiting():
+    epochs = np.arange(1.0, 16.0)
+    gain, *_ = remaining_gain(epochs, exponential(5)(epochs), 30, lead_epochs=5)
+    assert gain == pytest.approx(exponential(5)(30) - exponential(5)(20), abs=0.002)
+    plain, ahead = PPRSaturation(LATEST), PPRSaturation(LATEST, lead_epochs=6)
+    for epoch in range(1, LATEST + 1):
+        observation = Observation(exponential(10)(epoch), 0.1, 0.95)
+        if ahead.update(epoch, observation).saturated:
+            break
+        assert not plain.update(epoch, observation).saturated, "without a ramp it has to be later"
+    assert epoch < true_saturation(exponential(10)) <= epoch + 6
+
+
+def test_nothing_remains_at_the_latest_start():
+    epochs = np.arange(1.0, 16.0)
+    assert remaining_gain(epochs, exponential(5)(epochs), 15)[:2] == (0.0, 0.0)
+
+
+def test_noise_is_measured_on_a_trend_and_past_a_jump():
+    generator = np.random.default_rng(0)
+    steps = np.arange(400)
+    curve = 0.001 * steps + 0.1 * (steps > 200)
+    assert probe_noise(curve + 0.01 * generator.standard_normal(400)) == pytest.approx(
+        0.01, rel=0.15
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"latest_start_epoch": 0}, "latest_start_epoch"),
+        ({"tolerance": 0.0}, "tolerance"),
+        ({"minimum_rise": 1.0}, "minimum_rise"),
+        ({"minimum_probes": 3}, "minimum_probes"),
+        ({"confirmations": 0}, "confirmations"),
+    ],
+)
+def test_arguments_out_of_range_are_named(arguments, name):
+    with pytest.raises(ValueError, match=name):
+        PPRSaturation(**{"latest_start_epoch": LATEST, **arguments})
+
+
+def test_epochs_must_increase_and_accuracies_be_finite():
+    detector = PPRSaturation(LATEST)
+    detector.update(3, Observation(0.5, 0.1, 0.9))
+    with pytest.raises(ValueError, match="epoch=3"):
+        detector.update(3, Observation(0.5, 0.1, 0.9))
+    with pytest.raises(ValueError, match="ppr_accuracy"):
+        detector.update(4, Observation(float("nan"), 0.1, 0.9))

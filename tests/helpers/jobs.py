@@ -1,0 +1,159 @@
+"""Tiny runs, started from here in a process of their own: they switch on op determinism.
+
+python jobs.py FOLDER JOB [JOB ...]
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+class Bang(Exception):
+    """What interrupts a run."""
+
+
+def tiny_config(**fields):
+    """Returns a run of 6 epochs of 4 steps: pruning starts after epoch 4, ramp 1, hold 1."""
+    from tf_earlyticket.config import Config
+
+    config = Config()
+    config.data.train_examples = 128
+    config.data.validation_examples = 100
+    config.model.name = "resnet8"
+    config.train.epochs = 6
+    config.train.batch_size = 32
+    config.train.drop_epochs = (3,)
+    config.train.deterministic = True
+    config.pruning.rewind_epoch = 1
+    for name, value in fields.items():
+        section, field = name.split("__")
+        setattr(getattr(config, section), field, value)
+    return config
+
+
+def _rewind_config():
+    return tiny_config(pruning__mode="rewind", train__dense_baseline=False)
+
+
+def interrupted(workdir, config, points, terminate=False):
+    """Starts a run again and again, each time interrupting it at the next point.
+
+    With `terminate`, by SIGTERM, which the run is to answer by saving within the epoch.
+    """
+    from tf_earlyticket.errors import Interrupted
+    from tf_earlyticket.job import fit as fit_module
+    from tf_earlyticket.job import job as run_module
+    from tf_earlyticket.job.progress import PlainProgress, make_progress
+
+    class Bomb(PlainProgress):
+        """Runs before the checkpoint of the epoch."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            super().on_epoch_begin(epoch, logs)
+            self.now = epoch + 1
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.go_off((self._phase, self.now, batch))
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.go_off((self._phase, epoch + 1))
+
+        def go_off(self, point):
+            if points and points[0] == point:
+                points.pop(0)
+                if terminate:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
+                raise Bang
+
+    def bomb_before(name, function):
+        def wrapped(*arguments, **options):
+            if points and points[0] == name:
+                points.pop(0)
+                raise Bang
+            return function(*arguments, **options)
+
+        return wrapped
+
+    fit_module.make_progress = lambda display, phase: Bomb(phase)
+    originals = {name: getattr(run_module, name) for name in ("export_ticket", "write_html")}
+    for name, function in originals.items():
+        setattr(run_module, name, bomb_before(name, function))
+    try:
+        for _ in range(len(points) + 1):
+            try:
+                run_module.train_and_evaluate(config, workdir)
+            except (Bang, Interrupted) as error:
+                assert isinstance(error, Interrupted) == terminate
+                continue
+        assert not points, f"never came to {points[0]}"
+    finally:
+        fit_module.make_progress = make_progress
+        for name, function in originals.items():
+            setattr(run_module, name, function)
+
+
+def dense_only(workdir, config):
+    """Trains the same network without wrappers, probes or pruning; saves its weights."""
+    import numpy as np
+
+    from tf_earlyticket.backends.tf_keras.compat import keras
+    from tf_earlyticket.data.loading import load
+    from tf_earlyticket.job import setup
+
+    keras.utils.set_random_seed(config.seed)
+    data = load(setup.dataset_spec(config))
+    model = setup.build_plain_model(config)
+    steps = data.steps_per_epoch(config.train.batch_size)
+    rate = setup.learning_rate_schedule(config.train, steps)
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=config.train.momentum),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    train = data.train(config.train.batch_size, seed=config.seed)
+    model.fit(train, epochs=config.train.epochs, steps_per_epoch=steps, verbose=0)
+    workdir.mkdir()
+    np.savez(workdir / "dense.npz", *model.get_weights())
+
+
+def main(folder, jobs):
+    from tf_earlyticket.job.job import train_and_evaluate
+
+    for job in jobs:
+        workdir = folder / job
+        if job == "whole":
+            train_and_evaluate(tiny_config(), workdir)
+        elif job == "rewind":
+            train_and_evaluate(_rewind_config(), workdir)
+        elif job == "keras_whole":
+            train_and_evaluate(tiny_config(model__keras="keras"), workdir)
+        elif job == "keras_interrupted":
+            points = [("search", 2, 0), ("search", 5, 2), ("dense", 6), "export_ticket"]
+            interrupted(workdir, tiny_config(model__keras="keras"), points)
+        elif job == "keras_terminated":
+            # Keras 3 begins at epochs only: the one in progress is finished first.
+            points = [("search", 2, 1), ("search", 5, 2)]
+            interrupted(workdir, tiny_config(model__keras="keras"), points, terminate=True)
+        elif job == "interrupted":
+            points = [("search", 2, 0), ("search", 5, 2), "export_ticket"]
+            interrupted(workdir, tiny_config(), points)
+        elif job == "terminated":
+            # At the beginning, within epochs before and after the start, at the end of an epoch.
+            points = [("search", 1, 0), ("search", 2, 1), ("search", 3), ("search", 5, 2)]
+            points += [("search", 5, 3), ("dense", 6, 0)]
+            interrupted(workdir, tiny_config(), points, terminate=True)
+        elif job == "more_interrupted":
+            points = [("search", 1), ("search", 4), ("search", 6), ("dense", 5), "write_html"]
+            interrupted(workdir, tiny_config(), points)
+        elif job == "rewind_interrupted":
+            points = [("search", 3), ("search", 4), ("retrain", 2, 1), ("retrain", 6)]
+            interrupted(workdir, _rewind_config(), points)
+        elif job == "dense":
+            dense_only(workdir, tiny_config())
+        print(job, "done", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

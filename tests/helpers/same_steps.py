@@ -1,0 +1,102 @@
+"""Trains 50 steps with probes under a strategy; writes weights and masks. A process of its own.
+
+python same_steps.py one_device|mirrored|multi_worker|xla|several_steps FOLDER
+
+xla: one device, the step compiled by XLA; several_steps: five steps per execution.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+EPOCHS, STEPS, BATCH = 5, 10, 32
+
+
+def main(name: str, folder: Path) -> None:
+    import tf_earlyticket as et
+    from tf_earlyticket.backends.select import adapter_for
+    from tf_earlyticket.backends.tf_keras.compat import keras
+    from tf_earlyticket.config import Config
+    from tf_earlyticket.data.loading import load
+    from tf_earlyticket.job.devices import make_strategy
+    from tf_earlyticket.job.preflight import STRATEGIES
+    from tf_earlyticket.job.setup import dataset_spec
+
+    if name == "mirrored":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        device = tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(cpu, [device, device])
+    strategy = make_strategy(name if name in STRATEGIES else "one_device")
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        layers = keras.layers
+        # No batch norm: with it rounding errors grow too fast to compare after 50 steps.
+        plain = keras.Sequential(
+            [
+                layers.Conv2D(8, 3, activation="relu", input_shape=(16, 16, 1), name="first"),
+                layers.Conv2D(16, 3, strides=2, activation="relu", name="second"),
+                layers.Conv2D(16, 3, activation="relu", name="third"),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(10, name="last"),
+            ]
+        )
+        model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(0.75, frequency=5))
+        model.compile(
+            keras.optimizers.SGD(0.02, momentum=0.9),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            jit_compile=name == "xla",
+            steps_per_execution=5 if name == "several_steps" else 1,
+        )
+
+    class Equal(keras.callbacks.Callback):
+        """Checks after every step that the replicas of this process have the same values."""
+
+        def on_train_batch_end(self, batch, logs=None):
+            for variable in model.variables:
+                first, *others = getattr(variable, "values", [variable])
+                for other in others:
+                    np.testing.assert_array_equal(first.numpy(), other.numpy(), variable.name)
+
+    class Probed(et.FixedEpoch):
+        """Decides by the epoch, but has probes made."""
+
+        def wants_probe(self, epoch, signals):
+            return True
+
+    data = load(dataset_spec(Config()))
+    validation = data.validation(BATCH)
+    early_ticket = et.EarlyTicket(
+        lambda: data.probe(BATCH, seed=0),
+        lambda: validation,
+        detector=Probed(3),
+        probe_every=1,
+        ramp_epochs=1,
+        hold_epochs=1,
+        verbose=0,
+    )
+    model.fit(
+        data.train(BATCH, seed=0),
+        validation_data=validation,
+        epochs=EPOCHS,
+        steps_per_epoch=STEPS,
+        callbacks=[early_ticket, Equal()],
+        verbose=0,
+    )
+    adapter = adapter_for(model)
+    assert adapter.step() == EPOCHS * STEPS and adapter.violations() == 0
+    resolver = getattr(strategy, "cluster_resolver", None)
+    task = resolver.task_id if resolver is not None and resolver.task_id else 0
+    masks = {f"mask:{key}": mask for key, mask in adapter.masks().items()}
+    probes = [
+        [seen.ppr_accuracy, seen.pruned_accuracy, seen.dense_accuracy]
+        for seen in (result.observation for result in early_ticket.probe.results)
+    ]
+    np.savez(folder / f"{name}{task}.npz", **adapter.all_weights(), **masks, probes=probes)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

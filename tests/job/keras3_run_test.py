@@ -1,0 +1,95 @@
+"""Whole runs under Keras 3: they end with a ticket, interrupted or not, on every backend."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tf_earlyticket as et
+from tf_earlyticket import train
+from tf_earlyticket.backends import frameworks
+
+ROOT = Path(et.__file__).parents[1]
+JOBS = ["keras_whole", "keras_interrupted", "keras_terminated"]
+
+
+@pytest.fixture(scope="module", params=[pytest.param("tensorflow", marks=pytest.mark.slow), "jax"])
+def runs(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": request.param}
+    command = [sys.executable, str(ROOT / "tests/helpers/jobs.py"), str(folder), *JOBS]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        return {k: _timeless(v) for k, v in value.items() if k not in ("seconds", "environment")}
+    return [_timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def _report(workdir):
+    return json.loads((workdir / "report.json").read_text())
+
+
+def _rows(workdir):
+    with open(workdir / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_ends_with_a_ticket_that_tensorflow_loads(runs):
+    import tensorflow as tf
+
+    workdir = runs / "keras_whole"
+    report = _report(workdir)
+    assert report["ticket"]["sparsity"] == pytest.approx(0.8, abs=1e-3)
+    assert report["dense"]["test_accuracy"] > 0 and len(report["probe"]["epochs"]) == 4
+    assert "keras" in report["environment"]["packages"]
+    for name in ("report.html", "metrics.csv", "figures/ppr.png"):
+        assert (workdir / name).stat().st_size > 0
+    ticket = et.Ticket.load(workdir / "ticket")
+    assert ticket.rewind_epoch == 1 and ticket.start_epoch == report["start_epoch"]
+    loaded = tf.saved_model.load(str(workdir / "ticket/saved_model"))
+    assert loaded.serve(np.zeros((3, 16, 16, 1), np.float32)).shape == (3, 10)
+
+
+@pytest.mark.parametrize("job", JOBS[1:])
+def test_an_interrupted_run_ends_as_if_it_was_not(runs, job):
+    whole, other = runs / "keras_whole", runs / job
+    assert _timeless(_report(whole)) == _timeless(_report(other))
+    assert _timeless(_rows(whole)) == _timeless(_rows(other))
+    tickets = [et.Ticket.load(workdir / "ticket") for workdir in (whole, other)]
+    for field in ("masks", "rewind_weights", "final_weights"):
+        left, right = (getattr(ticket, field) for ticket in tickets)
+        for name in left:
+            np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+    assert len(list((other / "checkpoints/search").glob("ckpt-*.npz"))) == 2
+
+
+def test_a_keras_that_is_not_installed_is_one_clear_line(call_program, tmp_path, monkeypatch):
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: None if name == "tf_keras" else 1)
+    status, _, err = call_program(train, f"--workdir={tmp_path / 'run'}")
+    assert (
+        status == 2
+        and "config.model.keras='tf_keras': tf_keras not installed; expected 'keras'" in err
+    )
+    assert err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--keras=keras", "--strategy=mirrored"], "expected one_device with"),
+        (["--keras=torch"], "--keras=torch"),
+        (["--config.model.keras=keras2"], "config.model.keras='keras2'"),
+    ],
+)
+def test_what_keras_3_does_not_do_is_refused(call_program, tmp_path, arguments, part):
+    status, _, err = call_program(train, f"--workdir={tmp_path / 'run'}", *arguments)
+    assert status == 2 and part in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()

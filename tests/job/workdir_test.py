@@ -1,0 +1,36 @@
+import json
+
+import pytest
+
+from tf_earlyticket.config import Config
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.workdir import RunPaths
+
+
+def test_a_worker_reads_the_run_s_state_and_writes_elsewhere(tmp_path):
+    shared, own = tmp_path / "run", tmp_path / "own"
+    paths = RunPaths(shared, own)
+    assert paths.saved_checkpoints == shared / "checkpoints"
+    assert paths.saved_report == shared / "report.json"
+    assert paths.checkpoints == own / "checkpoints" and paths.ticket == own / "ticket"
+    paths.claim(Config())
+    assert not shared.exists()
+    chief = RunPaths(shared)
+    chief.claim(Config())
+    assert chief.checkpoints == chief.saved_checkpoints
+    paths.claim(Config())
+    with pytest.raises(InputError, match="holds a run of another config"):
+        paths.claim(Config(seed=1))
+
+
+def test_a_run_of_before_a_field_existed_had_its_default(tmp_path):
+    paths = RunPaths(tmp_path)
+    paths.claim(Config())
+    older = json.loads(paths.config.read_text())
+    del older["train"]["scale_with_replicas"]
+    paths.config.write_text(json.dumps(older))
+    paths.claim(Config())
+    changed = Config()
+    changed.train.scale_with_replicas = True
+    with pytest.raises(InputError, match="train.scale_with_replicas is False there, True here"):
+        paths.claim(changed)

@@ -1,0 +1,273 @@
+"""Tickets: what goes in comes out, and nothing half-written or altered is accepted."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.tickets import storage as ticket_files
+from tf_earlyticket.tickets.ticket import Ticket
+
+NAMES = ("conv/kernel:0", "dense/kernel:0")
+
+
+def make_ticket(seed=0, **fields):
+    rng = np.random.default_rng(seed)
+    weights = {
+        "stem/kernel:0": rng.normal(size=(3, 3, 3, 4)).astype(np.float32),
+        "conv/kernel:0": rng.normal(size=(3, 3, 4, 5)).astype(np.float32),
+        "bn/moving_mean:0": rng.normal(size=4).astype(np.float32),
+        "dense/kernel:0": rng.normal(size=(5, 2)),
+        "count:0": np.array(3),
+    }
+    masks = {name: np.abs(weights[name]) > 1 for name in NAMES}
+    values = {"rewind_epoch": 5, "start_epoch": 45, "provenance": {"seed": seed}}
+    final = {name: weight + 1 for name, weight in weights.items()}
+    values["final_weights"] = {
+        name: np.where(masks[name], weight, 0).astype(weight.dtype) if name in masks else weight
+        for name, weight in final.items()
+    }
+    return Ticket(masks, weights, **values | fields)
+
+
+def assert_equal(a, b):
+    for kind in ("masks", "rewind_weights", "final_weights"):
+        arrays, others = getattr(a, kind), getattr(b, kind)
+        assert list(arrays) == list(others)
+        for name, array in arrays.items():
+            assert array.dtype == others[name].dtype
+            np.testing.assert_array_equal(array, others[name], strict=True)
+    for name in ("rewind_epoch", "start_epoch", "provenance", "sparsity"):
+        assert getattr(a, name) == getattr(b, name)
+
+
+def test_a_loaded_ticket_equals_the_saved_one(tmp_path):
+    saved = make_ticket(provenance={"model": "resnet20", "epochs": (1, 2), "nested": {"a": None}})
+    saved.save(tmp_path / "runs" / "ticket")
+    assert_equal(saved, Ticket.load(tmp_path / "runs" / "ticket"))
+    assert sorted(os.listdir(tmp_path / "runs")) == ["ticket"]
+    assert sorted(os.listdir(tmp_path / "runs" / "ticket")) == [
+        "final_weights.npz",
+        "masks.npz",
+        "rewind_weights.npz",
+        "ticket.json",
+    ]
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(hnp.arrays(bool, hnp.array_shapes(min_dims=0, min_side=0)), min_size=1, max_size=3),
+    st.none() | st.integers(0, 300),
+)
+def test_masks_of_any_shape_survive(tmp_path_factory, masks, start_epoch):
+    named = {f"l/{index}:0": mask for index, mask in enumerate(masks)}
+    weights = {name: mask.astype(np.float32) for name, mask in named.items()}
+    saved = Ticket(named, weights, 0, start_epoch)
+    directory = tmp_path_factory.mktemp("ticket")
+    saved.save(directory)
+    assert_equal(saved, Ticket.load(directory))
+
+
+def test_layers_and_sparsity_describe_the_masks():
+    masks = {"b": np.array([[1, 0], [0, 0]]), "a": np.array([True, True])}
+    ticket = Ticket(masks, {"a": np.ones(2), "b": np.ones((2, 2))}, 0)
+    assert ticket.layers() == [
+        {"name": "b", "shape": [2, 2], "kept": 1, "sparsity": 0.75},
+        {"name": "a", "shape": [2], "kept": 2, "sparsity": 0.0},
+    ]
+    assert ticket.sparsity == 0.5
+    assert ticket.masks["b"].dtype == bool
+
+
+def test_the_record_can_be_read_without_the_package(tmp_path):
+    ticket = make_ticket()
+    ticket.save(tmp_path)
+    record = json.loads((tmp_path / "ticket.json").read_text())
+    assert record["schema_version"] == 2
+    assert record["layers"] == ticket.layers()
+    assert record["sparsity"] == ticket.sparsity
+    assert record["weights"][0] == {
+        "name": "stem/kernel:0",
+        "shape": [3, 3, 3, 4],
+        "dtype": "float32",
+    }
+
+
+def test_saving_again_replaces_the_ticket_and_keeps_other_entries(tmp_path):
+    make_ticket(0).save(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    make_ticket(1, final_weights={}).save(tmp_path)
+    assert_equal(make_ticket(1, final_weights={}), Ticket.load(tmp_path))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "final_weights.npz").exists()
+
+
+def test_a_saved_model_belongs_to_its_ticket(tmp_path):
+    made = tmp_path / "made"
+    (made / "variables").mkdir(parents=True)
+    (made / "saved_model.pb").write_bytes(b"graph")
+    (made / "variables" / "data").write_bytes(b"numbers")
+    directory = tmp_path / "ticket"
+    make_ticket(0).save(directory, saved_model=made)
+    assert not made.exists()
+    assert_equal(make_ticket(0), Ticket.load(directory))
+    (directory / "saved_model" / "variables" / "data").write_bytes(b"other")
+    with pytest.raises(InputError, match="saved_model/variables/data must have the sha256"):
+        Ticket.load(directory)
+    # That of another ticket would be shipped in place of the new one's.
+    make_ticket(1).save(directory)
+    assert not (directory / "saved_model").exists()
+
+
+@pytest.mark.parametrize("calls", range(5))
+def test_an_interrupted_save_leaves_the_old_ticket_or_none(tmp_path, monkeypatch, calls):
+    """Fails at the first array file (0), or after `calls` - 1 files were put in place."""
+    directory = tmp_path / "ticket"
+    make_ticket(0).save(directory)
+    replace = os.replace
+
+    def fail(*arguments):
+        nonlocal calls
+        calls -= 1
+        if calls <= 0:
+            raise OSError("disk full")
+        replace(*arguments)
+
+    old_ticket_stays = calls == 0
+    target = (np, "savez") if calls == 0 else (ticket_files.os, "replace")
+    with monkeypatch.context() as patch:
+        patch.setattr(*target, lambda *a, **k: fail(*a))
+        with pytest.raises(OSError, match="disk full"):
+            make_ticket(1).save(directory)
+    assert os.listdir(tmp_path) == ["ticket"]
+    if old_ticket_stays:
+        assert_equal(make_ticket(0), Ticket.load(directory))
+    else:
+        with pytest.raises(InputError, match="ticket.json cannot be read"):
+            Ticket.load(directory)
+    make_ticket(1).save(directory)
+    assert_equal(make_ticket(1), Ticket.load(directory))
+
+
+@pytest.mark.parametrize("name", ["masks.npz", "rewind_weights.npz", "final_weights.npz"])
+@pytest.mark.parametrize("damage", [lambda b: b[:-7], lambda b: b[:90] + b"!" + b[91:]])
+def test_altered_or_truncated_arrays_are_refused(tmp_path, name, damage):
+    make_ticket().save(tmp_path)
+    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    with pytest.raises(InputError, match=f"{name} must have the sha256 .* altered or cut off"):
+        Ticket.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["masks.npz", "rewind_weights.npz", "ticket.json"])
+def test_a_missing_file_is_named(tmp_path, name):
+    make_ticket().save(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(InputError, match=f"{name} cannot be read: No such file"):
+        Ticket.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(schema_version=3), "schema_version must be 2, got 3"),
+        (lambda r: r.pop("rewind_epoch"), "field 'rewind_epoch' is missing"),
+        (
+            lambda r: r.update(rewind_epoch="5"),
+            r"rewind_epoch must be of type int .*got '5'",
+        ),
+        (lambda r: r.update(start_epoch=-1), "start_epoch must be an integer >= 0, got -1"),
+        (lambda r: r.update(layers=3), "layers must be of type list, got 3"),
+        (lambda r: r["layers"].pop(), "masks.npz must hold 1 arrays .* got 2"),
+        (lambda r: r["layers"][0].update(kept=1), "kept of layer 'conv/kernel:0' must be"),
+        (lambda r: r["layers"][0].update(shape=[9]), "shape of layer 'conv/kernel:0' must fit"),
+        (lambda r: r["layers"][0].update(shape=[-3, -3, 4, 5]), "shape of layer"),
+        (lambda r: r["layers"][0].update(shape=[9, 20]), "must have the shape"),
+        (lambda r: r["layers"][0].update(name="x"), "named as rewind_weights are, got 'x'"),
+        (lambda r: r["layers"][1].update(name="conv/kernel:0"), "names in layers must be distinct"),
+        (lambda r: r["weights"][2].update(shape=[5]), "entry 'bn/moving_mean:0' of"),
+        (lambda r: r["weights"][2].update(dtype="float64"), "entry 'bn/moving_mean:0' of"),
+    ],
+)
+def test_an_altered_record_is_refused_by_field(tmp_path, change, message):
+    make_ticket().save(tmp_path)
+    record = json.loads((tmp_path / "ticket.json").read_text())
+    change(record)
+    (tmp_path / "ticket.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=message):
+        Ticket.load(tmp_path)
+
+
+def test_a_truncated_record_is_refused(tmp_path):
+    make_ticket().save(tmp_path)
+    text = (tmp_path / "ticket.json").read_text()
+    (tmp_path / "ticket.json").write_text(text[: len(text) // 2])
+    with pytest.raises(InputError, match="ticket.json must be JSON"):
+        Ticket.load(tmp_path)
+    (tmp_path / "ticket.json").write_text("[]")
+    with pytest.raises(InputError, match="field 'schema_version' is missing"):
+        Ticket.load(tmp_path)
+
+
+def test_saving_onto_a_file_is_refused(tmp_path):
+    (tmp_path / "ticket").write_text("")
+    with pytest.raises(InputError, match="directory must be a directory or a new path"):
+        make_ticket().save(tmp_path / "ticket")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"rewind_epoch": -1}, "rewind_epoch must be an integer >= 0"),
+        ({"start_epoch": 1.5}, "start_epoch must be an integer >= 0"),
+        ({"provenance": {"x": object()}}, "provenance must hold only what JSON can hold"),
+        ({"provenance": {"x": float("nan")}}, "provenance must hold only what JSON can hold"),
+        ({"provenance": []}, "provenance must be a dict, got list"),
+        ({"final_weights": []}, "final_weights must map names to arrays, got list"),
+        ({"final_weights": {"x": np.ones(2)}}, "final_weights must be named as rewind_weights are"),
+    ],
+)
+def test_fields_that_cannot_be_stored_are_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        make_ticket(**fields)
+
+
+@pytest.mark.parametrize(
+    ("masks", "weights", "message"),
+    [
+        ({}, {"a": np.ones(2)}, "masks must hold at least one array"),
+        ([np.ones(2)], {"a": np.ones(2)}, "masks must map names to arrays, got list"),
+        (
+            {"b": np.ones(2)},
+            {"a": np.ones(2)},
+            "masks must be named as rewind_weights are, got 'b'",
+        ),
+        ({"a": np.ones(3)}, {"a": np.ones(2)}, r"masks\['a'\] must have the shape \(2,\)"),
+        ({"a": np.full(2, 2)}, {"a": np.ones(2)}, r"masks\['a'\] must hold only 0 and 1"),
+        ({"a": np.ones(2)}, {"a": np.array(["x", "y"])}, r"rewind_weights\['a'\] must be of"),
+        ({"a": np.ones(2)}, {"a": np.array([1, np.nan])}, r"rewind_weights\['a'\] must be finite"),
+    ],
+)
+def test_masks_and_weights_that_do_not_fit_are_refused(masks, weights, message):
+    with pytest.raises(InputError, match=message):
+        Ticket(masks, weights, 0)
+
+
+@pytest.mark.parametrize(
+    ("final", "message"),
+    [
+        (np.array([1.0, 2.0]), "must be 0 where the mask prunes, got 1 others"),
+        (np.array([1.0, 0.0], np.float32), "must be of"),
+        (np.array([1.0, 0.0, 0.0]), "must be of"),
+        (np.array([np.inf, 0.0]), "must be finite, got 1 NaN"),
+    ],
+)
+def test_final_weights_that_are_not_the_tickets_are_refused(final, message):
+    masks = {"a": np.array([True, False])}
+    Ticket(masks, {"a": np.ones(2)}, 0, final_weights={"a": np.array([1.0, 0.0])})
+    with pytest.raises(InputError, match=message):
+        Ticket(masks, {"a": np.ones(2)}, 0, final_weights={"a": final})

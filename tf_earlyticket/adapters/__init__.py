@@ -1,1 +1,0 @@
-"""Holding masks in a framework's model: the few things that NumPy alone cannot do."""

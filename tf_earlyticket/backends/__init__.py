@@ -1,0 +1,1 @@
+"""What only a framework can do: hold masks in a model, run its steps, copy its state."""

@@ -1,0 +1,45 @@
+"""Prints and draws several finished runs side by side: accuracy against cost and sparsity.
+
+    python -m tf_earlyticket.compare runs/a runs/b runs/c
+
+Writes the figure to --output; --json prints the numbers for other programs.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+from rich.table import Table
+
+from tf_earlyticket.commands import command_line
+from tf_earlyticket.errors import InputError
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_string("output", "comparison.png", "The figure; empty: none")
+    flags.DEFINE_bool("json", False, "Print JSON for other programs")
+
+
+def main(argv: list[str]) -> None:
+    """Compares the runs that the arguments name."""
+    if len(argv) < 2:
+        raise InputError("RUN: expected the directories of one or more runs, got none.")
+    from tf_earlyticket.report.run_comparison import COLUMNS, cells, read_run, write_figure
+
+    values = flags.FLAGS
+    runs = [read_run(Path(name)) for name in argv[1:]]
+    if values.json:
+        print(json.dumps(runs, indent=1))
+    else:
+        table = Table(*COLUMNS)
+        table.columns[0].overflow = "fold"
+        for column in table.columns[3:]:
+            column.justify = "right"
+        for row in cells(runs):
+            table.add_row(*row)
+        command_line.console().print(table)
+    if values.output:
+        write_figure(runs, Path(values.output))
+        if not values.json:
+            print(f"Figure: {values.output}")

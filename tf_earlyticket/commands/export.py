@@ -1,0 +1,110 @@
+"""Makes a ticket's files for deployment, each checked and measured before it is written.
+
+    python -m tf_earlyticket.export --ticket=runs/mine/ticket --format=saved_model,tflite
+
+Formats: saved_model; tflite and tflite_float16 (sparse encoding: small files), the same with
+_dense; tflite_dynamic; tflite_int8 and tflite_int8_sparse (calibrated). A ticket of
+`python -m tf_earlyticket.train` is calibrated and tested on its own data set; for others give
+--calibration.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from rich.table import Table
+
+from tf_earlyticket.commands import command_line
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.tickets.array_files import read_regular_file
+from tf_earlyticket.tickets.ticket import Ticket
+
+PROGRAM = "python -m tf_earlyticket.export"
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_string("ticket", None, "Directory of the ticket")
+    flags.DEFINE_list("format", ["saved_model", "tflite"], "Formats, separated by commas")
+    flags.DEFINE_string("output", None, "Where the files go; default DIR/exported of the ticket")
+    flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie; default TFDS's own directory")
+    flags.DEFINE_string(
+        "calibration", None, "FILE.npy of typical inputs [examples, ...] as the network takes them"
+    )
+    flags.DEFINE_integer("rounds", 20, "Rounds of the latency measurement", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    """Makes the files of the flags."""
+    values = flags.FLAGS
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}: expected flags only.")
+    if not values.ticket:
+        raise InputError("--ticket is missing: expected the directory of a ticket.")
+    directory = Path(values.ticket)
+    ticket = Ticket.load(directory)
+    calibration = None
+    if values.calibration:
+        calibration = read_array(Path(values.calibration))
+    command_line.quiet_tensorflow()
+    command_line.import_tensorflow()
+
+    from tf_earlyticket.commands import ticket_data as examples
+    from tf_earlyticket.deploy import artefacts
+    from tf_earlyticket.job.report_update import add_to_report
+    from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows
+    from tf_earlyticket.report.build import environment
+
+    artefacts.check_formats(values.format)
+    accuracy = None
+    try:
+        data = examples.data_of(ticket, values.data_dir)
+    except InputError as error:
+        # The files can be made without it.
+        print(f"Accuracy is not measured: {error}")
+        data = None
+    if data is not None:
+        if calibration is None:
+            calibration = examples.calibration_inputs(data)
+
+        def accuracy(run):
+            return examples.test_accuracy(data, run)
+
+    output = Path(values.output or directory / "exported")
+    result = artefacts.make_artefacts(
+        directory,
+        values.format,
+        output,
+        calibration=calibration,
+        accuracy=accuracy,
+        rounds=values.rounds,
+        about={
+            "command": shlex.join([*PROGRAM.split(), *sys.argv[1:]]),
+            "environment": environment("one_device", 1),
+        },
+    )
+    table = Table(*COLUMNS, title=f"Ticket of sparsity {100 * result['sparsity']:.1f} %")
+    for row in artefact_rows(result["artefacts"]):
+        table.add_row(*row)
+    command_line.console().print(table)
+    print("Dense: the same network in the same number type with its pruned weights filled.")
+    print(f"Files: {output}")
+    if add_to_report(directory.parent, result["artefacts"]):
+        print(f"Added to the report: {directory.parent / 'report.html'}")
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Returns the array of a `.npy` file.
+
+    Raises:
+        InputError: If it cannot be read as an array of numbers.
+    """
+    read_regular_file(path)
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(
+            f"--calibration={path}: expected a .npy file of numbers, got: {error!s:.200}"
+        ) from None

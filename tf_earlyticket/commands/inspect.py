@@ -1,0 +1,130 @@
+"""Shows the weights of a run, ticket, SavedModel, checkpoint, Keras or TFLite file.
+
+    python -m tf_earlyticket.inspect PATH
+    python -m tf_earlyticket.inspect PATH --json
+
+Columns: name, shape, type, kept (values that are not zero), sparsity, bytes as stored. Only weights
+are read; nothing in a file is executed.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+from rich.table import Table
+
+from tf_earlyticket.commands import command_line
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.workdir import RunPaths
+
+_COLUMNS = ("Name", "Shape", "Type", "Kept", "Sparsity", "Bytes")
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_bool("json", False, "Print JSON for other programs")
+
+
+def main(argv: list[str]) -> None:
+    """Shows what the argument names."""
+    if len(argv) != 2:
+        raise InputError(f"PATH: expected one argument, got {len(argv) - 1}.")
+    command_line.quiet_tensorflow()
+    found = inspect(Path(argv[1]))
+    if flags.FLAGS.json:
+        print(json.dumps(found, indent=1))
+        return
+    _print(found)
+
+
+def inspect(path: Path) -> dict:
+    """Returns what lies at a path.
+
+    Returns:
+        {"kind", "path", "rows", "totals", "about"}: rows and totals as `weight_table` and
+        `totals` give them; "about" holds what a run or ticket says of itself, else is empty.
+
+    Raises:
+        InputError: If there is nothing that can be read.
+    """
+    from tf_earlyticket.deploy.weight_tables import (
+        about_ticket,
+        totals,
+        weight_table,
+    )
+    from tf_earlyticket.tickets.storage import RECORD_FILE
+
+    about, place, run = {}, path, about_run(path)
+    if run is not None:
+        about, place = run, path / "ticket"
+    elif (path / RECORD_FILE).exists():
+        about = about_ticket(path)
+    kind, rows = weight_table(place)
+    return {
+        "kind": kind if run is None else "run",
+        "path": str(path),
+        "about": about,
+        "rows": rows,
+        "totals": totals(rows),
+    }
+
+
+def about_run(path: Path) -> dict[str, object] | None:
+    """Returns what the report of a run says in short; None if the path is no run.
+
+    Raises:
+        InputError: If the run has no report yet.
+    """
+    paths = RunPaths(path)
+    if not paths.config.is_file():
+        return None
+    try:
+        report = json.loads(paths.saved_report.read_text())
+        return {
+            "data": report["config"]["data"]["name"],
+            "model": report["config"]["model"]["name"],
+            "start_epoch": report["start_epoch"],
+            "start_reason": report["start_reason"],
+            "dense_test_accuracy": (report["dense"] or {}).get("test_accuracy"),
+            "ticket_test_accuracy": report["ticket"]["test_accuracy"],
+            "total_epochs": report["cost"]["total_epochs"],
+        }
+    except FileNotFoundError:
+        raise InputError(
+            f"PATH={str(path)!r} is a run that has not ended: expected one with report.json; the "
+            "same train command continues it."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{paths.saved_report} is damaged: {error!s:.200}") from None
+
+
+def _print(found: dict) -> None:
+    console = command_line.console()
+    print(f"{found['path']}: {found['kind']}")
+    for name, value in found["about"].items():
+        # Accuracies were computed in float32: more digits say nothing.
+        print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+    table = Table(*_COLUMNS)
+    table.columns[0].overflow = "fold"
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for row in found["rows"]:
+        table.add_row(
+            row["name"],
+            " x ".join(map(str, row["shape"])),
+            row["dtype"] + (", sparse" if row.get("sparse") else ""),
+            f"{row['kept']:,}",
+            f"{100 * row['sparsity']:.2f} %",
+            f"{row['bytes']:,}",
+        )
+    total = found["totals"]
+    table.add_section()
+    table.add_row(
+        "All",
+        f"{total['weights']:,}",
+        "",
+        f"{total['kept']:,}",
+        f"{100 * total['sparsity']:.2f} %",
+        f"{total['bytes']:,}",
+    )
+    console.print(table)

@@ -1,0 +1,147 @@
+"""One figure or table of the paper, from a dense run and whatever else it needs.
+
+    python -m tf_earlyticket.reproduce --item=fig1 --scale=smoke
+    python -m tf_earlyticket.reproduce --item=fig1 --scale=small --data_dir=DIR
+
+Items: fig1 fig2 fig3 fig4 fig5 fig6 fig8 table1 table2 table3 table4 table5. The same command
+continues what was interrupted; items with the same config share their runs; `--shard=0/4` to
+`--shard=3/4` fill one directory by four processes or machines.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from tf_earlyticket.commands import command_line
+from tf_earlyticket.data.catalog import describe
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.preflight import check_run, check_strategy, check_tf_keras
+from tf_earlyticket.paper import recipes as reproduce_config
+from tf_earlyticket.paper.grid import ITEMS, SCALES, check_grid, check_item, default_grid, replaced
+from tf_earlyticket.paper.summary import parse_shard
+
+PROGRAM = "python -m tf_earlyticket.reproduce"
+_INTEGERS = {
+    "seeds": "Seeds, one dense run each",
+    "mask_epochs": "s, epochs (from 1) after which masks are taken",
+    "rewind_epochs": "v, epochs after which weights are taken, 0 for the initial ones",
+    "group_sizes": "Weights along the input channels that live or die together",
+    "examples": "N, numbers of randomly labelled images",
+}
+
+
+def define_flags() -> None:
+    """Defines the flags; the default of --config depends on --item and --scale."""
+    flags.DEFINE_string("item", None, f"What to reproduce: {', '.join(ITEMS)}")
+    flags.DEFINE_string("scale", "small", f"Default config and grid: {', '.join(SCALES)}")
+    flags.FLAGS(sys.argv, known_only=True)
+    item, scale = flags.FLAGS.item, flags.FLAGS.scale
+    if item is None and not any(a.lstrip("-").startswith("help") for a in sys.argv):
+        raise InputError(f"--item is missing: expected one of {', '.join(ITEMS)}.")
+    check_item(item or ITEMS[0], scale)
+    command_line.define_common_flags(f"{reproduce_config.__file__}:{item or ITEMS[0]}.{scale}")
+    # What --help shows.
+    flags.adopt_module_key_flags(command_line)
+    flags.DEFINE_string("workdir", None, "Directory; default runs/reproduce-<data>_<model>-<...>")
+    flags.DEFINE_string("shard", "0/1", "i/n: make every n-th missing cell from the i-th on")
+    for name, text in _INTEGERS.items():
+        flags.DEFINE_list(name, None, f"{text}; default by item and scale")
+    flags.DEFINE_list("learning_rates", None, "Of the probes' retraining; default by item")
+    flags.DEFINE_integer("memorization_epochs", None, "Passes over the N images")
+    flags.DEFINE_float("prune_fraction", None, "Of the remaining weights, per iterative round")
+    flags.DEFINE_bool("finished_only", False, "Make nothing; draw what is finished")
+
+
+def main(argv: list[str]) -> None:
+    """Reproduces the item of the flags."""
+    values = flags.FLAGS
+    config = command_line.checked_config(argv)
+    check_tf_keras(config)
+    parse_shard(values.shard)
+    check_strategy(values.strategy)
+    given = {name: _numbers(name, values[name].value, int) for name in _INTEGERS}
+    given["learning_rates"] = _numbers("learning_rates", values.learning_rates, float)
+    given["memorization_epochs"] = values.memorization_epochs
+    given["prune_fraction"] = values.prune_fraction
+    grid = replaced(default_grid(values.item, values.scale, config.train.epochs), given)
+    data = config.data
+    spec = describe(
+        data.name,
+        image_size=data.image_size,
+        validation_examples=data.validation_examples,
+        train_examples=data.train_examples,
+    )
+    check_grid(grid, config.train.epochs, spec.train_examples)
+    command_line.quiet_tensorflow()
+    if values.dry_run:
+        command_line.print_dry_run(config)
+        _print_cells(values.item, config, grid)
+        return
+    check_run(config, values.data_dir, values.strategy)
+    workdir = Path(values.workdir or Path("runs") / f"reproduce-{config.run_name()}")
+    arguments = values.read_flags_from_files(sys.argv[1:])
+    if values.workdir is None:
+        arguments.append(f"--workdir={workdir}")
+    print(f"Directory: {workdir}", flush=True)
+
+    command_line.import_tensorflow()
+    from tf_earlyticket.paper.reproduction import reproduce
+
+    results = reproduce(
+        values.item,
+        config,
+        grid,
+        workdir,
+        scale=values.scale,
+        shard=values.shard,
+        data_dir=values.data_dir,
+        strategy=values.strategy,
+        command=shlex.join([*PROGRAM.split(), *arguments]),
+        finished_only=values.finished_only,
+        tell=lambda line: print(line, flush=True),
+    )
+    _print_results(results, workdir / "items" / values.item)
+
+
+def _numbers(flag: str, texts: list[str] | None, kind: type) -> tuple | None:
+    if texts is None:
+        return None
+    try:
+        return tuple(kind(text) for text in texts)
+    except ValueError:
+        wanted = "integers, such as 1,2" if kind is int else "numbers, such as 0.1,0.01"
+        raise InputError(f"--{flag}={','.join(texts)}: expected {wanted}.") from None
+
+
+def _print_cells(item: str, config, grid) -> None:
+    from tf_earlyticket.paper.items import cells_of
+
+    cells = cells_of(item, config, grid)
+    epochs = sum(cell.epochs for cell in cells)
+    print(f"{item}: {len(cells)} cells, about {epochs:.0f} epochs, if nothing is finished yet")
+    for cell in cells:
+        print(f"  seed {cell.seed}: {cell.phase}")
+
+
+def _print_results(results: dict, directory: Path) -> None:
+    from tf_earlyticket.paper.item_tables import item_table
+
+    table = item_table(results)
+    if table is not None:
+        from rich.console import Console
+        from rich.table import Table
+
+        header, rows = table
+        drawn = Table(*header)
+        for row in rows:
+            drawn.add_row(*row)
+        Console(width=None if sys.stdout.isatty() else 140).print(drawn)
+    for claim in results["claims"]:
+        print(f"{'held' if claim['held'] else 'NOT held'}: {claim['claim']}.\n    {claim['ours']}.")
+    if results["finished"] < results["cells"]:
+        print(f"{results['finished']} of {results['cells']} cells are finished.")
+    for note in results["notes"]:
+        print(f"Note: {note}")
+    print(f"Results and figures: {directory}")

@@ -1,0 +1,117 @@
+"""Trains a network, finds out when to prune, prunes it and exports the ticket with a report.
+
+TensorFlow is imported after the flags and the config were found good, so that a mistake is
+reported at once.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from tf_earlyticket.backends.frameworks import FRAMEWORKS, backend_of
+from tf_earlyticket.commands import command_line
+from tf_earlyticket.files import write_text
+from tf_earlyticket.job.cluster import is_chief
+from tf_earlyticket.job.display import PROGRESS_MODES, Display
+from tf_earlyticket.job.preflight import check_run, check_strategy
+from tf_earlyticket.job.workdir import RunPaths
+
+PROGRAM = "python -m tf_earlyticket.train"
+
+
+def define_flags() -> None:
+    """Defines the flags. A function, since a module may be imported under two names."""
+    command_line.define_common_flags()
+    # What --help shows.
+    flags.adopt_module_key_flags(command_line)
+    flags.DEFINE_string("workdir", None, "Directory of the run; default runs/<data>_<model>-<hash>")
+    flags.DEFINE_integer("seed", None, "Seed; default config.seed")
+    flags.DEFINE_enum(
+        "keras",
+        None,
+        FRAMEWORKS,
+        "Which Keras: tf_keras, or keras (Keras 3, on the backend of KERAS_BACKEND); default "
+        "config.model.keras",
+    )
+    flags.DEFINE_string("tpu", None, "Name or address of the TPU, for --strategy=tpu")
+    flags.DEFINE_enum(
+        "progress",
+        "auto",
+        PROGRESS_MODES,
+        "What to print meanwhile: one live line, a plain line per epoch, a JSON object per line "
+        "for programs, or nothing; auto: line on a terminal, else plain",
+    )
+    flags.DEFINE_bool("histograms", False, "Histograms of all weights for TensorBoard, per epoch")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the job of the flags."""
+    values = flags.FLAGS
+    config = command_line.checked_config(argv, values.seed, values.keras)
+    check_strategy(values.strategy)
+    command_line.quiet_tensorflow()
+    if values.dry_run:
+        command_line.print_dry_run(config)
+        return
+    check_run(config, values.data_dir, values.strategy)
+    workdir = Path(values.workdir or Path("runs") / config.run_name())
+    paths = RunPaths(workdir)
+    chief = is_chief(values.strategy)
+    # Flag files are written out: this one may itself be among them.
+    arguments = values.read_flags_from_files(sys.argv[1:])
+    if values.workdir is None:
+        arguments.append(f"--workdir={workdir}")
+    if chief:
+        paths.claim(config)
+        write_text(paths.flags, "".join(f"{argument}\n" for argument in arguments))
+    display = Display(values.progress, values.histograms)
+    display.say(f"Run directory: {workdir}")
+    display.tell("run", workdir=str(workdir))
+
+    command_line.import_tensorflow()
+    from tf_earlyticket.job.job import train_and_evaluate
+
+    command = shlex.join([*PROGRAM.split(), *arguments])
+    if config.model.keras == "keras":
+        command = f"KERAS_BACKEND={backend_of('keras')} {command}"
+    report = train_and_evaluate(
+        config,
+        workdir,
+        data_dir=values.data_dir,
+        strategy=values.strategy,
+        tpu=values.tpu,
+        command=command,
+        display=display,
+    )
+    if chief:
+        display.say(summary(report, paths))
+        display.tell(
+            "finished",
+            report=str(paths.report),
+            saved_model=str(paths.saved_model),
+            **{part: report[part] for part in ("start_epoch", "start_reason", "ticket", "cost")},
+        )
+
+
+def summary(report: dict, paths: RunPaths) -> str:
+    """Returns the outcome in a few lines."""
+    ticket, cost = report["ticket"], report["cost"]
+    start = f"Pruning started after epoch {report['start_epoch']}: "
+    if report["start_epoch"] is None:
+        start = "Pruning: "
+    lines = [
+        f"{start}{report['start_reason']}.",
+        f"Ticket: {100 * ticket['sparsity']:.1f} % sparse, test accuracy "
+        f"{100 * ticket['test_accuracy']:.2f} %"
+        + (
+            f" (dense {100 * report['dense']['test_accuracy']:.2f} %)."
+            if report["dense"]
+            else "; the dense network was not trained."
+        ),
+        f"Cost: {cost['total_epochs']:.1f} epochs, {cost['probe_epochs']:.1f} of them in probes; "
+        f"iterative pruning would take {cost['iterative_pruning_epochs']:.0f} (analytic).",
+        f"Report: {paths.report_html}   SavedModel: {paths.saved_model}",
+    ]
+    return "\n".join(lines)

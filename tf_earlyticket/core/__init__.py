@@ -1,1 +1,0 @@
-"""What the paper defines, as functions of NumPy arrays and integers. Knows no Keras."""

@@ -1,0 +1,185 @@
+"""A ticket's artefacts for deployment: made, checked, measured against the dense network, kept."""
+
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tf_earlyticket.deploy import comparison, tflite
+from tf_earlyticket.deploy.served import Network, filled_copy
+from tf_earlyticket.errors import InputError, suggestion
+from tf_earlyticket.files import write_json
+from tf_earlyticket.tickets.storage import SAVED_MODEL
+from tf_earlyticket.tickets.ticket import Ticket
+
+FORMATS = (SAVED_MODEL, *tflite.FORMATS)
+RESULT_FILE = "artefacts.json"
+# Inputs on which every artefact is compared with the SavedModel.
+COMPARED = 64
+_CALLS = 5
+
+# From inputs [batch, ...] to outputs [batch, ...].
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Checks names of formats.
+
+    Raises:
+        InputError: If one is unknown, or known not to work.
+    """
+    if not formats:
+        raise InputError(f"format must name at least one of {', '.join(FORMATS)}, got none.")
+    for name in formats:
+        if name in tflite.REFUSED:
+            raise InputError(f"format={name}: not made, since {tflite.REFUSED[name]}.")
+        if name not in FORMATS:
+            raise InputError(
+                f"format={name!r}: expected one of {', '.join(FORMATS)}.{suggestion(name, FORMATS)}"
+            )
+
+
+def make_artefacts(
+    ticket_directory: Path,
+    formats: Sequence[str],
+    output: Path,
+    *,
+    calibration: np.ndarray | None = None,
+    accuracy: Callable[[Function], float] | None = None,
+    rounds: int = 20,
+    about: Mapping | None = None,
+) -> dict:
+    """Makes a ticket's artefacts and writes them, with a record of what was measured.
+
+    Sizes and latencies are compared with the dense network in the same number type: the same
+    graph with every pruned weight filled by a random one. Latencies are those of single inputs on
+    one thread, measured in turn.
+
+    Args:
+        ticket_directory: A ticket with a SavedModel.
+        formats: Of `FORMATS`.
+        output: Directory for the artefacts and `artefacts.json`; existing ones are replaced after
+            all new ones were found good.
+        calibration: Float array [examples, ...] of typical inputs: for int8, and to compare on.
+        accuracy: Takes a function from inputs [batch, ...] to outputs and returns its accuracy on
+            the test set; None: not measured.
+        rounds: Of the latency measurement.
+        about: JSON values to keep with the results, such as the command.
+
+    Returns:
+        {"about", "sparsity": float, "artefacts": [{"format", "file", "bytes", "compressed_bytes",
+        "dense_bytes", "dense_compressed_bytes", "bytes_ratio", "compressed_ratio", "latency"
+        (seconds of the artefact and of the dense network, their "ratio" with its 95 % interval),
+        "relative_error", "same_class", "accuracy"}]}. A size is of the file, or of all files of a
+        SavedModel; compressed means by zlib, level 9.
+
+    Raises:
+        InputError: If the ticket is damaged or has no SavedModel, or a format cannot be had.
+        RunError: If an artefact does not load or differs too much; nothing is then written.
+    """
+    check_formats(formats)
+    ticket = Ticket.load(ticket_directory)
+    source = ticket_directory / SAVED_MODEL
+    if not source.is_dir():
+        raise InputError(
+            f"ticket={str(ticket_directory)!r} has no {SAVED_MODEL}/: expected one that "
+            "et.export_ticket or a run wrote."
+        )
+    network = Network(source)
+    inputs = network.example_inputs(COMPARED) if calibration is None else calibration[:COMPARED]
+    network.check_inputs(inputs)
+    reference = network(inputs)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        new, dense = Path(folder) / "new", Path(folder) / "dense"
+        new.mkdir()
+        filled_copy(source, ticket, dense)
+        found = []
+        for name in dict.fromkeys(formats):
+            if name == SAVED_MODEL:
+                record, run, dense_run = _saved_model(source, dense, new)
+            else:
+                form = tflite.FORMATS[name]
+                record, content, run, dense_run = _tflite(source, dense, form, calibration)
+                record |= tflite.check(content, form, inputs, reference)
+                (new / record["file"]).write_bytes(content)
+            record["latency"] = _latency(run, dense_run, inputs[:1], rounds)
+            record["accuracy"] = None if accuracy is None else accuracy(run)
+            found.append(record)
+        result = {"about": dict(about or {}), "sparsity": ticket.sparsity, "artefacts": found}
+        write_json(new / RESULT_FILE, result)
+        _put(new, output)
+    return result
+
+
+def _saved_model(source: Path, dense: Path, new: Path) -> tuple[dict, Function, Function]:
+    shutil.copytree(source, new / SAVED_MODEL)
+    record = {
+        "format": SAVED_MODEL,
+        "file": SAVED_MODEL,
+        **_sizes(_folder_sizes(source), _folder_sizes(dense)),
+        "relative_error": 0.0,
+        "same_class": 1.0,
+    }
+    return record, Network(source), Network(dense)
+
+
+def _tflite(
+    source: Path, dense: Path, form: tflite.TFLiteFormat, calibration: np.ndarray | None
+) -> tuple[dict, bytes, Function, Function]:
+    content = tflite.convert(source, form, calibration)
+    whole = tflite.convert(dense, tflite.without_sparse_encoding(form), calibration)
+    record = {
+        "format": form.name,
+        "file": f"{form.name}.tflite",
+        **_sizes(_file_sizes([content]), _file_sizes([whole])),
+    }
+    return record, content, tflite.runner(content, threads=1), tflite.runner(whole, threads=1)
+
+
+def _sizes(own: tuple[int, int], dense: tuple[int, int]) -> dict:
+    return {
+        "bytes": own[0],
+        "compressed_bytes": own[1],
+        "dense_bytes": dense[0],
+        "dense_compressed_bytes": dense[1],
+        "bytes_ratio": own[0] / dense[0],
+        "compressed_ratio": own[1] / dense[1],
+    }
+
+
+def _file_sizes(contents: Sequence[bytes]) -> tuple[int, int]:
+    """Returns the bytes of files, and of each compressed by itself."""
+    return sum(map(len, contents)), sum(len(zlib.compress(content, 9)) for content in contents)
+
+
+def _folder_sizes(folder: Path) -> tuple[int, int]:
+    return _file_sizes([path.read_bytes() for path in folder.rglob("*") if path.is_file()])
+
+
+def _latency(run: Function, dense_run: Function, inputs: np.ndarray, rounds: int) -> dict:
+    def timed(function: Function) -> Callable[[], float]:
+        def calls() -> float:
+            return comparison.seconds(lambda: [function(inputs) for _ in range(_CALLS)]) / _CALLS
+
+        return calls
+
+    times = comparison.alternate({"own": timed(run), "dense": timed(dense_run)}, rounds, warmup=2)
+    return {
+        "seconds": float(np.median(times["own"])),
+        "dense_seconds": float(np.median(times["dense"])),
+        **comparison.ratio(times["own"], times["dense"]),
+    }
+
+
+def _put(new: Path, output: Path) -> None:
+    """Moves the artefacts to their place, the record of them last."""
+    output.mkdir(exist_ok=True)
+    (output / RESULT_FILE).unlink(missing_ok=True)
+    for path in sorted(new.iterdir(), key=lambda path: path.name == RESULT_FILE):
+        shutil.rmtree(output / path.name, ignore_errors=True)
+        os.replace(path, output / path.name)

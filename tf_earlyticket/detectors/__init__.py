@@ -1,0 +1,1 @@
+"""When pruning may start: decided online, from past probes and weights only."""

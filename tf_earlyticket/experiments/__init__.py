@@ -1,1 +1,0 @@
-"""Experiments of the paper on top of the training tools."""

@@ -1,0 +1,244 @@
+"""Files: written whole or not at all, and read without trust. The only module that does either.
+
+What is written goes under a temporary name beside its place, is brought to the disk, and is then
+renamed; so a reader, a kill, a full disk or a power loss finds the old content or the new one.
+Arrays are kept in the safetensors format, in which nothing but numbers can lie.
+"""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from tf_earlyticket.errors import InputError
+
+_CHUNK = 1 << 20
+_MAX_JSON_BYTES = 1 << 26
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Says which file it is that cannot be written within a `with` block.
+
+    Raises:
+        OSError: For one, with the path and the reason in its message.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write a file to, which takes the place of `path` at the end.
+
+    Its directory is made where it is missing. If anything fails, nothing of it stays.
+
+    Raises:
+        OSError: If it cannot be written; the message names `path`.
+
+    Example:
+        >>> with replacing(Path("figure.png")) as temporary:
+        ...     figure.savefig(temporary, format="png")
+    """
+    temporary = _temporary(path)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_directory(path: Path) -> Iterator[Path]:
+    """Gives an empty temporary directory beside `path`, to fill; it is gone after the block.
+
+    What shall stay is moved out of it with `move`, the piece that stands for all others last.
+
+    Raises:
+        OSError: If it cannot be written; the message names `path`.
+    """
+    temporary = _temporary(path)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Moves a file or directory to its place on the same file system, over what is there.
+
+    Raises:
+        OSError: If it cannot be moved.
+    """
+    for part in [source, *source.rglob("*")] if source.is_dir() else [source]:
+        _sync(part)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    os.replace(source, target)
+    _sync(target.parent)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _sync(path: Path) -> None:
+    """Brings a file, or the names in a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written; the message names it, and an older one stays.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8; else as `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as JSON; else as `write_bytes`.
+
+    Raises:
+        OSError: As `write_bytes`.
+        ValueError: For NaN and infinity, which are not JSON.
+    """
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Writes rows as CSV under a header; None becomes an empty cell. Else as `write_bytes`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays of numbers or bools of any shapes by name; else as `write_bytes`.
+
+    bfloat16, which NumPy does not have by itself, is kept in float32, into which all of its
+    values fit.
+
+    Raises:
+        OSError: As `write_bytes`.
+    """
+    plain = {}
+    for name, array in arrays.items():
+        array = np.asarray(array)
+        if array.dtype.kind == "V" or array.dtype.name == "bfloat16":
+            array = array.astype(np.float32)
+        # The format takes the bytes as they lie in memory.
+        plain[name] = np.asarray(array, order="C")
+    with replacing(path) as temporary:
+        safetensors.numpy.save_file(plain, temporary)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Returns what `write_arrays` wrote, by name; not in the order written.
+
+    Raises:
+        InputError: If it is missing, damaged, or no such file.
+    """
+    content = read_bytes(path)
+    try:
+        return safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path} must hold arrays of numbers, but {error!s:.200}") from None
+
+
+def read_bytes(path: Path, limit: int | None = None) -> bytes:
+    """Returns the content of a regular file.
+
+    Raises:
+        InputError: If it is a link, no regular file, larger than `limit` bytes, or unreadable.
+    """
+    size = _regular_size(path)
+    if limit is not None and size > limit:
+        raise InputError(f"{path} must have at most {limit:,} bytes, got {size:,}")
+    with _readable(path):
+        return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """Returns the content of a JSON file; NaN and infinity are refused.
+
+    Raises:
+        InputError: If it is missing, too large or not JSON.
+    """
+    content = read_bytes(path, _MAX_JSON_BYTES)
+    try:
+        return json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} must be JSON, got: {error!s:.200}") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def sha256(path: Path) -> str:
+    """Returns the hash of a regular file's bytes.
+
+    Raises:
+        InputError: As `read_bytes`.
+    """
+    _regular_size(path)
+    digest = hashlib.sha256()
+    with _readable(path), open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _regular_size(path: Path) -> int:
+    try:
+        with _readable(path):
+            found = os.lstat(path)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{str(path)!r} is the name of no file: {error}") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a link" if stat.S_ISLNK(found.st_mode) else "no regular file"
+        raise InputError(f"{path} must be a regular file, got {kind}")
+    return found.st_size
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,247 @@
+"""Checks of a run's input, before any slow import and before anything is written."""
+
+import contextlib
+import dataclasses
+import math
+import typing
+
+from tf_earlyticket.backends.frameworks import FRAMEWORKS
+from tf_earlyticket.config import Config
+from tf_earlyticket.data.catalog import check_available, describe
+from tf_earlyticket.detectors.choice import make_detector
+from tf_earlyticket.errors import InputError, suggestion
+from tf_earlyticket.job.cluster import is_chief
+from tf_earlyticket.models.names import model_names
+from tf_earlyticket.pruning.plan import plan_ramp, probe_epochs
+from tf_earlyticket.pruning.rankings import ranking_names
+from tf_earlyticket.tickets.ticket import Ticket
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+
+
+def check_config(config: Config) -> None:
+    """Checks every field of the config, and those that must fit the size of the data set.
+
+    Raises:
+        InputError: For the first field that cannot be used.
+    """
+    _check_fields(config, "config")
+    _check_values(config)
+    _check_ticket(config)
+    data = config.data
+    spec = describe(
+        data.name,
+        image_size=data.image_size,
+        validation_examples=data.validation_examples,
+        train_examples=data.train_examples,
+    )
+    if config.train.batch_size > spec.train_examples:
+        raise InputError(
+            f"config.train.batch_size={config.train.batch_size}: expected at most the "
+            f"{spec.train_examples} training examples."
+        )
+    if spec.validation_examples == 0:
+        raise InputError(
+            "config.data.validation_examples=0: expected at least 1; the probes need them."
+        )
+
+
+def _check_ticket(config: Config) -> None:
+    if config.ticket is None:
+        return
+    with _prefixed(f"config.ticket={config.ticket!r}: "):
+        ticket = Ticket.load(config.ticket)
+    try:
+        made_of = ticket.provenance["config"]["model"]["name"]
+    except (KeyError, TypeError):
+        return
+    if made_of != config.model.name:
+        raise InputError(
+            f"config.model.name={config.model.name!r}: expected {made_of!r}, the network of "
+            f"config.ticket={config.ticket!r}."
+        )
+
+
+def _check_fields(section, path: str) -> None:
+    """Checks what a config file may have set: only fields that exist, of their types."""
+    types = typing.get_type_hints(type(section))
+    for name, value in vars(section).items():
+        if name not in types:
+            raise InputError(
+                f"{path}.{name} is not a field of the config.{suggestion(name, types)}"
+            )
+        if dataclasses.is_dataclass(types[name]):
+            if not isinstance(value, types[name]):
+                raise InputError(f"{path}.{name}={value!r}: expected a {types[name].__name__}.")
+            _check_fields(value, f"{path}.{name}")
+        elif not _has_type(value, types[name]):
+            expected = getattr(types[name], "__name__", str(types[name]))
+            if typing.get_origin(types[name]):
+                expected = str(types[name]).removeprefix("typing.")
+            raise InputError(f"{path}.{name}={value!r}: expected a value of type {expected}.")
+
+
+def _has_type(value, kind) -> bool:
+    if typing.get_origin(kind) is typing.Union:
+        return any(_has_type(value, option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        return isinstance(value, (tuple, list)) and all(_has_type(part, item) for part in value)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _check_values(config: Config) -> None:
+    """Checks every field.
+
+    Raises:
+        InputError: For the first field that is out of range, named with its full path.
+    """
+    _choice("model.name", config.model.name, model_names())
+    _choice("model.keras", config.model.keras, FRAMEWORKS)
+    with _prefixed("config.data."):
+        describe(
+            config.data.name,
+            image_size=config.data.image_size,
+            validation_examples=config.data.validation_examples,
+            train_examples=config.data.train_examples,
+        )
+    train, pruning, probe = config.train, config.pruning, config.probe
+    _range("train.epochs", train.epochs, low=1)
+    _range("train.batch_size", train.batch_size, low=1)
+    _range("train.learning_rate", train.learning_rate, above=0)
+    _range("train.drop_factor", train.drop_factor, above=0, high=1)
+    _range("train.momentum", train.momentum, low=0, below=1)
+    _range("train.weight_decay", train.weight_decay, low=0)
+    _range("train.steps_per_execution", train.steps_per_execution, low=1)
+    drops = list(train.drop_epochs)
+    if drops != sorted(set(drops)) or any(d < 1 for d in drops):
+        raise InputError(f"config.train.drop_epochs={train.drop_epochs}: expected rising epochs.")
+    _choice(
+        "train.dtype_policy", train.dtype_policy, ("float32", "mixed_bfloat16", "mixed_float16")
+    )
+    _choice("pruning.mode", pruning.mode, ("continue", "rewind"))
+    _choice("pruning.ranking", pruning.ranking, ranking_names())
+    _range("pruning.final_sparsity", pruning.final_sparsity, low=0, below=1)
+    _range("pruning.initial_sparsity", pruning.initial_sparsity, low=0, high=pruning.final_sparsity)
+    _range("pruning.group_size", pruning.group_size, low=1)
+    _range("pruning.rewind_epoch", pruning.rewind_epoch, low=0, high=train.epochs)
+    if pruning.frequency is not None:
+        _range("pruning.frequency", pruning.frequency, low=1)
+        if pruning.frequency % train.steps_per_execution:
+            raise InputError(
+                f"config.pruning.frequency={pruning.frequency}: expected a multiple of "
+                f"train.steps_per_execution={train.steps_per_execution}."
+            )
+    _range("probe.tolerance", probe.tolerance, above=0, below=1)
+    for name in ("fraction", "validation_fraction"):
+        if getattr(probe, name) is not None:
+            _range(f"probe.{name}", getattr(probe, name), above=0, high=1)
+    if probe.learning_rate is not None:
+        _range("probe.learning_rate", probe.learning_rate, above=0)
+    _range("seed", config.seed, low=0, high=2**31 - 1)
+    with _prefixed("config.train and config.pruning: "):
+        plan = plan_ramp(
+            train.epochs, ramp_epochs=pruning.ramp_epochs, hold_epochs=pruning.hold_epochs
+        )
+    if pruning.rewind_epoch >= plan.latest_start_epoch:
+        raise InputError(
+            f"config.pruning.rewind_epoch={pruning.rewind_epoch}: expected one before "
+            f"{plan.latest_start_epoch}, the latest epoch at which pruning can start."
+        )
+    if probe.start_epoch is not None:
+        _range("probe.start_epoch", probe.start_epoch, low=1, high=plan.latest_start_epoch)
+    with _prefixed("config.probe."):
+        make_detector(
+            probe.detector,
+            plan.latest_start_epoch,
+            tolerance=probe.tolerance,
+            threshold=probe.threshold,
+            start_epoch=probe.start_epoch,
+        )
+    with _prefixed("config.probe.every_epochs and first_epoch: "):
+        probe_epochs(plan.latest_start_epoch, every=probe.every_epochs, first=probe.first_epoch)
+
+
+@contextlib.contextmanager
+def _prefixed(prefix: str):
+    """Says in which part of the config a value is that a function of an earlier stage refuses."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") from error
+
+
+def _range(name, value, *, low=None, above=None, high=None, below=None):
+    accepted = " and ".join(
+        f"{sign} {bound}"
+        for sign, bound in ((">=", low), (">", above), ("<=", high), ("<", below))
+        if bound is not None
+    )
+    good = (
+        isinstance(value, (int, float))
+        and math.isfinite(value)
+        and (low is None or value >= low)
+        and (above is None or value > above)
+        and (high is None or value <= high)
+        and (below is None or value < below)
+    )
+    if not good:
+        raise InputError(f"config.{name}={value}: expected a number {accepted}.")
+
+
+def _choice(name, value, accepted):
+    if value not in accepted:
+        raise InputError(
+            f"config.{name}={value!r}: expected one of {', '.join(accepted)}."
+            f"{suggestion(str(value), accepted)}"
+        )
+
+
+def check_strategy(name: str) -> None:
+    """Checks the value of --strategy, and TF_CONFIG where that counts.
+
+    Raises:
+        InputError: If it is unknown, or TF_CONFIG has another form than TensorFlow's.
+    """
+    if name not in STRATEGIES:
+        raise InputError(
+            f"--strategy={name}: expected one of {', '.join(STRATEGIES)}."
+            f"{suggestion(name, STRATEGIES)}"
+        )
+    is_chief(name)
+
+
+def check_tf_keras(config: Config) -> None:
+    """Checks that a config is one for tf_keras, which the paper's experiments are made with.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if config.model.keras != "tf_keras":
+        raise InputError(
+            f"config.model.keras={config.model.keras!r}: expected 'tf_keras'; Keras 3 is for "
+            "tf_earlyticket.train."
+        )
+
+
+def check_run(config: Config, data_dir, strategy: str) -> None:
+    """Checks everything that a run needs and that can be checked without opening the data.
+
+    Raises:
+        InputError: For the first thing that cannot be used.
+    """
+    check_config(config)
+    check_strategy(strategy)
+    if config.model.keras == "keras" and strategy not in ("auto", "one_device"):
+        raise InputError(
+            f"--strategy={strategy}: expected one_device with config.model.keras='keras'; several "
+            "devices are for tf_keras."
+        )
+    if strategy == "multi_worker" and not config.data.deterministic:
+        raise InputError(
+            "config.data.deterministic=False: expected true with --strategy=multi_worker, where "
+            "each worker takes its part of one common order."
+        )
+    check_available(config.data.name, data_dir)

@@ -1,0 +1,85 @@
+"""The files of a run, named in one place, and how they are written: whole or not at all."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from tf_earlyticket.config import Config, flatten
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.files import write_json
+
+
+class RunPaths:
+    """Names of the files under `workdir`.
+
+    Of several workers only the chief writes to `workdir`. The others read the state of the run
+    there, and write to an `output` of their own: saving a checkpoint takes all workers.
+
+    Args:
+        workdir: Directory of one run.
+        output: Where this process writes instead; None: in `workdir`.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, output: str | os.PathLike | None = None):
+        self.workdir = Path(workdir)
+        self.config = self.workdir / "config.json"
+        self.flags = self.workdir / "flags.txt"
+        self.saved_report = self.workdir / "report.json"
+        self.saved_checkpoints = self.workdir / "checkpoints"
+        self.output = self.workdir if output is None else Path(output)
+        self.metrics = self.output / "metrics.csv"
+        self.weight_statistics = self.output / "weight_statistics.json"
+        self.report = self.output / "report.json"
+        self.report_html = self.output / "report.html"
+        self.figures = self.output / "figures"
+        self.tensorboard = self.output / "tensorboard"
+        self.checkpoints = self.output / "checkpoints"
+        self.ticket = self.output / "ticket"
+        self.saved_model = self.ticket / "saved_model"
+
+    def claim(self, config: Config) -> None:
+        """Creates the directory and writes `config.json`, or checks that it holds this config.
+
+        A process that writes elsewhere only checks.
+
+        Raises:
+            InputError: If the directory cannot be written or holds a run of another config.
+        """
+        if self.output != self.workdir:
+            if self.config.exists():
+                self._check_config(config)
+            return
+        try:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.workdir):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"--workdir={self.workdir}: cannot be written ({error.strerror}); expected a "
+                "directory that can be created and written."
+            ) from error
+        if not self.config.exists():
+            write_json(self.config, config.to_dict())
+        self._check_config(config)
+
+    def _check_config(self, config: Config) -> None:
+        try:
+            # Fields that came after the run was started had their defaults in it.
+            present = {
+                **flatten(Config().to_dict()),
+                **flatten(json.loads(self.config.read_text())),
+            }
+        except (json.JSONDecodeError, AttributeError) as error:
+            raise InputError(
+                f"--workdir={self.workdir}: its config.json cannot be read; expected an empty "
+                "directory or one of an earlier run."
+            ) from error
+        wanted = flatten(config.to_dict())
+        for name in {**wanted, **present}:
+            if present.get(name) != wanted.get(name):
+                raise InputError(
+                    f"--workdir={self.workdir} holds a run of another config ({name} is "
+                    f"{present.get(name)!r} there, {wanted.get(name)!r} here); expected an empty "
+                    "directory or the same config."
+                )

@@ -1,0 +1,147 @@
+"""A recorded dense run: state, weights and a probe of every epoch, from which tickets are made."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.callbacks.mask_update import MaskUpdate
+from tf_earlyticket.callbacks.ppr_probe import (
+    LEARNING_RATE_SHARE,
+    PPRProbe,
+    ProbeResult,
+    default_fraction,
+)
+from tf_earlyticket.job.fit import fit
+from tf_earlyticket.job.log import MetricsLog
+from tf_earlyticket.job.run_state import Run
+from tf_earlyticket.job.weights_file import load_weights, save_weights
+from tf_earlyticket.pruning.plan import plan_ramp, probe_epochs
+
+PHASE = "dense"
+_INITIAL = "initial"
+
+
+def record_dense(run: Run, probing: bool = True) -> dict:
+    """Trains dense to the end of the schedule and records every epoch, or returns the record.
+
+    Each epoch ends with a checkpoint of the whole state and a file of all weights
+    (`recorded_weights` reads it), and before them with a probe as `EarlyTicket` would make it.
+
+    Args:
+        run: Its config's `probe` says how the probes are made; `first_epoch` and `every_epochs`
+            count for the length of each probe only.
+        probing: Whether to make the probes.
+
+    Returns:
+        {"test_accuracy": fraction, "epochs": trained, "probes": [`ProbeResult` as a dict], "rows":
+        of metrics}.
+    """
+    finished = run.result(PHASE)
+    if finished is not None:
+        return finished
+    metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, PHASE)
+    recorder = _Recorder(run, probing)
+    checkpoint = run.checkpoint(PHASE, metrics_log, recorder, keep=None)
+    done, _ = checkpoint.restore(run.model)
+    if not done:
+        start = run.checkpoint(_INITIAL, metrics_log)
+        start.set_model(run.model)
+        start.save(0)
+    if done < run.config.train.epochs:
+        fit(run, done, [MaskUpdate(), recorder, metrics_log, checkpoint], PHASE)
+    test = run.data.test(run.config.train.batch_size)
+    evaluation = run.model.evaluate(test, verbose=0, return_dict=True)
+    return run.finish(
+        PHASE,
+        {
+            "test_accuracy": evaluation["accuracy"],
+            "epochs": adapter_for(run.model).step() / run.steps_per_epoch,
+            **recorder.get_state(),
+            "rows": metrics_log.rows,
+        },
+    )
+
+
+def restore_epoch(run: Run, epoch: int) -> None:
+    """Brings the model to its whole state after `epoch` epochs of the dense run, 0 for its start.
+
+    Raises:
+        FileNotFoundError: If the dense run was not recorded as far.
+    """
+    run.restore(PHASE if epoch else _INITIAL, epoch)
+
+
+def recorded_weights(run: Run, epoch: int) -> dict[str, np.ndarray]:
+    """Returns every weight of the dense network after `epoch` epochs, 0 for the initial ones."""
+    return load_weights(_weights_path(run, epoch))
+
+
+def _weights_path(run: Run, epoch: int) -> Path:
+    return run.directory(PHASE) / f"weights-{epoch:03d}.npz"
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Probes at the end of every epoch, if asked to, and writes the weights."""
+
+    def __init__(self, run: Run, probing: bool):
+        super().__init__()
+        self._run = run
+        self._restored: list[ProbeResult] = []
+        self._probe = self._make_probe() if probing else None
+
+    def _make_probe(self) -> PPRProbe:
+        run, config = self._run, self._run.config
+        plan = plan_ramp(
+            config.train.epochs,
+            ramp_epochs=config.pruning.ramp_epochs,
+            hold_epochs=config.pruning.hold_epochs,
+        )
+        planned = probe_epochs(
+            plan.latest_start_epoch,
+            every=config.probe.every_epochs,
+            first=config.probe.first_epoch,
+        )
+        probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
+        validation = run.data.validation(config.train.batch_size)
+        return PPRProbe(
+            lambda: probe_data,
+            lambda: validation,
+            fraction=config.probe.fraction or default_fraction(config.train.epochs, len(planned)),
+            learning_rate=config.probe.learning_rate
+            or LEARNING_RATE_SHARE * config.train.learning_rate,
+            validation_fraction=config.probe.validation_fraction,
+        )
+
+    def set_model(self, model):
+        super().set_model(model)
+        if self._probe is not None:
+            self._probe.set_model(model)
+
+    def on_train_begin(self, logs=None):
+        if self._probe is not None:
+            self._probe.on_train_begin(logs)
+            self._probe.results = self._restored
+        if not _weights_path(self._run, 0).exists():
+            self._write_weights(0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._probe is not None:
+            self._probe.on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._probe is not None:
+            self._probe.on_epoch_end(epoch, logs)
+        self._write_weights(epoch + 1)
+
+    def _write_weights(self, epoch: int):
+        save_weights(_weights_path(self._run, epoch), adapter_for(self.model).all_weights())
+
+    def get_state(self) -> dict:
+        results = self._probe.results if self._probe is not None else []
+        return {"probes": [dataclasses.asdict(result) for result in results]}
+
+    def set_state(self, state: dict) -> None:
+        self._restored = [ProbeResult.from_dict(values) for values in state["probes"]]

@@ -1,0 +1,168 @@
+"""Memorization capacity: how well a sparse network learns random labels (paper Fig. 5)."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.backends.wrapping import strip_pruning, wrap_for_pruning
+from tf_earlyticket.data.in_memory import InMemoryData
+from tf_earlyticket.data.preprocess import normalize
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.run_state import Run
+from tf_earlyticket.paper.tickets import put
+
+
+def random_labels(examples: int, num_classes: int, seed: int) -> np.ndarray:
+    """Returns int32 labels [examples], uniform; example i has the same label for every count."""
+    return np.random.default_rng(seed).integers(num_classes, size=examples).astype(np.int32)
+
+
+def memorization_capacity(
+    model,
+    images: np.ndarray,
+    *,
+    num_classes: int,
+    epochs: int = 100,
+    batch_size: int = 128,
+    learning_rate: float = 0.1,
+    seed: int = 0,
+) -> float:
+    """Trains a copy of the network on randomly labelled images; returns its training accuracy.
+
+    The labels are fixed per example and seed, and nothing is augmented (Boo et al., 2019; paper
+    section 3.3). The copy starts from the model's weights and keeps its masks. It is trained by
+    SGD with momentum 0.9, the learning rate divided by 10 after 60 % and 80 % of the epochs.
+
+    Args:
+        model: A model returned by `wrap_for_pruning`, with logits [batch, num_classes] as output.
+            It is not changed.
+        images: Float array [examples, ...] as the model takes it.
+        num_classes: Labels are drawn from 0 to num_classes - 1.
+        epochs: Passes over the images.
+        batch_size: Images per step, at most as many as there are; the rest of an epoch that
+            fills no batch is dropped, another rest each epoch.
+        learning_rate: At the start.
+        seed: Of labels and order.
+
+    Returns:
+        The fraction of `images` whose random label the trained copy predicts.
+
+    Raises:
+        InputError: If the model is not wrapped or a number is out of range.
+
+    Example:
+        >>> et.memorization_capacity(model, train_images[:5000], num_classes=10)
+    """
+    adapter = adapter_for(model)
+    for name, value, least in (
+        ("len(images)", len(images), 1),
+        ("num_classes", num_classes, 2),
+        ("epochs", epochs, 1),
+        ("batch_size", batch_size, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name}={value}: expected at least {least}.")
+    _check_batch(batch_size, len(images))
+    masks = adapter.masks()
+    # Kernel names are "layer/kernel": the layers with a mask are the ones to wrap again.
+    prunable = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in masks))
+    copy = wrap_for_pruning(strip_pruning(model), prunable=prunable)
+    copy.compile(
+        keras.optimizers.SGD(learning_rate, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    adapter = adapter_for(copy)
+    adapter.prepare()
+    adapter.set_masks(masks)
+    labels = random_labels(len(images), num_classes, seed)
+    return _memorize(adapter, images, labels, epochs, batch_size, learning_rate, seed)
+
+
+def recorded_capacity(
+    run: Run,
+    phase: str,
+    weights: Mapping[str, np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    *,
+    examples: int,
+    epochs: int,
+    described: dict,
+) -> dict:
+    """Measures the capacity of weights under masks, or returns the finished result.
+
+    As `memorization_capacity`, with the run's compiled model, batch size, learning rate and
+    weight decay, on its first training images; its seed is that of labels and order.
+
+    Args:
+        run: A run whose dense run is recorded, of a data set that is held in memory.
+        phase: Name under which the run keeps the result.
+        weights: Every weight of the network at the start.
+        masks: Of the prunable weights.
+        examples: N.
+        epochs: Passes over them.
+        described: Entries of the result that say what was measured.
+
+    Returns:
+        `described` and "capacity" (fraction), "examples", "epochs" (in passes over the whole
+        training set).
+
+    Raises:
+        InputError: If the data set is not held in memory, or there are fewer examples than a
+            batch has.
+    """
+    finished = run.result(phase)
+    if finished is not None:
+        return finished
+    if not isinstance(run.data, InMemoryData):
+        raise InputError(
+            f"data.name={run.data.spec.name!r}: random labels need a data set in memory, such as "
+            "cifar10."
+        )
+    train = run.config.train
+    _check_batch(train.batch_size, examples)
+    images = normalize(run.data.arrays("train").images[:examples], run.data.spec.name)
+    labels = random_labels(examples, run.data.spec.num_classes, run.config.seed)
+    put(run, weights, masks)
+    adapter = adapter_for(run.model)
+    steps = adapter.step()
+    with adapter.sandbox():
+        capacity = _memorize(
+            adapter, images, labels, epochs, train.batch_size, train.learning_rate, run.config.seed
+        )
+        steps = adapter.step() - steps
+    return run.finish(
+        phase,
+        {
+            **described,
+            "examples": examples,
+            "capacity": capacity,
+            "epochs": steps / run.steps_per_epoch,
+        },
+    )
+
+
+def _memorize(adapter, images, labels, epochs, batch_size, learning_rate, seed) -> float:
+    """Trains the adapter's compiled model and returns its training accuracy."""
+    with tf.device("CPU:0"):
+        images, labels = tf.constant(images), tf.constant(labels)
+
+    def load(index: tf.Tensor):
+        return tf.gather(images, index), tf.gather(labels, index)
+
+    for epoch in range(epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(len(labels))
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+        drops = (epoch >= 0.6 * epochs) + (epoch >= 0.8 * epochs)
+        adapter.set_learning_rate(learning_rate * 0.1**drops)
+        adapter.train(batches.map(load), len(labels) // batch_size)
+    ordered = tf.data.Dataset.range(len(labels)).batch(batch_size).map(load)
+    return adapter.evaluate(ordered)["accuracy"]
+
+
+def _check_batch(batch_size: int, examples: int) -> None:
+    if batch_size > examples:
+        raise InputError(f"batch_size={batch_size}: expected at most the {examples} images.")

@@ -1,0 +1,1 @@
+"""Which weights are pruned, how many and when by schedule; NumPy alone."""

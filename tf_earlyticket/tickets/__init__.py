@@ -1,0 +1,1 @@
+"""Masks and weights as files, and models that become the ticket again."""

@@ -1,0 +1,82 @@
+"""A model becomes the ticket: to train it (`rewind`), or as it was trained."""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from tf_earlyticket.backends.base import check_weights
+from tf_earlyticket.backends.select import adapter_for, named_weights, training_record
+from tf_earlyticket.errors import InputError, suggestion
+from tf_earlyticket.tickets.ticket import Ticket
+
+
+def rewind(model, ticket: Ticket, *, new_layers: Collection[str] = ()) -> None:
+    """Makes the model the ticket: its masks, on the weights of its rewind epoch.
+
+    Train it with the full schedule afterwards; the masks hold by themselves. Optimizer slots of
+    pruned weights are zeroed, the optimizer is otherwise left alone: compile the model anew for a
+    retraining from the start.
+
+    Args:
+        model: A model returned by `wrap_for_pruning`, of the ticket's architecture.
+        ticket: The ticket, such as from `et.Ticket.load`.
+        new_layers: Names of layers that stay as they are in the model, unpruned, and may differ in
+            shape from the ticket's: such as the classifier, for a data set of other classes.
+
+    Raises:
+        InputError: If names or shapes differ; the model is then unchanged.
+    """
+    adapter = adapter_for(model)
+    if isinstance(new_layers, str):
+        raise InputError(f"new_layers={new_layers!r}: expected a list of names.")
+    layers = adapter.layers()
+    for name in new_layers:
+        if name not in layers:
+            raise InputError(
+                f"new_layers: the model has no layer {name!r}.{suggestion(name, layers)}"
+            )
+
+    def is_new(weight: str) -> bool:
+        return weight.rpartition("/")[0] in new_layers
+
+    unpruned = {
+        name: np.ones(mask.shape, bool) for name, mask in adapter.masks().items() if is_new(name)
+    }
+    masks = {name: mask for name, mask in ticket.masks.items() if not is_new(name)} | unpruned
+    unmatched = sorted(set(masks) ^ set(adapter.masks()))
+    if unmatched:
+        raise InputError(
+            f"ticket and model do not have the same prunable weights ({unmatched[0]!r} is in one "
+            "only): expected the same architecture with the same layer names; Keras numbers "
+            "unnamed layers anew, so wrap the same model object or name its layers."
+        )
+    adapter.check_masks(masks)
+    weights = {name: weight for name, weight in ticket.rewind_weights.items() if not is_new(name)}
+    weights |= {name: weight for name, weight in adapter.all_weights().items() if is_new(name)}
+    adapter.set_all_weights(weights)
+    adapter.set_masks(masks)
+    # Again: the first time, masks that the model had before zeroed weights that the ticket keeps.
+    adapter.set_all_weights(weights)
+    record = training_record(model)
+    record.rewind_weights = weights
+    record.rewind_epoch = ticket.rewind_epoch
+    record.start_epoch = ticket.start_epoch
+
+
+def load_trained_weights(model, ticket: Ticket) -> None:
+    """Gives a plain model the ticket's trained, sparse weights: for evaluation or quantisation.
+
+    Args:
+        model: A Keras model of the ticket's architecture, not wrapped.
+        ticket: A ticket that was trained.
+
+    Raises:
+        InputError: If the ticket was not trained, or a name or shape differs; the model is then
+            unchanged.
+    """
+    if not ticket.final_weights:
+        raise InputError("ticket has no trained weights: expected one that et.export_ticket wrote.")
+    variables = named_weights(model)
+    check_weights(ticket.final_weights, variables)
+    for name, variable in variables.items():
+        variable.assign(ticket.final_weights[name])

@@ -1,1 +1,0 @@
-"""The training loop: one run from data to an exported ticket, in phases that can be resumed."""
