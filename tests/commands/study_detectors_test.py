@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket.study_detectors import print_table
+from tf_earlyticket.commands.study_detectors import print_table
 
 
 def _process(*arguments):

@@ -9,10 +9,9 @@ import tensorflow as tf
 import tf_earlyticket as et
 from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.commands.inspect import about_run
+from tf_earlyticket.commands.inspect import about_run, inspect
 from tf_earlyticket.deploy import tflite
 from tf_earlyticket.deploy.weight_tables import totals, weight_table
-from tf_earlyticket.inspect import inspect
 
 
 @pytest.fixture(scope="module")

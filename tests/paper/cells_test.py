@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tiny import tiny_config
 
 from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.errors import InputError
@@ -17,8 +18,6 @@ from tf_earlyticket.paper.run_directory import open_runs, seeded
 from tf_earlyticket.paper.tickets import TicketSpec, ticket_masks, train_rewound_ticket
 from tf_earlyticket.pruning.masks import global_masks, layer_sparsity, mask_sparsity
 from tf_earlyticket.pruning.rankings import compute_masks
-
-from .tiny import tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import json
 
 import filelock
 import pytest
+from tiny import tiny_config
 
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.errors import InputError
@@ -14,8 +15,6 @@ from tf_earlyticket.paper.grid import Grid
 from tf_earlyticket.paper.items import cells_of
 from tf_earlyticket.paper.reproduction import reproduce
 from tf_earlyticket.paper.run_directory import Cell
-
-from .tiny import tiny_config
 
 GRID = Grid(seeds=(1,), mask_epochs=(2, 4), rewind_epochs=(0,))
 

@@ -111,12 +111,21 @@ def parse(argv: list[str], define: Callable[[], None]) -> list[str]:
     try:
         # The config's fields become flags of their own while it is defined, so that fails too.
         define()
+        _show_in_help(argv[0])
         return flags.FLAGS(argv)
     except SystemExit:
         # absl ends --help with status 1; asking for help is no failure.
         sys.exit(0)
     except Exception as error:
         raise InputError(_explain(error, argv)) from error
+
+
+def _show_in_help(program: str) -> None:
+    """Makes --help show the flags of the program, which its body and this module define."""
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("tf_earlyticket."):
+            for flag in defined:
+                flags.FLAGS.register_key_flag_for_module(program, flag)
 
 
 def _explain(error: Exception, argv: list[str]) -> str:

@@ -42,8 +42,6 @@ def define_flags() -> None:
         raise InputError(f"--item is missing: expected one of {', '.join(ITEMS)}.")
     check_item(item or ITEMS[0], scale)
     command_line.define_common_flags(f"{reproduce_config.__file__}:{item or ITEMS[0]}.{scale}")
-    # What --help shows.
-    flags.adopt_module_key_flags(command_line)
     flags.DEFINE_string("workdir", None, "Directory; default runs/reproduce-<data>_<model>-<...>")
     flags.DEFINE_string("shard", "0/1", "i/n: make every n-th missing cell from the i-th on")
     for name, text in _INTEGERS.items():

@@ -25,8 +25,6 @@ PROGRAM = "python -m tf_earlyticket.study_detectors"
 def define_flags() -> None:
     """Defines the flags."""
     command_line.define_common_flags()
-    # What --help shows.
-    flags.adopt_module_key_flags(command_line)
     flags.DEFINE_string("workdir", None, "Directory of the study; default runs/study-<data>_<...>")
     flags.DEFINE_list("seeds", ["0"], "Seeds, one recorded dense run each: --seeds=0,1,2")
     flags.DEFINE_list(

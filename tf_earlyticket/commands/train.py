@@ -24,8 +24,6 @@ PROGRAM = "python -m tf_earlyticket.train"
 def define_flags() -> None:
     """Defines the flags. A function, since a module may be imported under two names."""
     command_line.define_common_flags()
-    # What --help shows.
-    flags.adopt_module_key_flags(command_line)
     flags.DEFINE_string("workdir", None, "Directory of the run; default runs/<data>_<model>-<hash>")
     flags.DEFINE_integer("seed", None, "Seed; default config.seed")
     flags.DEFINE_enum(
