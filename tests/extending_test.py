@@ -8,17 +8,16 @@ import pytest
 
 import tf_earlyticket as et
 from tf_earlyticket.config import Config
-from tf_earlyticket.data import catalog, own_datasets
+from tf_earlyticket.data import DATASETS
 from tf_earlyticket.detectors import choice as detector_choice
-from tf_earlyticket.models import names
+from tf_earlyticket.models import MODELS
 from tf_earlyticket.pruning import rankings
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 REGISTRIES = (
-    catalog.CATALOG,
-    own_datasets.OWN_DATASETS,
-    names.REGISTERED,
+    DATASETS._entries,
+    MODELS._entries,
     detector_choice._REGISTERED,
     rankings._RANKINGS,
 )
@@ -94,10 +93,10 @@ SIZES = {
     ("register", "message"),
     [
         (lambda: et.register_dataset("digits", dict, **SIZES), "name='digits': expected another"),
-        (lambda: et.register_dataset("own", {}, **SIZES), "load is a dict"),
+        (lambda: et.register_dataset("own", {}, **SIZES), "load={}: expected a function"),
         (
             lambda: et.register_dataset("own", dict, **SIZES | {"validation_examples": 4}),
-            "validation_examples=4: expected 1 to 3",
+            "validation_examples=4: expected an integer from 1 to 3",
         ),
         (
             lambda: et.register_dataset("own", dict, **SIZES | {"mean": (1, 2)}),
@@ -108,7 +107,7 @@ SIZES = {
             "as many rows as columns",
         ),
         (lambda: et.register_model("resnet20", dict), "name='resnet20': expected another"),
-        (lambda: et.register_model("own", 3), "build is a int"),
+        (lambda: et.register_model("own", 3), "build=3: expected a function"),
         (lambda: et.register_detector("gated_ppr", dict), "name='gated_ppr': expected another"),
         (lambda: et.register_detector("own", 3), "make is a int"),
         (lambda: et.register_ranking("global", dict), "name='global': expected another"),

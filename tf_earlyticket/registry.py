@@ -87,11 +87,12 @@ class Registry(Generic[Entry]):
             expected = f"parameters by name with plain values, such as {name}(size=2)"
             raise checks.refuse(self.argument, text, expected) from None
 
-    def make(self, text: str, **given: Any) -> Any:
+    def make(self, text: str, *positional: Any, **given: Any) -> Any:
         """Returns what the entry of a name makes, called with the name's parameters.
 
         Args:
             text: A name, or one with parameters.
+            *positional: The entry's first arguments, whatever it calls them.
             **given: Arguments from the program; those that the entry does not take are left out.
 
         Raises:
@@ -99,7 +100,7 @@ class Registry(Generic[Entry]):
         """
         name, parameters = self.parse(text)
         entry = self.get(name)
-        accepted = parameters_of(entry)
+        accepted = parameters_of(entry)[len(positional) :]
         own = [key for key in accepted if key not in given]
         for key in parameters:
             if key not in own:
@@ -108,7 +109,8 @@ class Registry(Generic[Entry]):
                 )
                 raise InputError(f"{error}{suggestion(key, own)}")
         with checks.prefixed(f"{self.argument}={text!r}: " if parameters else ""):
-            return entry(**{k: v for k, v in given.items() if k in accepted}, **parameters)
+            parameters |= {key: value for key, value in given.items() if key in accepted}
+            return entry(*positional, **parameters)
 
 
 def parameters_of(function: Callable) -> list[str]:

@@ -18,9 +18,8 @@ import tensorflow_datasets as tfds
 import tf_earlyticket as et
 from tf_earlyticket import export, inspect, reproduce, study_detectors, train
 from tf_earlyticket.backends.tf_keras.compat import keras, tfmot
-from tf_earlyticket.data.catalog import describe
+from tf_earlyticket.data.catalog import describe, load
 from tf_earlyticket.data.in_memory import InMemoryData, Split
-from tf_earlyticket.data.loading import load
 from tf_earlyticket.job import default_config
 
 layers = keras.layers

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tf_earlyticket import data
-from tf_earlyticket.data.catalog import dataset_folder
+from tf_earlyticket.data.tfds_files import dataset_folder
 from tf_earlyticket.errors import InputError
 
 
@@ -42,8 +42,8 @@ def test_limits_are_taken_over():
     ("name", "arguments", "message"),
     [
         ("cifra10", {}, "name='cifra10'.* Did you mean 'cifar10'?"),
-        ("cifar10", {"image_size": 64}, "image_size=64: cifar10 accepts 32"),
-        ("digits", {"image_size": 8}, "image_size=8: digits accepts 16 or 32"),
+        ("cifar10", {"image_size": 64}, "image_size=64: expected one of 32"),
+        ("digits", {"image_size": 8}, "image_size=8: expected one of 16, 32"),
         ("imagenet2012", {"image_size": 31}, "image_size=31.*from 32 to 512"),
         ("cifar10", {"validation_examples": 50_000}, "validation_examples=50000.*to 49999"),
         ("cifar10", {"validation_examples": -1}, "validation_examples=-1"),
@@ -98,7 +98,7 @@ def test_newest_version_is_used(tmp_path):
 def test_checks_run_without_tensorflow():
     code = (
         "import sys; from tf_earlyticket import data; import tf_earlyticket.models as models;"
-        "data.describe('cifar10'); models.check_model_name('resnet20');"
+        "data.describe('cifar10'); models.MODELS.get('resnet20');"
         "sys.exit('tensorflow' in sys.modules)"
     )
     root = Path(__file__).resolve().parents[2]

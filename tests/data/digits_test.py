@@ -3,7 +3,7 @@ import pytest
 from sklearn import datasets
 
 from tf_earlyticket import data
-from tf_earlyticket.data.digits import stratified_order
+from tf_earlyticket.data.in_memory import stratified_order
 
 
 def _rows(split):

@@ -120,5 +120,5 @@ def test_training_examples_can_be_limited(data_dir):
 
 
 def test_holding_out_more_than_there_is_names_the_limit(data_dir):
-    with pytest.raises(InputError, match="validation_examples=25000.*at most 59"):
+    with pytest.raises(InputError, match="validation_examples=25000.*from 0 to 59"):
         data.load(data.describe("imagenet2012"), data_dir)

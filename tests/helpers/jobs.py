@@ -99,7 +99,7 @@ def dense_only(workdir, config):
     import numpy as np
 
     from tf_earlyticket.backends.tf_keras.compat import keras
-    from tf_earlyticket.data.loading import load
+    from tf_earlyticket.data.catalog import load
     from tf_earlyticket.job import setup
 
     keras.utils.set_random_seed(config.seed)

@@ -20,7 +20,7 @@ from tf_earlyticket.job.checkpoint import RunCheckpoint
 from tf_earlyticket.job.fit import StopIfDiverged
 from tf_earlyticket.job.log import COLUMNS, MetricsLog
 from tf_earlyticket.job.setup import build_wrapped_model
-from tf_earlyticket.models.registry import build_model
+from tf_earlyticket.models import build_model
 
 JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"
 
@@ -185,7 +185,7 @@ def test_checkpoints_are_exactly_sparse(runs):
 
 def test_the_ticket_is_the_evaluated_network(runs):
     for run in ("whole", "rewind"):
-        from tf_earlyticket.data.loading import load
+        from tf_earlyticket.data.catalog import load
         from tf_earlyticket.job.setup import dataset_spec
 
         test = load(dataset_spec(tiny_config())).test(100)

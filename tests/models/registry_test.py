@@ -5,7 +5,7 @@ import tf_earlyticket as et
 from tf_earlyticket import models
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.models.registry import build_model, synchronized
+from tf_earlyticket.models import build_model, synchronized
 
 
 def test_shape_classes_and_decay_reach_the_model():
@@ -16,13 +16,13 @@ def test_shape_classes_and_decay_reach_the_model():
 
 
 def test_every_name_is_an_attribute_of_the_package():
-    assert all(callable(getattr(models, name)) for name in models.model_names())
+    assert all(callable(getattr(models, name)) for name in models.MODELS)
     with pytest.raises(AttributeError, match="resnet21"):
         _ = models.resnet21
 
 
 def test_unknown_name_gets_a_suggestion():
-    with pytest.raises(InputError, match="model='resnet65'.*Did you mean 'resnet56'"):
+    with pytest.raises(InputError, match="name='resnet65'.*Did you mean 'resnet56'"):
         models.build_model("resnet65", (32, 32, 3), 10)
 
 

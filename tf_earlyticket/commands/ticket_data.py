@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tf_earlyticket.config import config_from_dict
-from tf_earlyticket.data.catalog import check_available
-from tf_earlyticket.data.loading import load
+from tf_earlyticket.data.catalog import check_available, load
 from tf_earlyticket.data.streams import Data
 from tf_earlyticket.job.preflight import check_config
 from tf_earlyticket.job.setup import dataset_spec

@@ -4,11 +4,12 @@ Importing this package imports neither TensorFlow nor TFDS; `load` does.
 """
 
 from tf_earlyticket.data.catalog import (
+    DATASETS,
     DatasetSpec,
     check_available,
-    dataset_names,
     describe,
+    load,
+    register_dataset,
 )
-from tf_earlyticket.data.loading import load
 
-__all__ = ["DatasetSpec", "check_available", "dataset_names", "describe", "load"]
+__all__ = ["DATASETS", "DatasetSpec", "check_available", "describe", "load", "register_dataset"]

@@ -1,16 +1,23 @@
-"""What is known about each data set without opening it.
+"""The data sets by name: what is known of each without opening it, and how it is loaded.
 
-Nothing here imports TensorFlow or TFDS: the command line checks its input
-before those slow imports.
+Nothing here imports TensorFlow or TFDS before a data set is loaded: the command line checks its
+input before those slow imports.
 """
 
+from __future__ import annotations
+
 import dataclasses
-import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tf_earlyticket.errors import InputError, suggestion
+from tf_earlyticket import checks
+from tf_earlyticket.data.tfds_files import dataset_folder
+from tf_earlyticket.registry import Registry, parameters_of
 
-DEFAULT_DATA_DIR = "~/tensorflow_datasets"
+if TYPE_CHECKING:
+    from tf_earlyticket.data.streams import Data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +25,12 @@ class DatasetSpec:
     """The shape of a data set as it is used in a run.
 
     Attributes:
-        name: one of `dataset_names()`.
-        num_classes: number of classes; labels are 0..num_classes-1.
+        name: As registered.
+        num_classes: Labels are 0 to num_classes - 1.
         image_shape: (height, width, channels) as the model sees it.
-        train_examples: examples trained on per epoch, before whole batches are cut.
-        validation_examples: examples held out of the original training split.
-        test_examples: examples of the test split.
+        train_examples: Examples trained on per epoch, before whole batches are cut.
+        validation_examples: Examples held out of the original training split.
+        test_examples: Examples of the test split.
     """
 
     name: str
@@ -36,33 +43,89 @@ class DatasetSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One row of the catalog.
+    """A registered data set: the arguments of `register_dataset`."""
 
-    `pool` counts the examples that are divided into training and held-out ones.
-    `test_split` is the TFDS split used for the test, None for a set without TFDS.
-    """
-
+    load: Callable[..., Any]
     num_classes: int
-    channels: int
-    image_size: int
-    image_sizes: range | tuple[int, ...]
-    pool: int
-    validation: int
-    test: int
-    test_split: str | None
+    image_shape: tuple[int, int, int]
+    train_examples: int
+    test_examples: int
+    validation_examples: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    pad: int
+    flip: bool
+    image_sizes: Sequence[int]
+    available: Callable[[str | Path | None], object] | None
 
 
-CATALOG = {
-    "digits": Entry(10, 1, 16, (16, 32), 1297, 200, 500, None),
-    "cifar10": Entry(10, 3, 32, (32,), 50_000, 5_000, 10_000, "test"),
-    # ILSVRC-2012's own test labels are not public: its validation split is the test set.
-    "imagenet2012": Entry(1000, 3, 224, range(32, 513), 1_281_167, 25_000, 50_000, "validation"),
-}
+DATASETS: Registry[Entry] = Registry("name")
 
 
-def dataset_names() -> tuple[str, ...]:
-    """Returns the names that `describe` accepts."""
-    return tuple(CATALOG)
+def register_dataset(
+    name: str,
+    load: Callable[..., Any],
+    *,
+    num_classes: int,
+    image_shape: tuple[int, int, int],
+    train_examples: int,
+    test_examples: int,
+    validation_examples: int,
+    mean: Sequence[float],
+    deviation: Sequence[float],
+    pad: int = 0,
+    flip: bool = False,
+    image_sizes: Sequence[int] = (),
+    available: Callable[[str | Path | None], object] | None = None,
+    own: bool = False,
+) -> None:
+    """Makes a data set known by a name, for `config.data.name`.
+
+    Args:
+        name: A new name; one that was registered before is replaced.
+        load: Returns {"train": (images, labels), "test": (images, labels)}; images are uint8
+            [n, height, width, channels], labels integers [n]. Called once per run. It may take
+            `spec` (the `DatasetSpec` wanted), `data_dir` (of the flag) and `deterministic`, and
+            may return a `data.streams.Data` that streams by itself instead.
+        num_classes: Labels are 0 to num_classes - 1.
+        image_shape: (height, width, channels); square.
+        train_examples: Images in "train".
+        test_examples: Images in "test".
+        validation_examples: So many at the end of "train" are held out, for the probes.
+        mean: Of the pixels (0 to 255), per channel.
+        deviation: Standard deviation of the pixels, per channel.
+        pad: Pixels added on each side before the random crop of training images; 0: no crop.
+        flip: Whether training images are mirrored at random.
+        image_sizes: Heights that `load` can give besides the usual one: a range, or several.
+        available: Called with `data_dir` before a run; raises `InputError` if files are missing.
+        own: Whether it is the toolkit's own, which users cannot replace.
+
+    Raises:
+        InputError: If the name is one of the toolkit's own, or sizes do not fit together.
+    """
+    checks.function("load", load)
+    height, width, channels = image_shape
+    if height != width:
+        raise checks.refuse("image_shape", image_shape, "as many rows as columns")
+    checks.integer("validation_examples", validation_examples, 1, train_examples - 1)
+    for argument, values in (("mean", mean), ("deviation", deviation)):
+        if len(values) != channels:
+            raise checks.refuse(argument, values, f"{channels} numbers, one per channel")
+    entry = Entry(
+        load=load,
+        num_classes=num_classes,
+        image_shape=image_shape,
+        train_examples=train_examples,
+        test_examples=test_examples,
+        validation_examples=validation_examples,
+        mean=tuple(mean),
+        deviation=tuple(deviation),
+        pad=pad,
+        flip=flip,
+        image_sizes=image_sizes or (height,),
+        available=available,
+    )
+    DATASETS.register(name, entry, own=own)
 
 
 def describe(
@@ -75,33 +138,36 @@ def describe(
     """Returns the specification of a data set; opens no file.
 
     Args:
-        name: one of `dataset_names()`.
-        image_size: height and width in pixels; None for the set's own default.
-        validation_examples: examples held out of the training split; None for
-            the set's default.
-        train_examples: upper limit on the training examples, for short runs;
-            None for all that are not held out.
+        name: As registered.
+        image_size: Height and width in pixels; None: the set's usual ones.
+        validation_examples: Examples held out of the training split; None: the usual number.
+        train_examples: Upper limit on the training examples, for short runs; None: all that are
+            not held out.
 
     Raises:
-        InputError: for an unknown name, or a number outside what the set offers.
+        InputError: For an unknown name, or a number outside what the set offers.
     """
-    entry = _entry(name)
-    size = entry.image_size if image_size is None else image_size
-    if not _is_int(size) or size not in entry.image_sizes:
-        raise InputError(
-            f"image_size={image_size!r}: {name} accepts {_sizes_text(entry.image_sizes)}."
-        )
-    held_out = _checked(
-        "validation_examples", validation_examples, entry.validation, 0, entry.pool - 1, name
-    )
-    rest = entry.pool - held_out
+    entry = DATASETS.get(name)
+    size, held_out = entry.image_shape[0], entry.validation_examples
+    if image_size is not None:
+        sizes = entry.image_sizes
+        if isinstance(sizes, range):
+            size = checks.integer("image_size", image_size, sizes.start, sizes.stop - 1)
+        else:
+            size = checks.choice("image_size", checks.integer("image_size", image_size), sizes)
+    if validation_examples is not None:
+        last = entry.train_examples - 1
+        held_out = checks.integer("validation_examples", validation_examples, 0, last)
+    rest = entry.train_examples - held_out
+    if train_examples is not None:
+        rest = checks.integer("train_examples", train_examples, 1, rest)
     return DatasetSpec(
         name=name,
         num_classes=entry.num_classes,
-        image_shape=(size, size, entry.channels),
-        train_examples=_checked("train_examples", train_examples, rest, 1, rest, name),
+        image_shape=(size, size, entry.image_shape[2]),
+        train_examples=rest,
         validation_examples=held_out,
-        test_examples=entry.test,
+        test_examples=entry.test_examples,
     )
 
 
@@ -109,83 +175,105 @@ def check_available(name: str, data_dir: str | Path | None = None) -> None:
     """Checks that the files of a data set exist; a set that needs none always passes.
 
     Args:
-        name: one of `dataset_names()`.
-        data_dir: a TFDS data directory; None for `~/tensorflow_datasets`.
+        name: As registered.
+        data_dir: A TFDS data directory; None: `~/tensorflow_datasets`.
 
     Raises:
-        InputError: for an unknown name, or if no prepared version is found.
+        InputError: For an unknown name, or if no prepared version is found.
     """
-    if _entry(name).test_split is not None:
-        dataset_folder(name, data_dir)
+    available = DATASETS.get(name).available
+    if available is not None:
+        available(data_dir)
 
 
-def dataset_folder(name: str, data_dir: str | Path | None = None) -> Path:
-    """Returns the newest version folder of a prepared TFDS data set.
+def load(
+    spec: DatasetSpec, data_dir: str | Path | None = None, *, deterministic: bool = True
+) -> Data:
+    """Opens a data set; small sets are read into memory, nothing is downloaded.
+
+    The `spec` of the returned data is the truth: where the files hold fewer examples than the
+    original set (a tiny copy), its counts are theirs.
 
     Args:
-        name: the name of a TFDS set in the catalog.
-        data_dir: a TFDS data directory; None for `~/tensorflow_datasets`.
+        spec: From `describe`.
+        data_dir: A TFDS data directory; None: `~/tensorflow_datasets`.
+        deterministic: False lets streamed data (ImageNet) be handed on in the order in which
+            reading and decoding finish.
 
     Raises:
-        InputError: if there is no `<data_dir>/<name>/**/dataset_info.json`, or the
-            catalog has no TFDS set of that name.
+        InputError: If the set is unknown, is not found, holds too few examples for
+            `spec.validation_examples`, or is not what was registered.
     """
-    tfds_test_split(name)
-    root = Path(DEFAULT_DATA_DIR if data_dir is None else data_dir).expanduser()
-    folders = [path.parent for path in (root / name).glob("**/dataset_info.json")]
-    if not folders:
-        archives = (
-            f"put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar in {root}/downloads/manual "
-            "and "
-            if name == "imagenet2012"
-            else ""
-        )
-        raise InputError(
-            f"--data_dir={data_dir or '(not given)'}: no prepared {name} in {root / name}; give "
-            f"the folder that holds {name}/, or {archives}run "
-            f"`tfds build {name} --data_dir={root}`."
-        )
-    return max(folders, key=_version)
+    function = DATASETS.get(spec.name).load
+    given = {"spec": spec, "data_dir": data_dir, "deterministic": deterministic}
+    taken = parameters_of(function)
+    found = function(**{name: value for name, value in given.items() if name in taken})
+
+    from tf_earlyticket.data.in_memory import in_memory
+    from tf_earlyticket.data.streams import Data
+
+    return found if isinstance(found, Data) else in_memory(spec, found)
 
 
-def tfds_test_split(name: str) -> str:
-    """Returns the name of the TFDS split that serves as the test set."""
-    split = _entry(name).test_split
-    if split is None:
-        raise InputError(f"name={name!r}: has no TFDS splits.")
-    return split
+def _load_digits(spec: DatasetSpec) -> dict[str, tuple]:
+    from tf_earlyticket.data.in_memory import load_digits
+
+    return load_digits(spec.image_shape[0])
 
 
-def _entry(name: str) -> Entry:
-    if name not in CATALOG:
-        raise InputError(
-            f"name={name!r}: unknown data set; accepted are {', '.join(CATALOG)}."
-            + suggestion(str(name), CATALOG)
-        )
-    return CATALOG[name]
+def _load_cifar10(spec: DatasetSpec, data_dir: str | Path | None) -> Data:
+    from tf_earlyticket.data.in_memory import load_cifar10
+
+    return load_cifar10(spec, data_dir)
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _load_imagenet(spec: DatasetSpec, data_dir: str | Path | None, deterministic: bool) -> Data:
+    from tf_earlyticket.data.imagenet import load_imagenet
+
+    return load_imagenet(spec, data_dir, deterministic)
 
 
-def _checked(argument: str, value: int | None, default: int, low: int, high: int, name: str) -> int:
-    if value is None:
-        return default
-    if not _is_int(value) or not low <= value <= high:
-        raise InputError(
-            f"{argument}={value!r}: {name} accepts an integer from {low} to {high} here."
-        )
-    return value
-
-
-def _sizes_text(sizes: range | tuple[int, ...]) -> str:
-    if isinstance(sizes, range):
-        return f"an integer from {sizes.start} to {sizes.stop - 1}"
-    return " or ".join(str(size) for size in sizes)
-
-
-def _version(folder: Path) -> tuple[tuple[int, ...], str]:
-    """Orders version folders by number, so that 3.10.0 is newer than 3.9.0."""
-    is_version = re.fullmatch(r"\d+(\.\d+)*", folder.name)
-    return tuple(map(int, folder.name.split("."))) if is_version else (), str(folder)
+register_dataset(
+    "digits",
+    _load_digits,
+    num_classes=10,
+    image_shape=(16, 16, 1),
+    image_sizes=(16, 32),
+    train_examples=1297,
+    validation_examples=200,
+    test_examples=500,
+    mean=(77.7,),
+    deviation=(81.9,),
+    pad=2,
+    flip=False,  # A mirrored digit is another shape.
+    own=True,
+)
+register_dataset(
+    "cifar10",
+    _load_cifar10,
+    num_classes=10,
+    image_shape=(32, 32, 3),
+    train_examples=50_000,
+    validation_examples=5_000,
+    test_examples=10_000,
+    mean=(125.3, 123.0, 113.9),
+    deviation=(63.0, 62.1, 66.7),
+    pad=4,
+    flip=True,
+    available=partial(dataset_folder, "cifar10"),
+    own=True,
+)
+register_dataset(
+    "imagenet2012",
+    _load_imagenet,
+    num_classes=1000,
+    image_shape=(224, 224, 3),
+    image_sizes=range(32, 513),
+    train_examples=1_281_167,
+    validation_examples=25_000,
+    test_examples=50_000,
+    mean=(123.675, 116.28, 103.53),
+    deviation=(58.395, 57.12, 57.375),
+    available=partial(dataset_folder, "imagenet2012"),
+    own=True,
+)

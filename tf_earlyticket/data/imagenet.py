@@ -24,7 +24,9 @@ def load_imagenet(
     Raises:
         InputError: if the set is not found or too small; see `open_source`.
     """
-    return ImageNetData(open_source(spec, data_dir), deterministic)
+    # Its own test labels are not public: the validation split is the test set.
+    source = open_source(spec, data_dir, test_split="validation")
+    return ImageNetData(source, deterministic)
 
 
 class ImageNetData(Data):

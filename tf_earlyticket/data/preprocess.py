@@ -2,14 +2,7 @@
 
 import tensorflow as tf
 
-from tf_earlyticket.data.own_datasets import OWN_DATASETS
-
-# Per channel (mean, standard deviation) of the training images, pixels in 0..255.
-NORMALIZATION = {
-    "digits": ((77.7,), (81.9,)),
-    "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
-    "imagenet2012": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-}
+from tf_earlyticket.data.catalog import DATASETS
 
 # Evaluation resizes the shorter side to 256 and takes the central 224; other
 # image sizes keep this proportion.
@@ -22,14 +15,14 @@ def normalize(images: tf.Tensor, name: str) -> tf.Tensor:
     Args:
         images: numbers in 0..255, [..., height, width, channels], static but for
             the leading axes.
-        name: a key of `NORMALIZATION`, or a registered data set.
+        name: of a registered data set.
 
     Returns:
         float32, the shape of `images`.
     """
-    own = OWN_DATASETS.get(name)
-    constants = (own.mean, own.deviation) if own else NORMALIZATION[name]
-    mean, deviation = (tf.constant(values, tf.float32) for values in constants)
+    entry = DATASETS.get(name)
+    mean = tf.constant(entry.mean, tf.float32)
+    deviation = tf.constant(entry.deviation, tf.float32)
     # Constants of a whole image: broadcasting along an innermost axis of 3 is slow on CPU.
     shape = images.shape[-3:]
     scale = tf.broadcast_to(1.0 / deviation, shape)

@@ -10,9 +10,10 @@ import enum
 
 import tensorflow as tf
 
+from tf_earlyticket import checks
 from tf_earlyticket.data.catalog import DatasetSpec
-from tf_earlyticket.errors import InputError
 
+_LAST_SEED = 2**63 - 1
 _FOREVER = 2**62  # epochs; Dataset.range counts in int64
 
 
@@ -66,7 +67,8 @@ class Data(abc.ABC):
         Raises:
             InputError: if `batch_size` is not between 1 and the training examples.
         """
-        return _whole_batches(self.spec.train_examples, batch_size)
+        examples = self.spec.train_examples
+        return examples // checks.integer("batch_size", batch_size, 1, examples)
 
     def train(
         self, batch_size: int, *, seed: int, first_epoch: int = 1, last_epoch: int | None = None
@@ -87,11 +89,14 @@ class Data(abc.ABC):
             InputError: for an argument out of range.
         """
         steps = self.steps_per_epoch(batch_size)
-        _check_integer("first_epoch", first_epoch, 1)
+        seed = checks.integer("seed", seed, 0, _LAST_SEED)
+        checks.integer("first_epoch", first_epoch, 1)
         if last_epoch is not None:
-            _check_integer("last_epoch", last_epoch, first_epoch)
+            checks.integer("last_epoch", last_epoch, first_epoch)
         epochs = tf.data.Dataset.range(first_epoch, (last_epoch or _FOREVER) + 1)
-        batches = self._batches(epochs, Stream.TRAIN, batch_size, _checked_seed(seed), 1.0)
+        batches = self._batches(
+            epochs, Stream.TRAIN, batch_size, checks.integer("seed", seed, 0, _LAST_SEED), 1.0
+        )
         length = (
             tf.data.INFINITE_CARDINALITY
             if last_epoch is None
@@ -120,18 +125,22 @@ class Data(abc.ABC):
             InputError: for an argument out of range, or a fraction that fills no batch.
         """
         self.steps_per_epoch(batch_size)
-        _check_integer("epoch", epoch, 0)
-        if not 0 < fraction <= 1:
-            raise InputError(f"fraction={fraction!r}: accepted is a number in (0, 1].")
+        seed = checks.integer("seed", seed, 0, _LAST_SEED)
+        checks.integer("epoch", epoch, 0)
+        fraction = checks.number("fraction", fraction, above=0, high=1)
         steps = self._part(fraction) // batch_size
         if steps == 0:
-            raise InputError(
-                f"fraction={fraction!r}: gives {self._part(fraction)} of "
-                f"{self.spec.train_examples} training examples; at least "
-                f"batch_size={batch_size} are needed."
+            total = self.spec.train_examples
+            raise checks.refuse(
+                "fraction",
+                fraction,
+                f"a number that gives at least a batch of {batch_size}, not "
+                f"{self._part(fraction)}, of the {total} training examples",
             )
         epochs = tf.data.Dataset.range(epoch, epoch + 1)
-        batches = self._batches(epochs, Stream.PROBE, batch_size, _checked_seed(seed), fraction)
+        batches = self._batches(
+            epochs, Stream.PROBE, batch_size, checks.integer("seed", seed, 0, _LAST_SEED), fraction
+        )
         return self._finished(batches, steps)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
@@ -141,7 +150,7 @@ class Data(abc.ABC):
             InputError: if `batch_size` < 1 or nothing is held out.
         """
         if self.spec.validation_examples == 0:
-            raise InputError("validation_examples=0: a validation set needs at least 1.")
+            raise checks.refuse("validation_examples", 0, "at least 1")
         return self._evaluation("validation", batch_size, self.spec.validation_examples)
 
     def test(self, batch_size: int) -> tf.data.Dataset:
@@ -153,7 +162,7 @@ class Data(abc.ABC):
         return self._evaluation("test", batch_size, self.spec.test_examples)
 
     def _evaluation(self, split: str, batch_size: int, examples: int) -> tf.data.Dataset:
-        _check_integer("batch_size", batch_size, 1)
+        checks.integer("batch_size", batch_size, 1)
         return self._finished(self._in_order(split, batch_size), -(-examples // batch_size))
 
     def _part(self, fraction: float) -> int:
@@ -185,24 +194,3 @@ class Data(abc.ABC):
     @abc.abstractmethod
     def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
         """Returns the batches of "validation" or "test" without augmentation."""
-
-
-def _whole_batches(examples: int, batch_size: int) -> int:
-    _check_integer("batch_size", batch_size, 1)
-    if batch_size > examples:
-        raise InputError(
-            f"batch_size={batch_size}: accepted is at most the {examples} training examples."
-        )
-    return examples // batch_size
-
-
-def _checked_seed(seed: int) -> int:
-    _check_integer("seed", seed, 0)
-    if seed >= 2**63:
-        raise InputError(f"seed={seed!r}: accepted is an integer below 2**63.")
-    return int(seed)
-
-
-def _check_integer(argument: str, value: int, low: int) -> None:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < low:
-        raise InputError(f"{argument}={value!r}: accepted is an integer from {low} on.")

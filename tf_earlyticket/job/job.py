@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_earlyticket.backends.frameworks import keras_of
 from tf_earlyticket.backends.select import training_record
 from tf_earlyticket.config import Config
-from tf_earlyticket.data.loading import load
+from tf_earlyticket.data.catalog import load
 from tf_earlyticket.deploy.export import export_ticket
 from tf_earlyticket.files import write_json
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy, output_directory

@@ -11,7 +11,7 @@ from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.detectors.choice import make_detector
 from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.job.cluster import is_chief
-from tf_earlyticket.models.names import model_names
+from tf_earlyticket.models import MODELS
 from tf_earlyticket.pruning.plan import plan_ramp, probe_epochs
 from tf_earlyticket.pruning.rankings import ranking_names
 from tf_earlyticket.tickets.ticket import Ticket
@@ -98,7 +98,8 @@ def _check_values(config: Config) -> None:
     Raises:
         InputError: For the first field that is out of range, named with its full path.
     """
-    _choice("model.name", config.model.name, model_names())
+    with _prefixed("config.model."):
+        MODELS.parse(config.model.name)
     _choice("model.keras", config.model.keras, FRAMEWORKS)
     with _prefixed("config.data."):
         describe(

@@ -8,7 +8,7 @@ from tf_earlyticket.backends.frameworks import always_compiled, keras_of
 from tf_earlyticket.backends.wrapping import default_schedule, wrap_for_pruning
 from tf_earlyticket.config import Config, TrainConfig
 from tf_earlyticket.data.catalog import DatasetSpec, describe
-from tf_earlyticket.models.registry import build_model
+from tf_earlyticket.models import build_model
 
 
 def dataset_spec(config: Config) -> DatasetSpec:

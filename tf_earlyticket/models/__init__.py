@@ -1,25 +1,103 @@
-"""Residual networks for CIFAR-sized and ImageNet-sized images.
+"""Networks by name: the toolkit's residual networks and those that users register.
 
-The functions are imported when first used, so that `tf_earlyticket.models.names`
-stays free of TensorFlow.
+Importing this package imports neither TensorFlow nor Keras; building a network does.
 """
 
 import importlib
+from collections.abc import Callable
 
-from tf_earlyticket.models.names import check_model_name, model_names
+from tf_earlyticket import checks
+from tf_earlyticket.models.resnet import (
+    Network,
+    resnet8,
+    resnet18,
+    resnet20,
+    resnet32,
+    resnet34,
+    resnet44,
+    resnet50,
+    resnet56,
+    resnet110,
+)
+from tf_earlyticket.registry import Registry
 
-_HOMES = {
-    "build_model": "registry",
-    **dict.fromkeys(
-        ("resnet8", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"), "resnet_cifar"
-    ),
-    **dict.fromkeys(("resnet18", "resnet34", "resnet50"), "resnet_imagenet"),
-}
+_OWN = (resnet8, resnet20, resnet32, resnet44, resnet56, resnet110, resnet18, resnet34, resnet50)
 
-__all__ = ["check_model_name", "model_names", *_HOMES]
+__all__ = ["MODELS", "build_model", "register_model", *(build.__name__ for build in _OWN)]
+
+MODELS: Registry[Callable] = Registry("name")
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+def register_model(name: str, build: Callable, *, own: bool = False) -> None:
+    """Makes a network known by a name, for `config.model.name`.
+
+    Args:
+        name: A new name; one that was registered before is replaced.
+        build: `build(input_shape, num_classes, weight_decay)` returns a new functional or
+            sequential model of tf_keras (of Keras 3 for --keras=keras) that gives logits
+            [batch, num_classes], float32. If it has a parameter `framework`, "tf_keras" or "keras"
+            is handed to it. Others, with defaults, can be set in the name: "my_cnn(width=8)".
+        own: Whether it is the toolkit's own, which users cannot replace.
+
+    Raises:
+        InputError: If the name is one of the toolkit's own or `build` cannot be called.
+    """
+    MODELS.register(name, checks.function("build", build), own=own)
+
+
+for _build in _OWN:
+    register_model(_build.__name__, _build, own=True)
+
+
+def build_model(
+    name: str,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    weight_decay: float = 1e-4,
+    synchronized_batch_norm: bool = False,
+    framework: str = "tf_keras",
+) -> Network:
+    """Returns a new, uncompiled model that gives logits.
+
+    Args:
+        name: As registered; it may carry parameters.
+        input_shape: (height, width, channels).
+        num_classes: Number of logits.
+        weight_decay: In the paper's form; see `resnet.resnet_cifar`.
+        synchronized_batch_norm: Whether batch statistics are those of the whole batch, not of
+            each replica's part.
+        framework: "tf_keras" or "keras" (Keras 3).
+
+    Raises:
+        InputError: For an unknown name or another argument out of range.
+    """
+    model = MODELS.make(name, input_shape, num_classes, weight_decay, framework=framework)
+    made_of = _framework_of(model)
+    if made_of != framework:
+        raise checks.refuse("name", name, f"one of {framework}; its function returns {made_of}'s")
+    return synchronized(model) if synchronized_batch_norm else model
+
+
+def synchronized(model: Network) -> Network:
+    """Returns a copy of a model, with its weights, whose batch norms see the whole batch.
+
+    Several replicas then train as one device does with the same batch, at the cost of exchanging
+    the statistics of every such layer in every step.
+    """
+    keras = importlib.import_module(_framework_of(model))
+
+    def copy(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = True
+        return type(layer).from_config(config)
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    copied.set_weights(model.get_weights())
+    return copied
+
+
+def _framework_of(model: Network) -> str:
+    """Returns the package of the Keras that a model is of; "" if it is of none."""
+    packages = (kind.__module__.split(".")[0] for kind in type(model).__mro__)
+    return next((name for name in packages if name in ("tf_keras", "keras")), "")

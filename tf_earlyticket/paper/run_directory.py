@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.config import Config
-from tf_earlyticket.data.loading import load
+from tf_earlyticket.data.catalog import load
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy
 from tf_earlyticket.job.run_state import Run
