@@ -17,7 +17,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 ROOT = README.parent
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted(ROOT.glob("C*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def _blocks(path):
@@ -51,14 +51,14 @@ def names(tmp_path, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/own_model.md"])
-def test_the_code_blocks_run_one_after_the_other(names, page):
+@pytest.mark.parametrize(("page", "count"), [("README.md", 2), ("docs/own_model.md", 3)])
+def test_the_code_blocks_run_one_after_the_other(names, page, count):
     blocks = _blocks(ROOT / page)
-    assert len(blocks) == 3
+    assert len(blocks) == count
     for block in blocks:
         # Fewer epochs: what is tested is that the code runs.
         exec(block.replace("epochs=60", "epochs=6"), names)
-    assert names["ticket"].sparsity == pytest.approx(0.8, abs=0.01)
+    assert et.Ticket.load("ticket").sparsity == pytest.approx(0.8, abs=0.01)
     if page == "README.md":
         assert names["predictions"].shape == (64, 4)
     else:
@@ -80,6 +80,10 @@ def test_the_code_of_the_keras_3_page_runs(names):
     (block,) = _blocks(ROOT / "docs/keras3.md")
     exec(block.replace("epochs=60", "epochs=6"), names)
     assert names["ticket"].sparsity == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_person_reads_the_readme_to_its_end():
+    assert len(README.read_text().splitlines()) <= 130
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -6,12 +6,13 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
-# Linked from pages and shown in them.
+# Of the repository itself; what is linked from pages and shown in them.
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 SHOWN = ("*.png", "*.json", "*.csv", "*.md", "*.txt")
 
 
 def on_files(files, config):
-    """Adds README.md as the first page, and what lies under results/ as it is."""
+    """Adds the pages of the repository itself, and what lies under results/ as it is."""
 
     def add(path: Path) -> None:
         files.append(
@@ -23,7 +24,8 @@ def on_files(files, config):
             )
         )
 
-    add(ROOT / "README.md")
+    for page in PAGES:
+        add(ROOT / page)
     for pattern in SHOWN:
         for path in sorted((ROOT / "results").rglob(pattern)):
             add(path)
@@ -32,7 +34,7 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Turns links as they are in the repository into links as they are on the site."""
-    if page.file.src_uri == "README.md":
+    if page.file.src_uri in PAGES:
         markdown = re.sub(r"\]\(docs/", "](", markdown)
     # Source files are not on the site.
     markdown = re.sub(

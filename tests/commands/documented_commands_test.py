@@ -1,4 +1,4 @@
-"""Every command of README and pages: the README's are run in little, the others' flags tried.
+"""Every command of the pages: those of docs/commands.md are run in little, the others' flags tried.
 
 The two that install are what CI does.
 """
@@ -47,12 +47,12 @@ def _call(call_program, program, *arguments):
     return out
 
 
-def test_the_readme_s_commands_run_one_after_the_other(call_program, tmp_path, monkeypatch):
+def test_the_commands_run_one_after_the_other(call_program, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     commands = [
         (program, arguments)
-        for program, arguments in _commands(ROOT / "README.md")
+        for program, arguments in _commands(ROOT / "docs" / "commands.md")
         # Its loop over all items is a test of its own, a slow one; the default job is CI's.
         if program != "reproduce" and arguments
     ]
