@@ -27,7 +27,7 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.data.in_memory import InMemoryData, Split
 from tf_earlyticket.data.preprocess import normalize
 from tf_earlyticket.deploy import comparison
-from tf_earlyticket.job.setup import build_wrapped_model, dataset_spec
+from tf_earlyticket.job.build import build_wrapped_model, dataset_spec
 
 # The mean ImageNet picture has 400 x 350 pixels in about 110 KB.
 _SIDES = (300, 500)

@@ -23,7 +23,7 @@ from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.backends.tf_keras.compat import collect_prunable_layers, tfmot
 from tf_earlyticket.config import Config
 from tf_earlyticket.deploy import comparison
-from tf_earlyticket.job.setup import build_plain_model, build_wrapped_model
+from tf_earlyticket.job.build import build_plain_model, build_wrapped_model
 from tf_earlyticket.pruning.masks import kept_count
 
 _SPARSITY = 0.8

@@ -20,7 +20,7 @@ import tf_earlyticket as et
 from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.config import Config
 from tf_earlyticket.deploy import comparison
-from tf_earlyticket.job.setup import build_wrapped_model, dataset_spec
+from tf_earlyticket.job.build import build_wrapped_model, dataset_spec
 
 _BATCH = 128
 _STEPS_PER_EPOCH = 100

@@ -41,10 +41,10 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
 
     from tf_earlyticket.backends.select import adapter_for
     from tf_earlyticket.data import describe
+    from tf_earlyticket.job.build import build_wrapped_model
     from tf_earlyticket.job.checkpoint import RunCheckpoint
     from tf_earlyticket.job.devices import make_strategy
     from tf_earlyticket.job.log import MetricsLog
-    from tf_earlyticket.job.setup import build_wrapped_model
     from tf_earlyticket.pruning.rankings import compute_masks
 
     config = Config()
@@ -130,15 +130,14 @@ def project(rows: list[dict], parameters: int = _PROJECTED_PARAMETERS) -> dict:
 
 def events(epochs: int) -> dict:
     """Returns how often each event happens in a run of so many epochs, with default settings."""
-    from tf_earlyticket.callbacks.ppr_probe import default_fraction
-    from tf_earlyticket.pruning.plan import plan_ramp, probe_epochs
+    from tf_earlyticket.pruning.plan import resolve_plan
 
-    plan = plan_ramp(epochs)
-    probes = len(probe_epochs(plan.latest_start_epoch))
+    plan = resolve_plan(epochs)
+    probes = len(plan.probe_epochs)
     return {
         "epochs": epochs,
         "probes_at_most": probes,
-        "probe_epochs_at_most": probes * default_fraction(epochs, probes),
+        "probe_epochs_at_most": probes * plan.probe_fraction,
         "mask_updates": 20,
         "checkpoints": epochs,
     }

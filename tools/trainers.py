@@ -22,7 +22,7 @@ def _config(network: str, side: int, framework: str) -> Config:
 def _batches(config: Config, batch: int):
     import tensorflow as tf
 
-    from tf_earlyticket.job.setup import dataset_spec
+    from tf_earlyticket.job.build import dataset_spec
 
     spec = dataset_spec(config)
     random = np.random.RandomState(0)
@@ -66,7 +66,7 @@ class Trainer:
 
     def __init__(self, variant: str, network: str, side: int, batch: int, strategy, jit: bool):
         from tf_earlyticket.backends.tf_keras.compat import keras, tfmot
-        from tf_earlyticket.job.setup import build_plain_model
+        from tf_earlyticket.job.build import build_plain_model
 
         self._keras = keras
         config = _config(network, side, "tf_keras")
@@ -126,7 +126,7 @@ class Keras3Trainer:
 
     def __init__(self, variant: str, network: str, side: int, batch: int, steps: int):
         from tf_earlyticket.backends.keras3.compat import keras
-        from tf_earlyticket.job.setup import build_plain_model
+        from tf_earlyticket.job.build import build_plain_model
 
         config = _config(network, side, "keras")
         self._model, self._callbacks = build_plain_model(config), []

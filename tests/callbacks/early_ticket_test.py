@@ -107,19 +107,19 @@ def test_the_default_plan_keeps_to_its_budget_and_detects_with_ppr():
     assert isinstance(early_ticket.detector, et.PPRSaturation)
     assert early_ticket.detector.lead_epochs == 2
     assert early_ticket.plan.ramp_epochs == 2 and early_ticket.plan.hold_epochs == 1
-    assert early_ticket.probe.epochs == [1, 2, 3, 4, 5]
+    assert early_ticket.probe.epochs == (1, 2, 3, 4, 5)
     assert early_ticket.probe.fraction == pytest.approx(0.05 * 8 / 5)
 
 
 @pytest.mark.parametrize(
     ("epochs", "options", "schedule", "message"),
     [
-        (2, {}, {}, "epochs must be >= 3"),
-        (5, {"ramp_epochs": 5}, {}, "epochs must be >= "),
-        (5, {"rewind_epoch": 3}, {}, "rewind_epoch=3: expected one from 0 to 2"),
+        (2, {}, {}, "epochs=2: expected an integer of at least 3, "),
+        (5, {"ramp_epochs": 5}, {}, "epochs=5: expected an integer of at least 7, "),
+        (5, {"rewind_epoch": 3}, {}, "rewind_epoch=3: expected an integer from 0 to 2"),
         (5, {"rewind_epoch": -1}, {}, "rewind_epoch=-1"),
-        (5, {"probe_first": 4}, {}, "first must be <= the latest start epoch 3"),
-        (5, {}, {"ramp_steps": 21}, "epochs must be >= 7"),
+        (5, {"probe_first": 4}, {}, "probe_first=4: expected an integer from 1 to 3"),
+        (5, {}, {"ramp_steps": 21}, "epochs=5: expected an integer of at least 7"),
     ],
 )
 def test_what_cannot_work_is_refused_before_training(epochs, options, schedule, message):

@@ -8,7 +8,6 @@ from small import data, masks, wrapped_model
 
 import tf_earlyticket as et
 from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.callbacks.ppr_probe import retraining_steps
 
 
 def _values(model):
@@ -120,13 +119,6 @@ def test_settings_left_unset_are_found_anew_for_the_next_model():
     assert probe.sparsity == 0.5
     assert probe.learning_rate == pytest.approx(0.02)
     assert len(probe.results) == 1
-
-
-@pytest.mark.parametrize(
-    ("fraction", "steps_per_epoch", "steps"), [(0.1, 500, 50), (0.1, 100, 20), (0.1, 7, 7)]
-)
-def test_retraining_is_a_fraction_of_an_epoch_but_not_too_short(fraction, steps_per_epoch, steps):
-    assert retraining_steps(fraction, steps_per_epoch) == steps
 
 
 def test_cost_counts_the_steps_really_made():

@@ -81,7 +81,7 @@ FLAGS = [
     ),
     (train, ["--config.pruning.ranking=local"], ["ranking='local'", "layerwise"]),
     (train, ["--config.pruning.group_size=0"], ["group_size=0", ">= 1"]),
-    (train, ["--config.pruning.frequency=0"], ["frequency=0", ">= 1"]),
+    (train, ["--config.pruning.frequency=0"], ["frequency=0", "at least 1"]),
     (
         train,
         ["--config.pruning.frequency=3", "--config.train.steps_per_execution=2"],
@@ -89,7 +89,7 @@ FLAGS = [
     ),
     (train, ["--config.pruning.ramp_epochs=-1"], ["ramp_epochs", "-1"]),
     (train, ["--config.pruning.ramp_epochs=59"], ["ramp_epochs", "59"]),
-    (train, ["--config.pruning.rewind_epoch=-1"], ["rewind_epoch=-1", ">= 0"]),
+    (train, ["--config.pruning.rewind_epoch=-1"], ["rewind_epoch=-1", "from 0 to"]),
     (train, ["--config.probe.detector=psychic"], ["psychic", "ppr_saturation"]),
     (train, ["--config.probe.every_epochs=0"], ["every", "0"]),
     (train, ["--config.probe.fraction=1.5"], ["fraction=1.5", "<= 1"]),

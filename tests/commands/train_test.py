@@ -57,7 +57,7 @@ def _config_file(folder, text):
         (["--config.train.momentum=abc"], ["--config.train.momentum=abc", "a number"]),
         (["--config.train.jit_compile=maybe"], ["jit_compile=maybe", "true or false"]),
         (["--config.train.drop_epochs=abc"], ["drop_epochs", "int"]),
-        (["--config.train.epochs=2"], ["epochs must be >= 3", "got 2"]),
+        (["--config.train.epochs=2"], ["epochs=2: expected an integer of at least 3"]),
         (["--progress=loud"], ["--progress=loud", "quiet"]),
         (["--config=missing.py"], ["--config=missing.py", "get_config()"]),
         (["--config=DEFAULT:nope"], ["variant 'nope'", "smoke"]),

@@ -16,10 +16,10 @@ from jobs import tiny_config
 
 import tf_earlyticket as et
 from tf_earlyticket.job import job as run_module
+from tf_earlyticket.job.build import build_wrapped_model
 from tf_earlyticket.job.checkpoint import RunCheckpoint
 from tf_earlyticket.job.fit import StopIfDiverged
 from tf_earlyticket.job.log import COLUMNS, MetricsLog
-from tf_earlyticket.job.setup import build_wrapped_model
 from tf_earlyticket.models import build_model
 
 JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"
@@ -186,7 +186,7 @@ def test_checkpoints_are_exactly_sparse(runs):
 def test_the_ticket_is_the_evaluated_network(runs):
     for run in ("whole", "rewind"):
         from tf_earlyticket.data.catalog import load
-        from tf_earlyticket.job.setup import dataset_spec
+        from tf_earlyticket.job.build import dataset_spec
 
         test = load(dataset_spec(tiny_config())).test(100)
         model = tf.saved_model.load(str(runs / run / "ticket" / "saved_model"))
@@ -276,7 +276,7 @@ def test_another_config_in_the_same_directory_is_refused(runs):
     [
         ({"train__batch_size": 129}, "config.train.batch_size=129: .*at most the 128"),
         ({"data__validation_examples": 0}, "config.data.validation_examples=0"),
-        ({"train__epochs": 2}, "epochs must be >= 3"),
+        ({"train__epochs": 2}, "config.train.epochs=2: expected an integer of at least 3"),
         ({"train__epochs": 6.0}, "config.train.epochs=6.0: expected a value of type int"),
         ({"train__drop_epochs": ("a",)}, "config.train.drop_epochs"),
         ({"pruning__rewind_epoch": 4}, "config.pruning.rewind_epoch=4"),

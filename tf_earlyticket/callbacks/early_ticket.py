@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 from collections.abc import Callable
 
 from tf_earlyticket.backends import select
@@ -10,11 +11,12 @@ from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe
 from tf_earlyticket.callbacks.start_search import StartSearch
 from tf_earlyticket.callbacks.weight_statistics import WeightStatistics
+from tf_earlyticket.checks import refuse
 from tf_earlyticket.detectors.ppr_saturation import Detector
 from tf_earlyticket.detectors.weight_signals import WeightSignals
 from tf_earlyticket.pruning.masks import mask_sparsity
-from tf_earlyticket.pruning.plan import RampPlan
-from tf_earlyticket.pruning.run_plan import check_epochs_left, plan_run
+from tf_earlyticket.pruning.plan import Plan, resolve_plan
+from tf_earlyticket.pruning.schedule import PolynomialSparsity
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class EarlyTicket(Callback):
         start_epoch: Epoch (from 1) at whose end pruning started; None before.
         start_reason: Why then, in words and numbers.
         detected: True if the detector decided, False if the fallback did.
-        plan: The `RampPlan` of this `fit`; None if pruning began in an earlier one.
+        plan: The `Plan` of this `fit`; None if pruning began in an earlier one.
 
     Raises:
         InputError: For arguments out of range, and when `fit` starts, before training, if the
@@ -93,15 +95,16 @@ class EarlyTicket(Callback):
         )
         self.mask_update = MaskUpdate()
         self.statistics = WeightStatistics()
-        self._search = StartSearch(
-            self.probe,
-            detector=detector,
-            every=probe_every,
-            first=probe_first,
-            fraction=probe_fraction,
-        )
+        self._search = StartSearch(self.probe, detector=detector)
         self._verbose, self._rewind_epoch = verbose, rewind_epoch
-        self._ramp_epochs, self._hold_epochs = ramp_epochs, hold_epochs
+        self._lengths = {
+            "ramp_epochs": ramp_epochs,
+            "hold_epochs": hold_epochs,
+            "probe_every": probe_every,
+            "probe_first": probe_first,
+            "probe_fraction": probe_fraction,
+            "rewind_epoch": rewind_epoch,
+        }
         self._before_start, self._stop_at_start = before_start, stop_at_start
         self._restored: dict | None = None
 
@@ -128,11 +131,10 @@ class EarlyTicket(Callback):
     def on_train_begin(self, logs=None):
         """Checks everything and plans the run; forgets an earlier `fit`."""
         self.adapter = select.adapter_for(self.model)
-        self._epochs = self.params["epochs"]
         self.adapter.early_ticket_schedule()
         begun = self.adapter.sparsity_schedule() is not None
         self._search.forget()
-        self.plan: RampPlan | None = None if begun else self._plan_run()
+        self.plan: Plan | None = None if begun else self._begin_search()
         for part in self._parts:
             part.on_train_begin(logs)
         self.start_epoch: int | None = None
@@ -140,20 +142,21 @@ class EarlyTicket(Callback):
         self.statistics.history = {"epochs": [], "layers": {}}
         self._first_epoch = True
 
-    def _plan_run(self) -> RampPlan:
-        schedule = self.adapter.early_ticket_schedule()
-        if schedule.frequency is not None and schedule.ramp_steps != 0:
-            self.mask_update.check_frequency(schedule.frequency)
-        plan = plan_run(
-            schedule,
-            epochs=self._epochs,
-            steps_per_epoch=self.params.get("steps"),
-            ramp_epochs=self._ramp_epochs,
-            hold_epochs=self._hold_epochs,
-            rewind_epoch=self._rewind_epoch,
-        )
+    def _begin_search(self) -> Plan:
+        plan = self._resolve_plan(self.params.get("steps"))
         self._search.begin(self.adapter, plan)
         return plan
+
+    def _resolve_plan(self, steps_per_epoch: int | None) -> Plan:
+        schedule = self.adapter.early_ticket_schedule()
+        return resolve_plan(
+            self.params["epochs"],
+            steps_per_epoch=steps_per_epoch,
+            steps_per_execution=self.adapter.steps_per_call(),
+            ramp_steps=schedule.ramp_steps,
+            frequency=schedule.frequency,
+            **self._lengths,
+        )
 
     def on_epoch_begin(self, epoch, logs=None):
         """Continues where a restored run was; copies the weights to rewind to."""
@@ -169,15 +172,32 @@ class EarlyTicket(Callback):
         schedule = self.adapter.sparsity_schedule()
         if schedule is None and self.plan is None:
             # A checkpoint from before the start was restored since `on_train_begin`.
-            self.plan = self._plan_run()
+            self.plan = self._begin_search()
         if self._restored is not None:
             self._restore(self._restored, searching=schedule is None)
             self._restored = None
         # Then the rewind weights of the earlier `fit` stay: the present ones are trained.
         self._pruned_before = mask_sparsity(self.adapter.masks()) > 0
-        check_epochs_left(schedule, self.plan, epoch, self.params, self.adapter.step())
+        self._check_epochs_left(schedule, epoch)
         if schedule is not None and not self.start_reason:
             self.start_reason = "the schedule's begin_step was set before this fit"
+
+    def _check_epochs_left(self, schedule: PolynomialSparsity | None, done: int) -> None:
+        """Checks that a `fit` that continues training can still end at the final sparsity."""
+        if schedule is None:
+            if done >= self.plan.latest_start_epoch:
+                last = self.plan.latest_start_epoch - 1
+                expected = f"at most {last}, or more epochs, to reach the final sparsity"
+                raise refuse("initial_epoch", done, expected)
+            return
+        epochs, step = self.params["epochs"], self.adapter.step()
+        last_step = step + (epochs - done) * (self.params.get("steps") or math.inf)
+        if last_step < schedule.end_step:
+            expected = (
+                f"more: training would end at step {last_step}, before the final sparsity is "
+                f"reached at step {schedule.end_step}"
+            )
+            raise refuse("epochs", epochs, expected)
 
     def on_train_batch_begin(self, batch, logs=None):
         """For the mask update."""
@@ -212,7 +232,9 @@ class EarlyTicket(Callback):
         if self._stop_at_start:
             self.model.stop_training = True
         else:
-            self.mask_update.begin(self.plan.ramp_epochs * self.probe.steps_per_epoch)
+            if self.plan.steps_per_epoch is None:
+                self.plan = self._resolve_plan(self.probe.steps_per_epoch)
+            self.mask_update.begin(self.plan.ramp_steps, self.plan.frequency)
 
     def on_train_end(self, logs=None):
         """Says so if training was stopped before the final sparsity."""

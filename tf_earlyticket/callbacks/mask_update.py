@@ -5,7 +5,7 @@ from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity
-from tf_earlyticket.pruning.plan import update_frequency
+from tf_earlyticket.pruning.plan import check_frequency
 
 
 class MaskUpdate(Callback):
@@ -48,7 +48,7 @@ class MaskUpdate(Callback):
             self.adapter.apply_masks()
             schedule = self.adapter.sparsity_schedule()
             if schedule is not None and schedule.begin_step < schedule.end_step:
-                self.check_frequency(schedule.frequency)
+                check_frequency(schedule.frequency, self.adapter.steps_per_call())
             # A begin at the present step is due at once.
             self._step = self.adapter.step() - 1
             self.update(self.adapter.step())
@@ -71,18 +71,8 @@ class MaskUpdate(Callback):
         if sparsity is not None:
             self.prune_to(sparsity, step)
 
-    def begin(self, ramp_steps: int) -> None:
-        """Begins the model's schedule at the present step and makes the update due there.
-
-        Args:
-            ramp_steps: Length of the ramp, unless the user gave the schedule one.
-        """
-        schedule = self.adapter.early_ticket_schedule()
-        if schedule.ramp_steps is not None:
-            ramp_steps = schedule.ramp_steps
-        frequency = schedule.frequency
-        if frequency is None:
-            frequency = update_frequency(ramp_steps, self.adapter.steps_per_call())
+    def begin(self, ramp_steps: int, frequency: int) -> None:
+        """Begins the model's schedule at the present step and makes the update due there."""
         step = self.adapter.step()
         self.adapter.begin_schedule(step, ramp_steps=ramp_steps, frequency=frequency)
         self._step = step - 1
@@ -116,15 +106,3 @@ class MaskUpdate(Callback):
     def on_train_end(self, logs=None):
         """Gives the optimizer its own learning-rate schedule back."""
         self.adapter.finish()
-
-    def check_frequency(self, frequency: int) -> None:
-        """Checks that Keras calls back at the steps of the updates.
-
-        Raises:
-            InputError: If `frequency` is no multiple of the model's `steps_per_execution`.
-        """
-        per_call = adapter_for(self.model).steps_per_call()
-        if frequency % per_call:
-            raise InputError(
-                f"frequency={frequency}: expected a multiple of steps_per_execution={per_call}."
-            )

@@ -14,25 +14,9 @@ from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.detectors.ppr_saturation import Observation
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.plan import LEARNING_RATE_SHARE, retraining_steps
 
 logger = logging.getLogger(__name__)
-
-# Retraining for fewer steps tells little, however large the batch.
-MINIMUM_STEPS = 20
-# Left unset, probing costs about this part of the run's epochs, unless these are that short.
-PROBE_BUDGET = 0.05
-# The paper probes at learning rate 0.01 in a training that starts at 0.1.
-LEARNING_RATE_SHARE = 0.1
-
-
-def default_fraction(epochs: int, probes: int) -> float:
-    """Returns the part of an epoch per probe that keeps all probes within the budget."""
-    return min(1.0, PROBE_BUDGET * epochs / probes)
-
-
-def retraining_steps(fraction: float, steps_per_epoch: int) -> int:
-    """Returns the steps of a probe's retraining for `fraction` of an epoch, at most an epoch."""
-    return min(max(round(fraction * steps_per_epoch), MINIMUM_STEPS), steps_per_epoch)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 import dataclasses
 
 from tf_earlyticket.backends.base import PruningAdapter
-from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult, default_fraction
+from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
 from tf_earlyticket.detectors.ppr_saturation import Decision, Detector, Observation, PPRSaturation
 from tf_earlyticket.detectors.weight_signals import SignalTracker, WeightSignals
-from tf_earlyticket.pruning.plan import RampPlan, probe_epochs
+from tf_earlyticket.pruning.plan import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,6 @@ class StartSearch:
     Args:
         probe: Makes the probes.
         detector: Decides; None: `PPRSaturation` until the latest start epoch.
-        every: Epochs between probes, see `probe_epochs`.
-        first: Epoch of the first probe, see `probe_epochs`.
-        fraction: Part of an epoch that a probe retrains for; None: what the budget allows.
 
     Attributes:
         detector: The detector in use.
@@ -50,32 +47,22 @@ class StartSearch:
         probe: PPRProbe,
         *,
         detector: Detector | None,
-        every: int | None,
-        first: int | None,
-        fraction: float | None,
     ):
         self.detector = detector
         self.forget()
         self._probe = probe
         self._own_detector = detector is None
-        self._every, self._first, self._fraction = every, first, fraction
 
     def forget(self) -> None:
         """Forgets the signals of an earlier `fit`."""
         self.signals: dict[int, WeightSignals] = {}
         self._tracker: SignalTracker | None = None
 
-    def begin(self, adapter: PruningAdapter, plan: RampPlan) -> None:
-        """Plans the probes of a `fit` and starts the search anew.
-
-        Raises:
-            InputError: If the probes' epochs do not fit the plan.
-        """
+    def begin(self, adapter: PruningAdapter, plan: Plan) -> None:
+        """Starts the search of a `fit` anew."""
         self._adapter, self._plan = adapter, plan
         latest = plan.latest_start_epoch
-        self._probe.epochs = probe_epochs(latest, every=self._every, first=self._first)
-        if self._fraction is None:
-            self._probe.fraction = default_fraction(plan.epochs, len(self._probe.epochs))
+        self._probe.epochs, self._probe.fraction = plan.probe_epochs, plan.probe_fraction
         if self._own_detector:
             self.detector = PPRSaturation(latest, lead_epochs=plan.ramp_epochs)
         self.detector.reset()

@@ -7,8 +7,8 @@ import numpy as np
 from tf_earlyticket.config import config_from_dict
 from tf_earlyticket.data.catalog import check_available, load
 from tf_earlyticket.data.streams import Data
+from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.preflight import check_config
-from tf_earlyticket.job.setup import dataset_spec
 from tf_earlyticket.tickets.ticket import Ticket
 
 _CALIBRATION_EXAMPLES = 256

@@ -12,12 +12,12 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.deploy.export import export_ticket
 from tf_earlyticket.files import write_json
+from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy, output_directory
 from tf_earlyticket.job.display import Display
 from tf_earlyticket.job.phases import retrain, search, train_dense, train_on
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.run_state import Run
-from tf_earlyticket.job.setup import dataset_spec
 from tf_earlyticket.job.ticket_start import adopt_ticket
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.report.build import build_report, environment

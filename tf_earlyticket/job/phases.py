@@ -6,12 +6,10 @@ from tf_earlyticket.backends.select import adapter_for, training_record
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
-from tf_earlyticket.callbacks.ppr_probe import LEARNING_RATE_SHARE
 from tf_earlyticket.detectors.choice import make_detector
 from tf_earlyticket.job.fit import fit
 from tf_earlyticket.job.run_state import REWIND_FILE, Run
 from tf_earlyticket.job.weights_file import save_weights
-from tf_earlyticket.pruning.plan import plan_ramp
 
 
 class _KeepRewindWeights(Callback):
@@ -39,13 +37,8 @@ def search(run: Run) -> dict:
     Returns:
         The state of `EarlyTicket`, the detector, the schedule's steps and the rows of metrics.
     """
-    config, model = run.config, run.model
+    config, model, plan = run.config, run.model, run.plan
     stop = config.pruning.mode == "rewind"
-    plan = plan_ramp(
-        config.train.epochs,
-        ramp_epochs=config.pruning.ramp_epochs,
-        hold_epochs=config.pruning.hold_epochs,
-    )
     metrics_log = run.metrics_log("search")
     branch = run.checkpoint("branch", metrics_log)
     branch.set_model(model)
@@ -65,13 +58,12 @@ def search(run: Run) -> dict:
         detector=detector,
         probe_every=config.probe.every_epochs,
         probe_first=config.probe.first_epoch,
-        probe_fraction=config.probe.fraction,
+        probe_fraction=plan.probe_fraction,
         probe_validation_fraction=config.probe.validation_fraction,
-        probe_learning_rate=config.probe.learning_rate
-        or LEARNING_RATE_SHARE * config.train.learning_rate,
+        probe_learning_rate=plan.probe_learning_rate,
         ramp_epochs=plan.ramp_epochs,
         hold_epochs=plan.hold_epochs,
-        rewind_epoch=config.pruning.rewind_epoch,
+        rewind_epoch=plan.rewind_epoch,
         before_start=branch.save,
         stop_at_start=stop,
         # The run's own progress tells of the start.

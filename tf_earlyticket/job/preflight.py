@@ -10,9 +10,9 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.detectors.choice import make_detector
 from tf_earlyticket.errors import InputError, suggestion
+from tf_earlyticket.job.build import plan_of
 from tf_earlyticket.job.cluster import is_chief
 from tf_earlyticket.models import MODELS
-from tf_earlyticket.pruning.plan import plan_ramp, probe_epochs
 from tf_earlyticket.pruning.rankings import ranking_names
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -127,30 +127,11 @@ def _check_values(config: Config) -> None:
     _range("pruning.final_sparsity", pruning.final_sparsity, low=0, below=1)
     _range("pruning.initial_sparsity", pruning.initial_sparsity, low=0, high=pruning.final_sparsity)
     _range("pruning.group_size", pruning.group_size, low=1)
-    _range("pruning.rewind_epoch", pruning.rewind_epoch, low=0, high=train.epochs)
-    if pruning.frequency is not None:
-        _range("pruning.frequency", pruning.frequency, low=1)
-        if pruning.frequency % train.steps_per_execution:
-            raise InputError(
-                f"config.pruning.frequency={pruning.frequency}: expected a multiple of "
-                f"train.steps_per_execution={train.steps_per_execution}."
-            )
     _range("probe.tolerance", probe.tolerance, above=0, below=1)
-    for name in ("fraction", "validation_fraction"):
-        if getattr(probe, name) is not None:
-            _range(f"probe.{name}", getattr(probe, name), above=0, high=1)
-    if probe.learning_rate is not None:
-        _range("probe.learning_rate", probe.learning_rate, above=0)
+    if probe.validation_fraction is not None:
+        _range("probe.validation_fraction", probe.validation_fraction, above=0, high=1)
     _range("seed", config.seed, low=0, high=2**31 - 1)
-    with _prefixed("config.train and config.pruning: "):
-        plan = plan_ramp(
-            train.epochs, ramp_epochs=pruning.ramp_epochs, hold_epochs=pruning.hold_epochs
-        )
-    if pruning.rewind_epoch >= plan.latest_start_epoch:
-        raise InputError(
-            f"config.pruning.rewind_epoch={pruning.rewind_epoch}: expected one before "
-            f"{plan.latest_start_epoch}, the latest epoch at which pruning can start."
-        )
+    plan = plan_of(config)
     if probe.start_epoch is not None:
         _range("probe.start_epoch", probe.start_epoch, low=1, high=plan.latest_start_epoch)
     with _prefixed("config.probe."):
@@ -161,8 +142,6 @@ def _check_values(config: Config) -> None:
             threshold=probe.threshold,
             start_epoch=probe.start_epoch,
         )
-    with _prefixed("config.probe.every_epochs and first_epoch: "):
-        probe_epochs(plan.latest_start_epoch, every=probe.every_epochs, first=probe.first_epoch)
 
 
 @contextlib.contextmanager

@@ -12,13 +12,14 @@ import tensorflow as tf
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.streams import Data
 from tf_earlyticket.files import write_json
+from tf_earlyticket.job.build import build_wrapped_model, plan_of
 from tf_earlyticket.job.checkpoint import Restartable, RunCheckpoint
 from tf_earlyticket.job.devices import wait_for_workers
 from tf_earlyticket.job.display import Display
 from tf_earlyticket.job.log import MetricsLog
-from tf_earlyticket.job.setup import build_wrapped_model
 from tf_earlyticket.job.weights_file import load_weights
 from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.pruning.plan import Plan
 
 logger = logging.getLogger(__name__)
 REWIND_FILE = "rewind_weights.npz"
@@ -39,6 +40,11 @@ class Run:
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
         return self.data.steps_per_epoch(self.config.train.batch_size)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How the epochs are divided; every phase reads it."""
+        return plan_of(self.config, self.steps_per_epoch)
 
     @cached_property
     def model(self):

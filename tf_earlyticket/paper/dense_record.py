@@ -8,17 +8,11 @@ import numpy as np
 from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
-from tf_earlyticket.callbacks.ppr_probe import (
-    LEARNING_RATE_SHARE,
-    PPRProbe,
-    ProbeResult,
-    default_fraction,
-)
+from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
 from tf_earlyticket.job.fit import fit
 from tf_earlyticket.job.log import MetricsLog
 from tf_earlyticket.job.run_state import Run
 from tf_earlyticket.job.weights_file import load_weights, save_weights
-from tf_earlyticket.pruning.plan import plan_ramp, probe_epochs
 
 PHASE = "dense"
 _INITIAL = "initial"
@@ -94,24 +88,13 @@ class _Recorder(keras.callbacks.Callback):
 
     def _make_probe(self) -> PPRProbe:
         run, config = self._run, self._run.config
-        plan = plan_ramp(
-            config.train.epochs,
-            ramp_epochs=config.pruning.ramp_epochs,
-            hold_epochs=config.pruning.hold_epochs,
-        )
-        planned = probe_epochs(
-            plan.latest_start_epoch,
-            every=config.probe.every_epochs,
-            first=config.probe.first_epoch,
-        )
         probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
         validation = run.data.validation(config.train.batch_size)
         return PPRProbe(
             lambda: probe_data,
             lambda: validation,
-            fraction=config.probe.fraction or default_fraction(config.train.epochs, len(planned)),
-            learning_rate=config.probe.learning_rate
-            or LEARNING_RATE_SHARE * config.train.learning_rate,
+            fraction=run.plan.probe_fraction,
+            learning_rate=run.plan.probe_learning_rate,
             validation_fraction=config.probe.validation_fraction,
         )
 

@@ -13,19 +13,20 @@ from tf_earlyticket.detectors.ppr_saturation import Observation
 from tf_earlyticket.detectors.weight_signals import SignalTracker
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import write_json, write_text
+from tf_earlyticket.job.build import plan_of
 from tf_earlyticket.job.run_state import Run
 from tf_earlyticket.paper.dense_record import record_dense, recorded_weights
 from tf_earlyticket.paper.run_directory import open_runs, seeded
 from tf_earlyticket.paper.study import MODES, choices, summarize
 from tf_earlyticket.paper.study_figures import draw_study
 from tf_earlyticket.paper.tickets import train_ticket
-from tf_earlyticket.pruning.plan import RampPlan, plan_ramp
+from tf_earlyticket.pruning.plan import Plan
 from tf_earlyticket.report.build import environment
 
 
 def default_start_epochs(config: Config) -> list[int]:
     """Returns a third, two thirds and all of the epochs until the latest possible start."""
-    latest = _plan(config).latest_start_epoch
+    latest = plan_of(config).latest_start_epoch
     return sorted({max(1, latest // 3), max(1, 2 * latest // 3), latest})
 
 
@@ -62,7 +63,7 @@ def study_detectors(
     Raises:
         InputError: Before any work, for an argument that cannot be used.
     """
-    plan = _plan(config)
+    plan = plan_of(config)
     start_epochs = default_start_epochs(config) if start_epochs is None else list(start_epochs)
     _check(seeds, start_epochs, modes, plan.latest_start_epoch)
     opened = open_runs(config, workdir, seeds, data_dir, strategy)
@@ -97,14 +98,6 @@ def study_detectors(
     return study
 
 
-def _plan(config: Config) -> RampPlan:
-    return plan_ramp(
-        config.train.epochs,
-        ramp_epochs=config.pruning.ramp_epochs,
-        hold_epochs=config.pruning.hold_epochs,
-    )
-
-
 def _check(seeds, start_epochs, modes, latest: int) -> None:
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InputError(f"seeds={list(seeds)}: expected different integers of at least 0.")
@@ -116,7 +109,7 @@ def _check(seeds, start_epochs, modes, latest: int) -> None:
             raise InputError(f"modes: {mode!r} is not one of {', '.join(MODES)}.")
 
 
-def _recorded(run: Run, plan: RampPlan) -> dict:
+def _recorded(run: Run, plan: Plan) -> dict:
     """Returns what is known of one seed's dense run and its finished tickets."""
     dense = run.result("dense")
     if dense is None:

@@ -8,8 +8,8 @@ from itertools import product
 from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.config import Config
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.build import dataset_spec, plan_of
 from tf_earlyticket.job.run_state import Run
-from tf_earlyticket.job.setup import dataset_spec
 from tf_earlyticket.paper.dense_record import record_dense, recorded_weights
 from tf_earlyticket.paper.early_ticket import early_ticket
 from tf_earlyticket.paper.four_shot import pruned_in_shots, shot_sparsities
@@ -19,8 +19,7 @@ from tf_earlyticket.paper.memorization import recorded_capacity
 from tf_earlyticket.paper.probes import probe_epoch
 from tf_earlyticket.paper.run_directory import Cell
 from tf_earlyticket.paper.tickets import CONTROLS, TicketSpec, train_rewound_ticket
-from tf_earlyticket.pruning.cost import iterative_pruning_rounds
-from tf_earlyticket.pruning.plan import plan_ramp
+from tf_earlyticket.pruning.plan import iterative_sparsities
 from tf_earlyticket.pruning.rankings import compute_masks
 
 
@@ -67,8 +66,7 @@ def controlled_ticket(config: Config, grid: Grid) -> TicketSpec:
 
 def start_epochs(config: Config, grid: Grid) -> list[Cell]:
     """Table 2 and 3: one-shot and gradual tickets from different epochs."""
-    pruning, epochs = config.pruning, config.train.epochs
-    plan = plan_ramp(epochs, ramp_epochs=pruning.ramp_epochs, hold_epochs=pruning.hold_epochs)
+    pruning, epochs, plan = config.pruning, config.train.epochs, plan_of(config)
     latest = epochs - plan.ramp_epochs
     for s in _needed(grid, "mask_epochs"):
         if s > latest:
@@ -190,7 +188,7 @@ def _capacities(
 
 def costs(config: Config, grid: Grid) -> list[Cell]:
     """Table 4: this toolkit's run next to iterative pruning."""
-    rounds = iterative_pruning_rounds(config.pruning.final_sparsity, grid.prune_fraction)
+    rounds = len(iterative_sparsities(config.pruning.final_sparsity, grid.prune_fraction))
     cells = []
     for seed in grid.seeds:
         cells.append(Cell("early_ticket", seed, {}, early_ticket, 1.1 * config.train.epochs))

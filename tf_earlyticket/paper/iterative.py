@@ -5,7 +5,7 @@ from tf_earlyticket.job.run_state import Run
 from tf_earlyticket.job.weights_file import load_weights, save_weights
 from tf_earlyticket.paper.dense_record import record_dense, recorded_weights
 from tf_earlyticket.paper.tickets import put, train_to_end
-from tf_earlyticket.pruning.cost import iterative_sparsities
+from tf_earlyticket.pruning.plan import iterative_sparsities
 from tf_earlyticket.pruning.rankings import compute_masks
 
 _WEIGHTS = "final_weights.npz"

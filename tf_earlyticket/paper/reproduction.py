@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tf_earlyticket.config import Config
+from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.job import NOTES
-from tf_earlyticket.job.setup import dataset_spec
 from tf_earlyticket.paper.claims import check_claims
 from tf_earlyticket.paper.collect import collect
 from tf_earlyticket.paper.grid import Grid, check_grid, check_item

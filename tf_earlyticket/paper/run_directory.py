@@ -13,9 +13,9 @@ from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy
 from tf_earlyticket.job.run_state import Run
-from tf_earlyticket.job.setup import dataset_spec
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.paper.dense_record import record_dense
 

@@ -14,7 +14,7 @@ from tf_earlyticket.job.run_state import RESULT_FILE, Run
 from tf_earlyticket.job.weights_file import load_weights, save_weights
 from tf_earlyticket.paper.controls import random_masks, shuffled_masks
 from tf_earlyticket.paper.dense_record import recorded_weights, restore_epoch
-from tf_earlyticket.pruning.plan import plan_ramp, update_frequency
+from tf_earlyticket.pruning.plan import update_frequency
 from tf_earlyticket.pruning.rankings import compute_masks
 
 CONTROLS = ("none", "random", "shuffled", "reinitialized")
@@ -65,7 +65,7 @@ def train_ticket(run: Run, start_epoch: int, mode: str) -> dict:
 
     def start() -> int:
         restore_epoch(run, start_epoch)
-        _begin_pruning(run, ramp_epochs(run) if mode == "gradual" else 0)
+        _begin_pruning(run, run.plan.ramp_steps if mode == "gradual" else 0)
         return start_epoch
 
     described = {"start_epoch": start_epoch, "mode": mode}
@@ -84,7 +84,7 @@ def train_rewound_ticket(run: Run, phase: str, spec: TicketSpec) -> dict:
         As `train_to_end`, with the fields of `spec`; its "epochs" count the ramp of a gradual
         ticket too, not the dense epochs before.
     """
-    ramp = ramp_epochs(run) if spec.mode == "gradual" else 0
+    ramp = run.plan.ramp_epochs if spec.mode == "gradual" else 0
 
     def start() -> int:
         masks = controlled_masks(ticket_masks(run, spec), spec.control, run.config.seed)
@@ -189,23 +189,12 @@ def _keep_only(result: Path) -> None:
             path.unlink()
 
 
-def ramp_epochs(run: Run) -> int:
-    """Returns the length of a gradual ramp under the run's config."""
-    pruning = run.config.pruning
-    return plan_ramp(
-        run.config.train.epochs, ramp_epochs=pruning.ramp_epochs, hold_epochs=pruning.hold_epochs
-    ).ramp_epochs
-
-
-def _begin_pruning(run: Run, ramp: int) -> None:
-    steps = ramp * run.steps_per_epoch
+def _begin_pruning(run: Run, ramp_steps: int) -> None:
     adapter = adapter_for(run.model)
-    adapter.begin_schedule(
-        adapter.step(),
-        ramp_steps=steps,
-        frequency=run.config.pruning.frequency
-        or update_frequency(steps, run.config.train.steps_per_execution),
-    )
+    frequency = run.config.pruning.frequency
+    if frequency is None:
+        frequency = update_frequency(ramp_steps, run.config.train.steps_per_execution)
+    adapter.begin_schedule(adapter.step(), ramp_steps=ramp_steps, frequency=frequency)
 
 
 def _gradual_masks(run: Run, mask_epoch: int) -> dict[str, np.ndarray]:
@@ -219,9 +208,9 @@ def _gradual_masks(run: Run, mask_epoch: int) -> dict[str, np.ndarray]:
     done, _ = checkpoint.restore(run.model)
     if not done:
         restore_epoch(run, mask_epoch)
-        _begin_pruning(run, ramp_epochs(run))
+        _begin_pruning(run, run.plan.ramp_steps)
         done = mask_epoch
-    last = mask_epoch + ramp_epochs(run)
+    last = mask_epoch + run.plan.ramp_epochs
     if done < last:
         fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase, last)
     masks = adapter_for(run.model).masks()

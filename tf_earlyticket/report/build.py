@@ -3,7 +3,7 @@
 import os
 import platform
 
-from tf_earlyticket.pruning.cost import iterative_pruning_epochs
+from tf_earlyticket.pruning.plan import iterative_pruning_epochs
 from tf_earlyticket.version import installed_versions
 
 SCHEMA_VERSION = 1

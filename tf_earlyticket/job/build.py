@@ -1,14 +1,39 @@
-"""From a config to a compiled, wrapped model and its pruning schedule."""
+"""What a config stands for: its data set, its plan, its network, compiled and wrapped.
+
+Imports neither TensorFlow nor Keras before a network is built.
+"""
+
+from __future__ import annotations
 
 import contextlib
-
-import tensorflow as tf
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from tf_earlyticket.backends.frameworks import always_compiled, keras_of
 from tf_earlyticket.backends.wrapping import default_schedule, wrap_for_pruning
 from tf_earlyticket.config import Config, TrainConfig
 from tf_earlyticket.data.catalog import DatasetSpec, describe
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.models import build_model
+from tf_earlyticket.pruning.plan import Plan, resolve_plan
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# The fields of the config by the argument of `resolve_plan` that they are.
+_FIELDS = {
+    "epochs": "train.epochs",
+    "steps_per_execution": "train.steps_per_execution",
+    "learning_rate": "train.learning_rate",
+    "ramp_epochs": "pruning.ramp_epochs",
+    "hold_epochs": "pruning.hold_epochs",
+    "frequency": "pruning.frequency",
+    "rewind_epoch": "pruning.rewind_epoch",
+    "probe_every": "probe.every_epochs",
+    "probe_first": "probe.first_epoch",
+    "probe_fraction": "probe.fraction",
+    "probe_learning_rate": "probe.learning_rate",
+}
 
 
 def dataset_spec(config: Config) -> DatasetSpec:
@@ -19,6 +44,26 @@ def dataset_spec(config: Config) -> DatasetSpec:
         validation_examples=config.data.validation_examples,
         train_examples=config.data.train_examples,
     )
+
+
+def plan_of(config: Config, steps_per_epoch: int | None = None) -> Plan:
+    """Returns the plan of a config's run.
+
+    Args:
+        config: As its devices train it.
+        steps_per_epoch: Optimizer steps; None: what the data set has without a look at its files.
+
+    Raises:
+        InputError: For the first field that is out of range, named with its full path.
+    """
+    if steps_per_epoch is None:
+        steps_per_epoch = max(1, dataset_spec(config).train_examples // config.train.batch_size)
+    values = {name: attrgetter(path)(config) for name, path in _FIELDS.items()}
+    try:
+        return resolve_plan(**values, steps_per_epoch=steps_per_epoch)
+    except InputError as error:
+        name, _, rest = str(error).partition("=")
+        raise InputError(f"config.{_FIELDS.get(name, name)}={rest}") from error
 
 
 @contextlib.contextmanager
