@@ -11,6 +11,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Optional
 
+import msgspec
+
+from tf_earlyticket import checks
 from tf_earlyticket.errors import InputError, suggestion
 
 # `Optional[int]`, not `int | None`: the command line's override parser knows only the former.
@@ -177,35 +180,62 @@ class Config:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def run_name(self) -> str:
-        """Returns a folder name that tells configs apart, such as "digits_resnet20-1a2b3c4d"."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        return f"{self.data.name}_{self.model.name}-{digest}"
+        """Returns a folder name that tells configs apart, such as "digits_resnet20-1a2b3c4d".
+
+        Only what differs from the defaults counts: a field that is added changes no name.
+        """
+        usual = flatten(Config().to_dict())
+        own = {name: v for name, v in flatten(self.to_dict()).items() if v != usual[name]}
+        digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+        names = (self.data.name.replace("/", "-"), self.model.name.partition("(")[0])
+        return f"{'_'.join(names)}-{digest}"
 
 
 def config_from_dict(values: dict) -> Config:
     """Returns a config from what `Config.to_dict` gave; fields that are missing have defaults.
 
     Raises:
-        InputError: For a field that does not exist. Types and ranges are `check_config`'s.
+        InputError: For a field that does not exist or a value of another type. Ranges are
+            `check_config`'s.
     """
-    return _filled(Config(), values, "config")
+    _refuse_unknown(values, Config().to_dict(), "config")
+    try:
+        return msgspec.convert(values, Config)
+    except msgspec.ValidationError as error:
+        # Such as "Expected `int | null`, got `str` - at `$.train.epochs[0]`".
+        expected, _, place = str(error).partition(", got ")
+        path = place.partition("$.")[2].partition("[")[0].strip("`")
+        expected = expected.replace("`", "").removeprefix("Expected ").replace("null", "None")
+        value = flatten(values).get(path)
+        raise checks.refuse(f"config.{path}", value, f"a value of type {expected}") from None
 
 
-def _filled(section, values: dict, path: str):
+def _refuse_unknown(values: dict, known: dict, path: str) -> None:
     if not isinstance(values, dict):
-        raise InputError(f"{path} must be a mapping of fields, got {values!r:.80}")
-    known = {item.name for item in dataclasses.fields(section)}
+        raise checks.refuse(path, values, "a mapping of fields")
     for name, value in values.items():
         if name not in known:
             raise InputError(
                 f"{path}.{name} is not a field of the config.{suggestion(name, known)}"
             )
-        present = getattr(section, name)
-        if dataclasses.is_dataclass(present):
-            value = _filled(present, value, f"{path}.{name}")
-        setattr(section, name, tuple(value) if isinstance(value, list) else value)
-    return section
+        if isinstance(known[name], dict):
+            _refuse_unknown(value, known[name], f"{path}.{name}")
+
+
+def check_fields(config: Config) -> None:
+    """Checks what a config file may have set: only fields that exist, of their types.
+
+    Raises:
+        InputError: For the first one that is not.
+    """
+    config_from_dict(_fields_of(config))
+
+
+def _fields_of(section) -> dict:
+    return {
+        name: _fields_of(value) if dataclasses.is_dataclass(value) else value
+        for name, value in vars(section).items()
+    }
 
 
 def field_paths(config: Config) -> list[str]:

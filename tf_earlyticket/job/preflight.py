@@ -1,12 +1,10 @@
 """Checks of a run's input, before any slow import and before anything is written."""
 
 import contextlib
-import dataclasses
 import math
-import typing
 
 from tf_earlyticket.backends.frameworks import FRAMEWORKS
-from tf_earlyticket.config import Config
+from tf_earlyticket.config import Config, check_fields
 from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.detectors.choice import make_detector
 from tf_earlyticket.errors import InputError, suggestion
@@ -25,7 +23,7 @@ def check_config(config: Config) -> None:
     Raises:
         InputError: For the first field that cannot be used.
     """
-    _check_fields(config, "config")
+    check_fields(config)
     _check_values(config)
     _check_ticket(config)
     data = config.data
@@ -60,36 +58,6 @@ def _check_ticket(config: Config) -> None:
             f"config.model.name={config.model.name!r}: expected {made_of!r}, the network of "
             f"config.ticket={config.ticket!r}."
         )
-
-
-def _check_fields(section, path: str) -> None:
-    """Checks what a config file may have set: only fields that exist, of their types."""
-    types = typing.get_type_hints(type(section))
-    for name, value in vars(section).items():
-        if name not in types:
-            raise InputError(
-                f"{path}.{name} is not a field of the config.{suggestion(name, types)}"
-            )
-        if dataclasses.is_dataclass(types[name]):
-            if not isinstance(value, types[name]):
-                raise InputError(f"{path}.{name}={value!r}: expected a {types[name].__name__}.")
-            _check_fields(value, f"{path}.{name}")
-        elif not _has_type(value, types[name]):
-            expected = getattr(types[name], "__name__", str(types[name]))
-            if typing.get_origin(types[name]):
-                expected = str(types[name]).removeprefix("typing.")
-            raise InputError(f"{path}.{name}={value!r}: expected a value of type {expected}.")
-
-
-def _has_type(value, kind) -> bool:
-    if typing.get_origin(kind) is typing.Union:
-        return any(_has_type(value, option) for option in typing.get_args(kind))
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        return isinstance(value, (tuple, list)) and all(_has_type(part, item) for part in value)
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _check_values(config: Config) -> None:
