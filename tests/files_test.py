@@ -1,5 +1,6 @@
 """What is written is whole or not there; what is read is what was written, or refused."""
 
+import dataclasses
 import errno
 import os
 
@@ -45,6 +46,15 @@ def test_an_error_names_the_file_and_the_reason(tmp_path):
     assert not (tmp_path / "report.json").exists()
 
 
+def test_an_error_below_a_temporary_name_is_told_with_the_lasting_one(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"^\S+/ticket cannot be written: File exists$"),
+        files.replacing_directory(tmp_path / "ticket") as new,
+    ):
+        (new / "file").write_text("")
+        files.write_text(new / "file" / "below", "text")
+
+
 def test_content_and_name_are_brought_to_the_disk(tmp_path, monkeypatch):
     synced = []
     real = os.fsync
@@ -68,6 +78,34 @@ def test_what_is_not_json_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "x").write_text(content, "utf-8", "surrogateescape")
     with pytest.raises(InputError, match=r"x must be JSON, got: [^\n]*$"):
         files.read_json(tmp_path / "x")
+
+
+@dataclasses.dataclass
+class Named:
+    name: str
+    sizes: list[int]
+    share: float | None = None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"name": "a", "sizes": [1, "2"]}', r"Expected `int`, got `str` - at `\$.sizes\[1\]`"),
+        ('{"name": "a", "sizes": [true]}', "Expected `int`, got `bool`"),
+        ('{"name": "a"}', "missing required field `sizes`"),
+        ("[]", "Expected `object`, got `array`"),
+        ("7", "Expected `object`, got `int`"),
+    ],
+)
+def test_a_record_of_other_types_is_refused_by_field(tmp_path, content, message):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(InputError, match=f"x.json is damaged: .*{message}"):
+        files.read_record(tmp_path / "x.json", Named)
+
+
+def test_a_record_is_an_object_of_its_class(tmp_path):
+    files.write_json(tmp_path / "x.json", {"name": "a", "sizes": [1], "later": None})
+    assert files.read_record(tmp_path / "x.json", Named) == Named("a", [1])
 
 
 ARRAYS = st.dictionaries(
@@ -97,6 +135,14 @@ def test_arrays_come_back_bit_for_bit(tmp_path_factory, arrays, transposed):
         native = array.astype(array.dtype.newbyteorder("="))
         assert (found[name].dtype, found[name].shape) == (native.dtype, native.shape)
         assert found[name].tobytes() == native.tobytes()
+
+
+def test_bools_of_other_bytes_are_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    files.write_arrays(path, {"a": np.array([True, False])})
+    path.write_bytes(path.read_bytes()[:-1] + b"\7")
+    with pytest.raises(InputError, match="bools holds other bytes than 0 and 1"):
+        files.read_arrays(path)
 
 
 def test_bfloat16_is_kept_in_float32(tmp_path):

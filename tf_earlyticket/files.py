@@ -15,13 +15,16 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from tf_earlyticket.errors import InputError
+
+Record = TypeVar("Record")
 
 _CHUNK = 1 << 20
 _MAX_JSON_BYTES = 1 << 26
@@ -37,7 +40,9 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+        # Of what was written on the way, under a temporary name, only the reason is told.
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        raise OSError(f"{path} cannot be written: {cause.strerror or cause}") from cause
 
 
 @contextlib.contextmanager
@@ -173,7 +178,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     content = read_bytes(path)
     try:
-        return safetensors.numpy.load(content)
+        views = safetensors.numpy.load(content)
+        for view in views.values():
+            if view.dtype.kind == "b" and view.size and view.view(np.uint8).max() > 1:
+                raise ValueError("an array of bools holds other bytes than 0 and 1")
+        return {name: view.copy() for name, view in views.items()}
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path} must hold arrays of numbers, but {error!s:.200}") from None
 
@@ -202,6 +211,21 @@ def read_json(path: Path) -> Any:
         return json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} must be JSON, got: {error!s:.200}") from None
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Returns the content of a JSON file as an object of a dataclass, its types checked.
+
+    Entries that the dataclass does not have are passed over.
+
+    Raises:
+        InputError: As `read_json`, or if a field is missing or of another type; it is named.
+    """
+    content = read_json(path)
+    try:
+        return msgspec.convert(content, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error!s:.200}") from None
 
 
 def _refuse_constant(name: str) -> None:

@@ -26,7 +26,7 @@ from tf_earlyticket import data
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.in_memory import InMemoryData, Split
 from tf_earlyticket.data.preprocess import normalize
-from tf_earlyticket.deploy import comparison
+from tf_earlyticket.deploy import timing
 from tf_earlyticket.job.build import build_wrapped_model, dataset_spec
 
 # The mean ImageNet picture has 400 x 350 pixels in about 110 KB.
@@ -76,9 +76,9 @@ def cifar10_step(batch_size: int, steps: int, rounds: int, model_name: str = "re
             # Execution is asynchronous on accelerators.
             logs["loss"].numpy()
 
-        return comparison.seconds(work) / steps
+        return timing.seconds(work) / steps
 
-    times = comparison.alternate(
+    times = timing.alternate(
         {name: lambda iterator=iterator: train(iterator) for name, iterator in streams.items()},
         rounds,
     )
@@ -88,7 +88,7 @@ def cifar10_step(batch_size: int, steps: int, rounds: int, model_name: str = "re
         "dtype_policy": config.train.dtype_policy,
         "steps_per_round": steps,
         "milliseconds": {name: 1e3 * benchmarking.median(t) for name, t in times.items()},
-        **comparison.ratio(times["pipeline"], times["in_memory"]),
+        **timing.ratio(times["pipeline"], times["in_memory"]),
     }
 
 
@@ -106,7 +106,7 @@ def imagenet(images: int, batch_size: int, rounds: int) -> dict:
         size = sum(path.stat().st_size for path in prepared.glob("*.tfrecord*"))
         ways = _ways(Path(folder), prepared, images, batch_size)
         batches = images // batch_size
-        times = comparison.alternate(
+        times = timing.alternate(
             {
                 name: lambda way=way: _seconds_per_batch(way, batches) / batch_size
                 for name, way in ways.items()
@@ -122,7 +122,7 @@ def imagenet(images: int, batch_size: int, rounds: int) -> dict:
         "speed_against": {
             reference: {
                 # Of times, so that it is the speed of `name` in parts of that of the reference.
-                name: comparison.ratio(times[reference], times[name])
+                name: timing.ratio(times[reference], times[name])
                 for name in times
                 if name != reference
             }
@@ -175,7 +175,7 @@ def _seconds_per_batch(dataset: tf.data.Dataset, batches: int) -> float:
     iterator = iter(dataset)
     for _ in range(_UNCOUNTED):
         next(iterator)
-    return comparison.seconds(lambda: [next(iterator) for _ in range(batches)]) / batches
+    return timing.seconds(lambda: [next(iterator) for _ in range(batches)]) / batches
 
 
 def main(argv: list[str]) -> None:

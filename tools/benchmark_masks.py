@@ -22,7 +22,7 @@ from tf_earlyticket import global_masks
 from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.backends.tf_keras.compat import collect_prunable_layers, tfmot
 from tf_earlyticket.config import Config
-from tf_earlyticket.deploy import comparison
+from tf_earlyticket.deploy import timing
 from tf_earlyticket.job.build import build_plain_model, build_wrapped_model
 from tf_earlyticket.pruning.masks import kept_count
 
@@ -52,10 +52,10 @@ def update(network: str, rounds: int) -> dict:
         # Each update starts from dense weights, as the first of a ramp does.
         adapter.set_masks(everything)
         adapter.set_all_weights(dense)
-        return comparison.seconds(lambda: adapter.set_masks(adapter.ranked_masks(_SPARSITY)))
+        return timing.seconds(lambda: adapter.set_masks(adapter.ranked_masks(_SPARSITY)))
 
-    times = comparison.alternate(
-        {"tf_earlyticket": ours, "tfmot": lambda: comparison.seconds(tfmot_masks)}, rounds
+    times = timing.alternate(
+        {"tf_earlyticket": ours, "tfmot": lambda: timing.seconds(tfmot_masks)}, rounds
     )
     masks = adapter.masks()
     total = sum(mask.size for mask in masks.values())
@@ -69,7 +69,7 @@ def update(network: str, rounds: int) -> dict:
             sum(np.sum(mask) for layer in layers for _, mask, _ in layer.pruning_vars)
         ),
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
-        **comparison.ratio(times["tf_earlyticket"], times["tfmot"]),
+        **timing.ratio(times["tf_earlyticket"], times["tfmot"]),
     }
 
 
@@ -93,8 +93,8 @@ def ranking(size: int, rounds: int) -> dict:
         "restricted": lambda: global_masks(weights, _SPARSITY, previous=previous),
         "sort": lambda: np.sort(np.abs(weights[0])),
     }
-    times = comparison.alternate(
-        {name: lambda way=way: comparison.seconds(way) for name, way in ways.items()}, rounds
+    times = timing.alternate(
+        {name: lambda way=way: timing.seconds(way) for name, way in ways.items()}, rounds
     )
     tracemalloc.start()
     ways["restricted"]()
@@ -104,7 +104,7 @@ def ranking(size: int, rounds: int) -> dict:
         "weights": size,
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
         "peak_bytes": peak,
-        "against_sort": comparison.ratio(times["restricted"], times["sort"]),
+        "against_sort": timing.ratio(times["restricted"], times["sort"]),
     }
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from absl import app, flags
 from trainers import Keras3Trainer, Trainer
 
-from tf_earlyticket.deploy import comparison
+from tf_earlyticket.deploy import timing
 from tf_earlyticket.version import installed_versions
 
 VARIANTS = ("dense", "tf_earlyticket", "tfmot")
@@ -84,7 +84,7 @@ def step(setting: str, rounds: int, quick: bool) -> dict:
         trainers = {name: Trainer(name, network, side, batch, strategy, jit) for name in VARIANTS}
         for trainer in trainers.values():
             trainer.begin()
-        times = comparison.alternate(
+        times = timing.alternate(
             {name: trainer.step for name, trainer in trainers.items()}, steps * rounds, warmup=5
         )
     return _compared(times)
@@ -98,7 +98,7 @@ def keras3_step(setting: str, rounds: int, quick: bool) -> dict:
         name: Keras3Trainer(name, network, 32, batch, _STEPS_OF_FIT) for name in VARIANTS[:2]
     }
     turns = max(2, steps * rounds // _STEPS_OF_FIT)
-    times = comparison.alternate({name: trainer.step for name, trainer in trainers.items()}, turns)
+    times = timing.alternate({name: trainer.step for name, trainer in trainers.items()}, turns)
     return {**_compared(times), "packages": installed_versions()}
 
 
@@ -116,9 +116,7 @@ def first_step(setting: str, rounds: int, quick: bool) -> dict:
         began, ends = trainer.fit(1)
         return ends[0] - began
 
-    times = comparison.alternate(
-        {name: lambda name=name: measure(name) for name in VARIANTS}, rounds
-    )
+    times = timing.alternate({name: lambda name=name: measure(name) for name in VARIANTS}, rounds)
     return _compared(times)
 
 
@@ -126,7 +124,7 @@ def _compared(times: dict) -> dict:
     return {
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
         "against_dense": {
-            name: comparison.ratio(times[name], times["dense"]) for name in times if name != "dense"
+            name: timing.ratio(times[name], times["dense"]) for name in times if name != "dense"
         },
     }
 
@@ -158,7 +156,7 @@ def memory(script: str, network: str, rounds: int) -> dict:
         kernel_bytes.append(found["kernel_bytes"])
         return found["bytes"]
 
-    values = comparison.alternate(
+    values = timing.alternate(
         {name: lambda name=name: measure(name) for name in VARIANTS}, rounds, warmup=0
     )
     allowed = np.asarray(values["dense"]) + kernel_bytes[0]
@@ -168,7 +166,7 @@ def memory(script: str, network: str, rounds: int) -> dict:
         "kernel_megabytes": kernel_bytes[0] / 1e6,
         # Masks have to be held: one copy of the prunable kernels is no waste.
         "against_dense_and_masks": {
-            name: comparison.ratio(values[name], allowed) for name in VARIANTS[1:]
+            name: timing.ratio(values[name], allowed) for name in VARIANTS[1:]
         },
     }
 
@@ -178,16 +176,16 @@ def imports(rounds: int) -> dict:
 
     def measure(code: str) -> float:
         command = [sys.executable, "-c", code]
-        return comparison.seconds(
+        return timing.seconds(
             lambda: subprocess.run(command, check=True, capture_output=True, cwd=benchmarking.ROOT)
         )
 
-    times = comparison.alternate(
+    times = timing.alternate(
         {name: lambda code=code: measure(code) for name, code in _IMPORTS.items()}, rounds
     )
     return {
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
-        **comparison.ratio(times["tf_earlyticket"], times["stack"]),
+        **timing.ratio(times["tf_earlyticket"], times["stack"]),
     }
 
 

@@ -19,7 +19,7 @@ from absl import app, flags
 import tf_earlyticket as et
 from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.config import Config
-from tf_earlyticket.deploy import comparison
+from tf_earlyticket.deploy import timing
 from tf_earlyticket.job.build import build_wrapped_model, dataset_spec
 
 _BATCH = 128
@@ -50,10 +50,10 @@ def probe(network: str, fraction: float, rounds: int, batch_size: int = _BATCH) 
         for _ in range(3):
             adapter.evaluate(batches, steps)
 
-    times = comparison.alternate(
+    times = timing.alternate(
         {
-            "probe": lambda: comparison.seconds(lambda: callback.probe(1)),
-            "plain": lambda: comparison.seconds(plain),
+            "probe": lambda: timing.seconds(lambda: callback.probe(1)),
+            "plain": lambda: timing.seconds(plain),
         },
         rounds,
     )
@@ -63,7 +63,7 @@ def probe(network: str, fraction: float, rounds: int, batch_size: int = _BATCH) 
         "steps": steps,
         "batch_size": batch_size,
         "seconds": {name: benchmarking.median(values) for name, values in times.items()},
-        **comparison.ratio(times["probe"], times["plain"]),
+        **timing.ratio(times["probe"], times["plain"]),
     }
 
 
@@ -84,11 +84,9 @@ def state(network: str, rounds: int) -> dict:
                 # Else restoring would write what is there already.
                 adapter.set_all_weights(weights)
 
-        return comparison.seconds(work) - comparison.seconds(
-            lambda: adapter.set_all_weights(weights)
-        )
+        return timing.seconds(work) - timing.seconds(lambda: adapter.set_all_weights(weights))
 
-    values = comparison.alternate({"state": copy_and_restore}, rounds)["state"]
+    values = timing.alternate({"state": copy_and_restore}, rounds)["state"]
     return {
         "network": network,
         "parameters": int(sum(weight.size for weight in weights.values())),

@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from tf_earlyticket.config import Config
-from tf_earlyticket.deploy import comparison
+from tf_earlyticket.deploy import timing
 
 _NETWORKS = (("resnet20", "cifar10"), ("resnet56", "cifar10")) + (
     ("resnet18", "imagenet2012"),
@@ -79,8 +79,8 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
             "checkpoint": lambda: checkpoint.save(1),
             "step": lambda: train(iterator)["loss"].numpy(),
         }
-        times = comparison.alternate(
-            {name: lambda event=event: comparison.seconds(event) for name, event in work.items()},
+        times = timing.alternate(
+            {name: lambda event=event: timing.seconds(event) for name, event in work.items()},
             rounds,
         )
         checkpoint_bytes = sum(path.stat().st_size for path in Path(folder).glob("ckpt-*"))

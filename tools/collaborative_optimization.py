@@ -27,7 +27,7 @@ from tf_earlyticket.backends.wrapping import float32_copy
 from tf_earlyticket.commands.ticket_data import data_of
 from tf_earlyticket.config import Config, config_from_dict
 from tf_earlyticket.data.streams import Data
-from tf_earlyticket.deploy.export import save_model
+from tf_earlyticket.deploy.saved_model import save_model
 from tf_earlyticket.job.build import build_plain_model
 from tf_earlyticket.tickets.ticket import Ticket
 

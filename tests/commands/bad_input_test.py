@@ -96,7 +96,7 @@ FLAGS = [
     (train, ["--config.probe.learning_rate=-0.1"], ["learning_rate=-0.1", "> 0"]),
     (train, ["--config.probe.tolerance=0"], ["tolerance=0", "> 0"]),
     (train, ["--config.probe.start_epoch=60"], ["start_epoch=60", "<="]),
-    (train, ["--config.ticket=nowhere"], ["config.ticket='nowhere'", "must hold a ticket"]),
+    (train, ["--config.ticket=nowhere"], ["config.ticket='nowhere'", "expected a ticket"]),
     (reproduce, ["--item=fig7"], ["item='fig7'", "fig1"]),
     (reproduce, ["--item=fig1", "--scale=tiny"], ["scale='tiny'", "smoke"]),
     (reproduce, ["--item=fig1", "--scale=smoke", "--shard=3/2"], ["shard", "3/2"]),
@@ -104,7 +104,7 @@ FLAGS = [
     (study_detectors, ["--seeds=a"], ["seeds", "a"]),
     (study_detectors, ["--modes=magic"], ["magic", "gradual"]),
     (export, ["--format=tflite"], ["--ticket is missing"]),
-    (export, ["--ticket=nowhere"], ["nowhere", "must hold a ticket"]),
+    (export, ["--ticket=nowhere"], ["nowhere", "expected a ticket"]),
     (inspect, ["nowhere"], ["PATH='nowhere'", "a ticket"]),
 ]
 
@@ -240,7 +240,7 @@ WRAPPING = {
             et.Ticket({"a": np.ones(2)}, {"a": np.ones(2)}, 0),
             new_layers=["clasifier"],
         ),
-        ["no layer 'clasifier'", "'classifier'"],
+        ["new_layers='clasifier'", "'classifier'"],
     ),
 }
 

@@ -10,7 +10,7 @@ import tf_earlyticket as et
 from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.deploy import artefacts, tflite
-from tf_earlyticket.deploy.served import Network, filled_copy
+from tf_earlyticket.deploy.saved_model import Network, filled_copy
 
 IMAGES = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype(np.float32)
 
@@ -91,6 +91,48 @@ def test_the_files_run_like_the_network_and_sparse_ones_are_small(ticket, tmp_pa
     assert found["saved_model"]["compressed_ratio"] < 0.5
 
 
+def test_a_second_export_keeps_what_the_first_made_and_says_when(ticket, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+
+    def make(*formats, of=ticket, **about):
+        return artefacts.make_artefacts(of, formats, out, rounds=1, about=about)["artefacts"]
+
+    make("tflite_dense", "saved_model", number=1)
+    found = make("tflite", "tflite_dense", number=2)
+    kept, *new = found
+    assert [record["format"] for record in found] == ["saved_model", "tflite", "tflite_dense"]
+    assert kept["about"] == {"number": 1} and all("about" not in record for record in new)
+    # What is gone, or of another ticket, is not told of.
+    (out / "tflite.tflite").unlink()
+    assert [r["format"] for r in make("tflite_dense", number=3)] == ["saved_model", "tflite_dense"]
+    (kept, _) = make("tflite_dense", number=4)
+    assert kept["about"] == {"number": 1}
+    write_ticket(other, _plain(), 0.5)
+    assert [record["format"] for record in make("tflite", of=other)] == ["tflite"]
+    (out / "artefacts.json").write_text("[]")
+    assert [record["format"] for record in make("tflite", of=other)] == ["tflite"]
+
+
+def test_an_export_never_writes_into_the_ticket(ticket, tmp_path):
+    (tmp_path / "link").symlink_to(ticket)
+    (tmp_path / "file").write_text("")
+    for output in (
+        ticket,
+        ticket / "saved_model",
+        ticket / "saved_model/x",
+        tmp_path / "link/mine",
+    ):
+        with pytest.raises(et.InputError, match="output=.*: expected a directory outside of the"):
+            artefacts.make_artefacts(ticket, ["saved_model"], output)
+    inner = tmp_path / "saved_model"
+    with pytest.raises(et.InputError, match="output=.*: expected a directory outside of the"):
+        artefacts.check_output(inner, tmp_path)
+    with pytest.raises(et.InputError, match="output=.*: expected a directory, got a file"):
+        artefacts.check_output(ticket, tmp_path / "file")
+    artefacts.make_artefacts(ticket, ["saved_model"], ticket / "exported", rounds=1)
+    assert et.Ticket.load(ticket).sparsity == pytest.approx(0.9, abs=1e-3)
+
+
 def test_the_dense_counterpart_has_no_zeros_and_the_same_kept_weights(ticket, tmp_path):
     loaded = et.Ticket.load(ticket)
     filled_copy(ticket / "saved_model", loaded, tmp_path / "dense")
@@ -109,7 +151,9 @@ def test_what_cannot_be_made_is_refused_and_earlier_files_stay(ticket, tmp_path,
     def make(*formats, **options):
         artefacts.make_artefacts(ticket, formats, out, rounds=1, **options)
 
-    with pytest.raises(et.InputError, match="format='tflight': expected.*tflite"):
+    with pytest.raises(
+        et.InputError, match="format='tflight': expected one of.*Did you mean 'tflite'"
+    ):
         make("tflight")
     with pytest.raises(et.InputError, match="tflite_dynamic_sparse: not made, since .*XNNPACK"):
         make("tflite_dynamic_sparse")
@@ -117,11 +161,11 @@ def test_what_cannot_be_made_is_refused_and_earlier_files_stay(ticket, tmp_path,
         make()
     with pytest.raises(et.InputError, match="tflite_int8: expected calibration"):
         make("tflite", "tflite_int8")
-    with pytest.raises(et.InputError, match=r"calibration: expected float32 .*\(2, 4, 4, 1\)"):
+    with pytest.raises(et.InputError, match=r"calibration=.*\(2, 4, 4, 1\)': expected float32"):
         make("tflite", calibration=np.zeros((2, 4, 4, 1), np.float32))
-    with pytest.raises(et.InputError, match="calibration: .*float64"):
+    with pytest.raises(et.InputError, match="calibration='float64"):
         make("tflite", calibration=np.zeros((2, 8, 8, 1)))
-    with pytest.raises(et.InputError, match="calibration: expected finite"):
+    with pytest.raises(et.InputError, match="calibration=.*: expected finite"):
         make("tflite", calibration=np.full((2, 8, 8, 1), np.nan, np.float32))
     monkeypatch.setattr(tflite, "relative_error", lambda *_: float("nan"))
     with pytest.raises(RuntimeError, match="outputs differ .* by nan.*Nothing was written"):

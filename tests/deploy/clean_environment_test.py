@@ -11,7 +11,7 @@ import tf_earlyticket as et
 from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.deploy.artefacts import make_artefacts
-from tf_earlyticket.deploy.served import Network
+from tf_earlyticket.deploy.saved_model import Network
 
 FORMATS = ("tflite", "tflite_float16", "tflite_dynamic", "tflite_int8", "tflite_int8_sparse")
 RUN_TFLITE = """

@@ -70,8 +70,8 @@ def test_a_run_started_again_returns_what_it_found(run):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda d: d / "none", "config.ticket=.*none.*must hold a ticket"),
-        (lambda d: (d / "given" / "x").mkdir() or d / "given" / "x", "must hold a ticket"),
+        (lambda d: d / "none", "config.ticket=.*none.*expected a ticket"),
+        (lambda d: (d / "given" / "x").mkdir() or d / "given" / "x", "expected a ticket"),
     ],
 )
 def test_a_ticket_that_cannot_be_read_is_refused_before_anything_is_written(
@@ -127,7 +127,7 @@ def test_inspect_shows_a_run(run, call_program):
     ("module", "arguments", "message"),
     [
         (export, [], "--ticket is missing"),
-        (export, ["--ticket=nowhere"], "directory='nowhere' must hold a ticket"),
+        (export, ["--ticket=nowhere"], "directory='nowhere': expected a ticket"),
         (export, ["--ticket=nowhere", "extra"], "unexpected argument 'extra'"),
         (export, ["--ticket={}", "--format=onnx"], "format='onnx': expected one of saved_model"),
         (export, ["--ticket={}", "--format=tflite_dynamic_sparse"], "not made, since"),

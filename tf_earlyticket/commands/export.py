@@ -8,6 +8,7 @@ _dense; tflite_dynamic; tflite_int8 and tflite_int8_sparse (calibrated). A ticke
 --calibration.
 """
 
+import io
 import shlex
 import sys
 from pathlib import Path
@@ -17,8 +18,9 @@ from absl import flags
 from rich.table import Table
 
 from tf_earlyticket.commands import command_line
+from tf_earlyticket.deploy import artefacts
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.tickets.array_files import read_regular_file
+from tf_earlyticket.files import read_bytes
 from tf_earlyticket.tickets.ticket import Ticket
 
 PROGRAM = "python -m tf_earlyticket.export"
@@ -48,16 +50,17 @@ def main(argv: list[str]) -> None:
     calibration = None
     if values.calibration:
         calibration = read_array(Path(values.calibration))
+    artefacts.check_formats(values.format)
+    output = Path(values.output or directory / artefacts.EXPORTED)
+    artefacts.check_output(directory, output)
     command_line.quiet_tensorflow()
     command_line.import_tensorflow()
 
     from tf_earlyticket.commands import ticket_data as examples
-    from tf_earlyticket.deploy import artefacts
     from tf_earlyticket.job.report_update import add_to_report
     from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows
     from tf_earlyticket.report.build import environment
 
-    artefacts.check_formats(values.format)
     accuracy = None
     try:
         data = examples.data_of(ticket, values.data_dir)
@@ -72,7 +75,6 @@ def main(argv: list[str]) -> None:
         def accuracy(run):
             return examples.test_accuracy(data, run)
 
-    output = Path(values.output or directory / "exported")
     result = artefacts.make_artefacts(
         directory,
         values.format,
@@ -101,9 +103,9 @@ def read_array(path: Path) -> np.ndarray:
     Raises:
         InputError: If it cannot be read as an array of numbers.
     """
-    read_regular_file(path)
+    content = read_bytes(path)
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(
             f"--calibration={path}: expected a .npy file of numbers, got: {error!s:.200}"

@@ -1,23 +1,23 @@
 """A ticket's artefacts for deployment: made, checked, measured against the dense network, kept."""
 
-import os
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tf_earlyticket.deploy import comparison, tflite
-from tf_earlyticket.deploy.served import Network, filled_copy
-from tf_earlyticket.errors import InputError, suggestion
-from tf_earlyticket.files import write_json
-from tf_earlyticket.tickets.storage import SAVED_MODEL
+from tf_earlyticket import checks, files
+from tf_earlyticket.deploy import tflite, timing
+from tf_earlyticket.deploy.saved_model import Network, filled_copy
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.tickets.storage import RECORD_FILE, SAVED_MODEL
 from tf_earlyticket.tickets.ticket import Ticket
 
 FORMATS = (SAVED_MODEL, *tflite.FORMATS)
 RESULT_FILE = "artefacts.json"
+# The directory in a ticket that is made for them.
+EXPORTED = "exported"
 # Inputs on which every artefact is compared with the SavedModel.
 COMPARED = 64
 _CALLS = 5
@@ -33,14 +33,26 @@ def check_formats(formats: Sequence[str]) -> None:
         InputError: If one is unknown, or known not to work.
     """
     if not formats:
-        raise InputError(f"format must name at least one of {', '.join(FORMATS)}, got none.")
+        raise checks.refuse("format", formats, f"at least one of {', '.join(FORMATS)}")
     for name in formats:
         if name in tflite.REFUSED:
             raise InputError(f"format={name}: not made, since {tflite.REFUSED[name]}.")
-        if name not in FORMATS:
-            raise InputError(
-                f"format={name!r}: expected one of {', '.join(FORMATS)}.{suggestion(name, FORMATS)}"
-            )
+        checks.choice("format", name, FORMATS)
+
+
+def check_output(ticket_directory: Path, output: Path) -> None:
+    """Checks that artefacts can go to a directory without a change of the ticket itself.
+
+    Raises:
+        InputError: If it is the ticket or within it, its own `exported/` aside, or a file.
+    """
+    ticket, place = ticket_directory.resolve(), output.resolve()
+    within = place.is_relative_to(ticket) and not place.is_relative_to(ticket / EXPORTED)
+    if within or ticket.is_relative_to(place / SAVED_MODEL):
+        expected = f"a directory outside of the ticket, or {EXPORTED}/ in it"
+        raise checks.refuse("output", str(output), expected)
+    if output.exists() and not output.is_dir():
+        raise checks.refuse("output", str(output), "a directory, got a file")
 
 
 def make_artefacts(
@@ -62,8 +74,9 @@ def make_artefacts(
     Args:
         ticket_directory: A ticket with a SavedModel.
         formats: Of `FORMATS`.
-        output: Directory for the artefacts and `artefacts.json`; existing ones are replaced after
-            all new ones were found good.
+        output: Directory for the artefacts and `artefacts.json`, see `check_output`. Existing ones
+            of the same formats are replaced after all new ones were found good; those of other
+            formats stay, and stay in the record if they are of the same ticket.
         calibration: Float array [examples, ...] of typical inputs: for int8, and to compare on.
         accuracy: Takes a function from inputs [batch, ...] to outputs and returns its accuracy on
             the test set; None: not measured.
@@ -71,17 +84,20 @@ def make_artefacts(
         about: JSON values to keep with the results, such as the command.
 
     Returns:
-        {"about", "sparsity": float, "artefacts": [{"format", "file", "bytes", "compressed_bytes",
-        "dense_bytes", "dense_compressed_bytes", "bytes_ratio", "compressed_ratio", "latency"
-        (seconds of the artefact and of the dense network, their "ratio" with its 95 % interval),
-        "relative_error", "same_class", "accuracy"}]}. A size is of the file, or of all files of a
-        SavedModel; compressed means by zlib, level 9.
+        {"about", "ticket": the hash of its `ticket.json`, "sparsity": float, "artefacts":
+        [{"format", "file", "bytes", "compressed_bytes", "dense_bytes", "dense_compressed_bytes",
+        "bytes_ratio", "compressed_ratio", "latency" (seconds of the artefact and of the dense
+        network, their "ratio" with its 95 % interval), "relative_error", "same_class",
+        "accuracy"}]}, all that are there, those made earlier with their own "about". A size is of
+        the file, or of all files of a SavedModel; compressed means by zlib, level 9.
 
     Raises:
-        InputError: If the ticket is damaged or has no SavedModel, or a format cannot be had.
+        InputError: If the ticket is damaged or has no SavedModel, a format cannot be had, or
+            `output` will not do.
         RunError: If an artefact does not load or differs too much; nothing is then written.
     """
     check_formats(formats)
+    check_output(ticket_directory, output)
     ticket = Ticket.load(ticket_directory)
     source = ticket_directory / SAVED_MODEL
     if not source.is_dir():
@@ -93,9 +109,8 @@ def make_artefacts(
     inputs = network.example_inputs(COMPARED) if calibration is None else calibration[:COMPARED]
     network.check_inputs(inputs)
     reference = network(inputs)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-        new, dense = Path(folder) / "new", Path(folder) / "dense"
+    with files.replacing_directory(output) as folder:
+        new, dense = folder / "new", folder / "dense"
         new.mkdir()
         filled_copy(source, ticket, dense)
         found = []
@@ -110,10 +125,34 @@ def make_artefacts(
             record["latency"] = _latency(run, dense_run, inputs[:1], rounds)
             record["accuracy"] = None if accuracy is None else accuracy(run)
             found.append(record)
-        result = {"about": dict(about or {}), "sparsity": ticket.sparsity, "artefacts": found}
-        write_json(new / RESULT_FILE, result)
-        _put(new, output)
-    return result
+        identity = files.sha256(ticket_directory / RECORD_FILE)
+        kept = _kept(output, identity, formats)
+        every = sorted([*kept, *found], key=lambda record: FORMATS.index(record["format"]))
+        result = {"about": dict(about or {}), "ticket": identity, "sparsity": ticket.sparsity}
+        output.mkdir(exist_ok=True)
+        # Meanwhile it does not tell of those that are being replaced.
+        files.write_json(output / RESULT_FILE, {**result, "artefacts": kept})
+        for record in found:
+            files.move(new / record["file"], output / record["file"])
+        files.write_json(output / RESULT_FILE, result | {"artefacts": every})
+    return result | {"artefacts": every}
+
+
+def _kept(output: Path, identity: str, replaced: Sequence[str]) -> list[dict]:
+    """Returns the records of the ticket's artefacts that were made before and stay."""
+    try:
+        earlier = files.read_json(output / RESULT_FILE)
+        return [
+            {"about": earlier["about"], **record}
+            for record in earlier["artefacts"]
+            if earlier["ticket"] == identity
+            and record["format"] in FORMATS
+            and record["format"] not in replaced
+            and (output / record["file"]).exists()
+        ]
+    except (InputError, KeyError, TypeError):
+        # There is none, or none of this kind: then it does not say of which ticket it is.
+        return []
 
 
 def _saved_model(source: Path, dense: Path, new: Path) -> tuple[dict, Function, Function]:
@@ -164,22 +203,13 @@ def _folder_sizes(folder: Path) -> tuple[int, int]:
 def _latency(run: Function, dense_run: Function, inputs: np.ndarray, rounds: int) -> dict:
     def timed(function: Function) -> Callable[[], float]:
         def calls() -> float:
-            return comparison.seconds(lambda: [function(inputs) for _ in range(_CALLS)]) / _CALLS
+            return timing.seconds(lambda: [function(inputs) for _ in range(_CALLS)]) / _CALLS
 
         return calls
 
-    times = comparison.alternate({"own": timed(run), "dense": timed(dense_run)}, rounds, warmup=2)
+    times = timing.alternate({"own": timed(run), "dense": timed(dense_run)}, rounds, warmup=2)
     return {
         "seconds": float(np.median(times["own"])),
         "dense_seconds": float(np.median(times["dense"])),
-        **comparison.ratio(times["own"], times["dense"]),
+        **timing.ratio(times["own"], times["dense"]),
     }
-
-
-def _put(new: Path, output: Path) -> None:
-    """Moves the artefacts to their place, the record of them last."""
-    output.mkdir(exist_ok=True)
-    (output / RESULT_FILE).unlink(missing_ok=True)
-    for path in sorted(new.iterdir(), key=lambda path: path.name == RESULT_FILE):
-        shutil.rmtree(output / path.name, ignore_errors=True)
-        os.replace(path, output / path.name)

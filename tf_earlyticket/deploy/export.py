@@ -1,19 +1,15 @@
 """From a trained, wrapped model to a ticket directory with a plain SavedModel."""
 
-import contextlib
-import io
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from tf_earlyticket.backends.frameworks import always_compiled, framework_of
+from tf_earlyticket import checks, files
 from tf_earlyticket.backends.select import adapter_for, named_weights, training_record
 from tf_earlyticket.backends.wrapping import float32_copy, strip_pruning
-from tf_earlyticket.deploy.keras3_export import save_by_tensorflow
-from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.deploy.saved_model import check_outputs, save_model
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import mask_sparsity
 from tf_earlyticket.tickets.storage import SAVED_MODEL
 from tf_earlyticket.tickets.ticket import Ticket
@@ -70,62 +66,18 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
     )
     plain = float32_copy(strip_pruning(model))
     check_sparse(plain, masks)
-    target = Path(directory)
+    target = Path(directory).resolve()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-            # Written first, moved last: a failure leaves an earlier ticket as it was.
-            saved_model = Path(folder) / SAVED_MODEL
-            save_model(plain, saved_model)
-            check_outputs(plain, saved_model)
-            ticket.save(target, saved_model=saved_model)
+        # Written first, moved last: a failure leaves an earlier ticket as it was.
+        with files.replacing_directory(target.with_name(f"{target.name}.{SAVED_MODEL}")) as folder:
+            save_model(plain, folder / SAVED_MODEL)
+            check_outputs(plain, folder / SAVED_MODEL)
+            ticket.save(target, saved_model=folder / SAVED_MODEL)
     except OSError as error:
-        raise InputError(
-            f"directory={str(directory)!r} cannot be written ({error.strerror}); expected a "
-            "directory that can be created and written."
-        ) from error
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        expected = f"a directory that can be created and written, got: {cause.strerror or cause}"
+        raise checks.refuse("directory", str(directory), expected) from error
     return ticket
-
-
-def save_model(model, directory: Path) -> None:
-    """Writes a plain model as a SavedModel with the endpoints `serve` and `serving_default`."""
-    if always_compiled(framework_of(model)) and save_by_tensorflow(model, directory):
-        return
-    # Keras prints the list of everything it captured.
-    with contextlib.redirect_stdout(io.StringIO()):
-        model.export(str(directory))
-
-
-def check_outputs(model, directory: Path) -> None:
-    """Compares a SavedModel with the Keras model it was written from, on seeded random inputs.
-
-    Networks whose inputs have other free dimensions than the batch are not compared.
-
-    Raises:
-        RunError: If outputs differ by more than rounding.
-    """
-    # A subclassed model has none; in Keras 3 the types are names.
-    specs = [(tuple(e.shape[1:]), tf.as_dtype(e.dtype)) for e in getattr(model, "inputs", ()) or ()]
-    if not specs or any(None in shape for shape, _ in specs):
-        return
-    random = np.random.default_rng(0)
-    inputs = [
-        # Integers may be indices: 0 is always one.
-        (random.normal(size=(2, *shape)) * dtype.is_floating).astype(dtype.as_numpy_dtype)
-        for shape, dtype in specs
-    ]
-    inputs = inputs if len(inputs) > 1 else inputs[0]
-    loaded = tf.saved_model.load(str(directory))
-    served = loaded.serve(tf.nest.map_structure(tf.constant, inputs))
-    for ours, theirs in zip(
-        tf.nest.flatten(served), tf.nest.flatten(model(inputs, training=False)), strict=True
-    ):
-        ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-        if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * (1 + np.abs(theirs).max())):
-            raise RunError(
-                f"The SavedModel's outputs differ from the model's by up to "
-                f"{np.abs(ours - theirs).max():.2g}. Nothing was written."
-            )
 
 
 def check_sparse(model, masks: dict[str, np.ndarray]) -> None:

@@ -158,7 +158,7 @@ def _keras_rows(path: Path) -> list[Row]:
 
 
 def _tflite_rows(path: Path) -> list[Row]:
-    from tf_earlyticket.deploy.tflite_file import constant_rows
+    from tf_earlyticket.deploy.tflite import constant_rows
 
     return constant_rows(path)
 

@@ -1,16 +1,18 @@
 """A model becomes the ticket: to train it (`rewind`), or as it was trained."""
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends.base import check_weights
 from tf_earlyticket.backends.select import adapter_for, named_weights, training_record
-from tf_earlyticket.errors import InputError, suggestion
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.tickets.ticket import Ticket
 
 
-def rewind(model, ticket: Ticket, *, new_layers: Collection[str] = ()) -> None:
+def rewind(model: Any, ticket: Ticket, *, new_layers: Collection[str] = ()) -> None:
     """Makes the model the ticket: its masks, on the weights of its rewind epoch.
 
     Train it with the full schedule afterwards; the masks hold by themselves. Optimizer slots of
@@ -28,13 +30,9 @@ def rewind(model, ticket: Ticket, *, new_layers: Collection[str] = ()) -> None:
     """
     adapter = adapter_for(model)
     if isinstance(new_layers, str):
-        raise InputError(f"new_layers={new_layers!r}: expected a list of names.")
-    layers = adapter.layers()
+        raise checks.refuse("new_layers", new_layers, "a list of names")
     for name in new_layers:
-        if name not in layers:
-            raise InputError(
-                f"new_layers: the model has no layer {name!r}.{suggestion(name, layers)}"
-            )
+        checks.choice("a name in new_layers", name, adapter.layers())
 
     def is_new(weight: str) -> bool:
         return weight.rpartition("/")[0] in new_layers
@@ -63,7 +61,7 @@ def rewind(model, ticket: Ticket, *, new_layers: Collection[str] = ()) -> None:
     record.start_epoch = ticket.start_epoch
 
 
-def load_trained_weights(model, ticket: Ticket) -> None:
+def load_trained_weights(model: Any, ticket: Ticket) -> None:
     """Gives a plain model the ticket's trained, sparse weights: for evaluation or quantisation.
 
     Args:
@@ -76,7 +74,7 @@ def load_trained_weights(model, ticket: Ticket) -> None:
     """
     if not ticket.final_weights:
         raise InputError("ticket has no trained weights: expected one that et.export_ticket wrote.")
-    variables = named_weights(model)
+    variables: dict[str, Any] = named_weights(model)
     check_weights(ticket.final_weights, variables)
     for name, variable in variables.items():
         variable.assign(ticket.final_weights[name])

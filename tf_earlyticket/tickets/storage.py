@@ -1,49 +1,94 @@
 """The files of a ticket: written whole or not at all, and refused where anything is wrong.
 
-    ticket.json           names, shapes, sparsity, epochs, provenance, a hash of every other file
-    masks.npz             the masks, eight to a byte
-    rewind_weights.npz    every weight at the end of the rewind epoch
-    final_weights.npz     every weight after training, where the ticket was trained
-    saved_model/          the trained sparse network, where it was exported
+    ticket.json                   names, shapes, sparsity, epochs, provenance, hashes of the others
+    masks.safetensors             the masks, eight to a byte
+    rewind_weights.safetensors    every weight at the end of the rewind epoch
+    final_weights.safetensors     every weight after training, where the ticket was trained
+    saved_model/                  the trained sparse network, where it was exported
 
 Reading runs no code from the files and reserves no memory for sizes that they only declare.
+Tickets of schema version 2, with arrays in NumPy's .npz files, can still be read.
 """
 
-import contextlib
-import json
+import io
 import math
-import os
 import shutil
-import tempfile
-from collections.abc import Mapping
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from tf_earlyticket import checks, files
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.tickets.array_files import read_arrays, sha256, write_arrays
-from tf_earlyticket.tickets.json_record import expect, get_field, read_record
+from tf_earlyticket.pruning.masks import mask_sparsity
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RECORD_FILE = "ticket.json"
-MASKS_FILE = "masks.npz"
-REWIND_FILE = "rewind_weights.npz"
-FINAL_FILE = "final_weights.npz"
 SAVED_MODEL = "saved_model"
-_FILES = (MASKS_FILE, REWIND_FILE, FINAL_FILE)
-_MAX_NAME = 1000
+_ENDINGS = {2: ".npz", SCHEMA_VERSION: ".safetensors"}
+_MASKS, _REWIND, _FINAL = _KINDS = ("masks", "rewind_weights", "final_weights")
 _MAX_DIMENSIONS = 32
+
+Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
+
+
+@dataclass
+class Layer:
+    """A mask in short: of its weights, `kept` stay; `sparsity` is the fraction that do not."""
+
+    name: str
+    shape: list[int]
+    kept: int
+    sparsity: float
+
+    @classmethod
+    def of(cls, name: str, mask: Array) -> "Layer":
+        """Returns the entry of a mask."""
+        return cls(name, list(mask.shape), int(np.count_nonzero(mask)), mask_sparsity([mask]))
+
+
+@dataclass
+class Weight:
+    """What an array of the plain model is."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+
+    @classmethod
+    def of(cls, name: str, array: Array) -> "Weight":
+        """Returns the entry of an array."""
+        return cls(name, list(array.shape), array.dtype.name)
+
+
+@dataclass
+class Record:
+    """The content of `ticket.json`; layers and weights are in the order of the model."""
+
+    schema_version: int
+    rewind_epoch: int | None
+    start_epoch: int | None
+    sparsity: float
+    layers: list[Layer]
+    provenance: dict[str, Any]
+    weights: list[Weight]
+    sha256: dict[str, str]
 
 
 def write_ticket(
     directory: Path,
     *,
-    masks: Mapping[str, np.ndarray],
-    rewind_weights: Mapping[str, np.ndarray],
-    final_weights: Mapping[str, np.ndarray],
-    fields: Mapping[str, Any],
+    masks: Mapping[str, Array],
+    rewind_weights: Mapping[str, Array],
+    final_weights: Mapping[str, Array],
     saved_model: Path | None,
+    **fields: Any,
 ) -> None:
     """Writes a ticket; one that is there is replaced, other files are kept.
 
@@ -55,50 +100,50 @@ def write_ticket(
         masks: Bool arrays by weight name.
         rewind_weights: Arrays by name.
         final_weights: The same names, or empty.
-        fields: The other entries of `ticket.json`.
         saved_model: A directory on the same file system, moved into the ticket; None: no
             SavedModel, and one of an earlier ticket is removed.
+        **fields: "rewind_epoch", "start_epoch" and "provenance" of the record.
 
     Raises:
         InputError: `directory` is a file.
         OSError: A file cannot be written.
     """
     if directory.exists() and not directory.is_dir():
-        raise InputError(f"directory must be a directory or a new path, got {directory}")
-    directory.mkdir(parents=True, exist_ok=True)
-    parent = directory.resolve().parent
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=parent) as scratch:
-        new = Path(scratch)
-        write_arrays(new / MASKS_FILE, map(np.packbits, masks.values()))
-        write_arrays(new / REWIND_FILE, rewind_weights.values())
-        if final_weights:
-            write_arrays(new / FINAL_FILE, final_weights.values())
-        hashes = {path.name: sha256(path) for path in sorted(new.iterdir())}
+        raise checks.refuse("directory", str(directory), "a directory or a new path")
+    directory = directory.resolve()
+    packed = {name: np.packbits(mask) for name, mask in masks.items()}
+    arrays = dict(zip(_KINDS, (packed, rewind_weights, final_weights), strict=True))
+    written = {_file(SCHEMA_VERSION, kind): arrays[kind] for kind in _KINDS if arrays[kind]}
+    with files.replacing_directory(directory) as new:
+        for file, content in written.items():
+            files.write_arrays(new / file, content)
+        hashes = {file: files.sha256(new / file) for file in written}
         if saved_model is not None:
-            hashes |= {f"{SAVED_MODEL}/{name}": sha256(saved_model / name)
-                       for name in _files_under(saved_model)}  # fmt: skip
-        record = {
-            "schema_version": SCHEMA_VERSION,
+            for file in _files_under(saved_model):
+                hashes[f"{SAVED_MODEL}/{file}"] = files.sha256(saved_model / file)
+        record = Record(
+            schema_version=SCHEMA_VERSION,
+            sparsity=mask_sparsity(masks),
+            layers=[Layer.of(*item) for item in masks.items()],
+            weights=[Weight.of(*item) for item in rewind_weights.items()],
+            sha256=hashes,
             **fields,
-            "weights": [
-                {"name": name, "shape": list(weight.shape), "dtype": weight.dtype.name}
-                for name, weight in rewind_weights.items()
-            ],
-            "sha256": hashes,
-        }
-        (new / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        )
+        files.write_json(new / RECORD_FILE, asdict(record))
+        directory.mkdir(exist_ok=True)
         (directory / RECORD_FILE).unlink(missing_ok=True)
-        for name in _FILES:
-            (directory / name).unlink(missing_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(new / name, directory / name)
+        for version in _ENDINGS:
+            for kind in _KINDS:
+                (directory / _file(version, kind)).unlink(missing_ok=True)
         shutil.rmtree(directory / SAVED_MODEL, ignore_errors=True)
+        for file in written:
+            files.move(new / file, directory / file)
         if saved_model is not None:
-            os.replace(saved_model, directory / SAVED_MODEL)
-        os.replace(new / RECORD_FILE, directory / RECORD_FILE)
+            files.move(saved_model, directory / SAVED_MODEL)
+        files.move(new / RECORD_FILE, directory / RECORD_FILE)
 
 
-def read_ticket(directory: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
+def read_ticket(directory: Path) -> tuple[dict[str, Arrays], Record]:
     """Reads the files of a ticket and checks them against each other.
 
     Returns:
@@ -110,25 +155,30 @@ def read_ticket(directory: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict
             `ticket.json` is wrong; the message names it.
     """
     source = directory / RECORD_FILE
-    try:
-        record = read_record(source, SCHEMA_VERSION)
-    except InputError as error:
-        raise InputError(f"directory={str(directory)!r} must hold a ticket, but {error}") from None
+    with checks.prefixed(f"directory={str(directory)!r}: expected a ticket, but "):
+        record = files.read_record(source, Record)
+    checks.choice(f"{source}: schema_version", record.schema_version, _ENDINGS)
     _check_hashes(directory, record)
-    layers = _entries(source, record, "layers")
-    weights = _entries(source, record, "weights")
-    packed = _counted(directory / MASKS_FILE, len(layers))
-    arrays = {
-        "masks": {
-            name: _unpacked(source, name, layer, bits)
-            for (name, layer), bits in zip(layers.items(), packed, strict=True)
-        },
-        "rewind_weights": _weights(directory / REWIND_FILE, source, weights),
-        "final_weights": {},
-    }
-    if FINAL_FILE in record["sha256"]:
-        arrays["final_weights"] = _weights(directory / FINAL_FILE, source, weights)
+    arrays: dict[str, Arrays] = {_FINAL: {}}
+    for kind in _KINDS:
+        file = _file(record.schema_version, kind)
+        entries: list[Any] = record.layers if kind == _MASKS else record.weights
+        if file in record.sha256:
+            arrays[kind] = _read(directory / file, [entry.name for entry in entries])
+    packed = arrays[_MASKS]
+    arrays[_MASKS] = {e.name: _unpacked(source, e, packed[e.name]) for e in record.layers}
+    for layer in record.layers:
+        _expect(source, "layers", layer, Layer.of(layer.name, arrays[_MASKS][layer.name]))
+    for kind in (_REWIND, _FINAL):
+        for weight, item in zip(record.weights, arrays[kind].items(), strict=False):
+            _expect(source, "weights", weight, Weight.of(*item))
+    if record.sparsity != (sparsity := mask_sparsity(arrays[_MASKS])):
+        raise checks.refuse(f"{source}: sparsity", record.sparsity, f"{sparsity}, as the masks say")
     return arrays, record
+
+
+def _file(version: int, kind: str) -> str:
+    return kind + _ENDINGS[version]
 
 
 def _files_under(directory: Path) -> list[str]:
@@ -140,21 +190,21 @@ def _files_under(directory: Path) -> list[str]:
     )
 
 
-def _check_hashes(directory: Path, record: dict[str, Any]) -> None:
-    source = directory / RECORD_FILE
-    hashes = get_field(source, record, "sha256", dict)
-    for name in (MASKS_FILE, REWIND_FILE):
-        if name not in hashes:
-            raise InputError(f"{source}: sha256 must have an entry for {name}, got none")
+def _check_hashes(directory: Path, record: Record) -> None:
+    source, hashes = directory / RECORD_FILE, record.sha256
+    known = [_file(record.schema_version, kind) for kind in _KINDS]
+    for file in (_file(record.schema_version, kind) for kind in (_MASKS, _REWIND)):
+        if file not in hashes:
+            raise InputError(f"{source}: sha256 must have an entry for {file}, got none")
     for name, stated in hashes.items():
         parts = PurePosixPath(name).parts
         inside = parts[:1] == (SAVED_MODEL,) and len(parts) > 1 and ".." not in parts
-        if name not in _FILES and (not inside or "\\" in name):
-            raise InputError(f"{source}: sha256 must name files of the ticket, got {name!r:.200}")
+        if name not in known and (not inside or "\\" in name):
+            raise checks.refuse(f"{source}: sha256", name, "names of files of the ticket")
         for folder in PurePosixPath(name).parents:
             if str(folder) != "." and (directory / folder).is_symlink():
                 raise InputError(f"{directory / folder} must be a directory, got a link")
-        if (found := sha256(directory / name)) != stated:
+        if (found := files.sha256(directory / name)) != stated:
             wanted = f"the sha256 {stated!r:.80} that {RECORD_FILE} gives"
             raise InputError(
                 f"{directory / name} must have {wanted}, got {found}: it was altered or cut off"
@@ -165,48 +215,73 @@ def _check_hashes(directory: Path, record: dict[str, Any]) -> None:
             raise InputError(f"{saved / name} must be in sha256 of {RECORD_FILE}, got a file more")
 
 
-def _entries(source: Path, record: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
-    """Returns the entries of a list in the record by their names, which must be distinct."""
-    entries = get_field(source, record, key, list)
-    by_name = {}
-    for entry in entries:
-        name = get_field(source, entry, "name", str)
-        path = PurePosixPath(name)
-        plain = name.isprintable() and "\\" not in name and len(name) <= _MAX_NAME
-        if not plain or not path.parts or path.is_absolute() or ".." in path.parts:
-            raise InputError(
-                f"{source}: names in {key} must be those of weights, got {name!r:.200}"
-            )
-        by_name[name] = entry
-    if len(by_name) != len(entries):
-        raise InputError(f"{source}: names in {key} must be distinct, got one twice")
-    return by_name
+def _expect(source: Path, what: str, stated: Layer | Weight, actual: Layer | Weight) -> None:
+    for field, value in asdict(actual).items():
+        if (found := getattr(stated, field)) != value:
+            name = f"{source}: {field} of {stated.name!r:.200} in {what}"
+            raise checks.refuse(name, found, f"{value!r}, as the arrays say")
 
 
-def _unpacked(source: Path, name: str, layer: dict[str, Any], bits: np.ndarray) -> np.ndarray:
-    shape = get_field(source, layer, "shape", list)
-    whole = len(shape) <= _MAX_DIMENSIONS and all(
-        isinstance(length, int) and not isinstance(length, bool) and length >= 0 for length in shape
-    )
+def _read(path: Path, names: list[str]) -> Arrays:
+    """Returns the arrays of a file in the order of their names, which the record gives."""
+    # Old files tell them apart by their places.
+    old = path.suffix == _ENDINGS[2]
+    keys: list[Any] = [*range(len(names))] if old else names
+    found: dict[Any, Array] = dict(enumerate(_npz(path))) if old else files.read_arrays(path)
+    if set(found) != set(keys) or len(set(names)) != len(names):
+        raise InputError(
+            f"{path} must hold the {len(names)} arrays that {RECORD_FILE} names, each once"
+        )
+    return {name: found[key] for name, key in zip(names, keys, strict=True)}
+
+
+def _unpacked(source: Path, layer: Layer, bits: Array) -> Array:
+    shape = layer.shape
+    whole = len(shape) <= _MAX_DIMENSIONS and all(length >= 0 for length in shape)
     packed = bits.dtype == np.uint8 and bits.ndim == 1
     if not packed or not whole or bits.nbytes != (math.prod(shape) + 7) // 8:
-        expected = f"must fit its {bits.nbytes} bytes of mask"
-        raise InputError(f"{source}: shape of layer {name!r} {expected}, got {shape!r:.200}")
+        name = f"{source}: shape of {layer.name!r:.200} in layers"
+        raise checks.refuse(name, shape, f"one that fits its {bits.nbytes} bytes of mask")
     return np.unpackbits(bits, count=math.prod(shape)).view(bool).reshape(shape)
 
 
-def _weights(path: Path, source: Path, entries: dict[str, dict]) -> dict[str, np.ndarray]:
-    arrays = dict(zip(entries, _counted(path, len(entries)), strict=True))
-    for name, array in arrays.items():
-        actual = {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}
-        expect(source, f"entry {name!r} of weights", entries[name], actual)
-    return arrays
+def _npz(path: Path) -> Iterator[Array]:
+    """Yields the arrays of an old ticket's file, "0.npy", "1.npy", ...
+
+    `np.load` trusts the sizes that a file declares. Here a member is read only after what it
+    declares was found to fit the bytes that are there.
+    """
+    data = files.read_bytes(path)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            if [entry.filename for entry in entries] != [f"{i}.npy" for i in range(len(entries))]:
+                raise ValueError("its entries are not 0.npy, 1.npy, ...")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ValueError("an entry is compressed")
+            if sum(max(entry.file_size, entry.compress_size) for entry in entries) > len(data):
+                raise ValueError("its entries declare more bytes than it has")
+            for entry in entries:
+                yield _npy_array(archive.read(entry))
+    # What parsing a damaged archive or header can raise.
+    except (zipfile.BadZipFile, ValueError, TypeError, SyntaxError, RuntimeError, EOFError,
+            OverflowError, MemoryError, struct.error) as error:  # fmt: skip
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path} must hold arrays of numbers, but {reason:.200}") from None
 
 
-def _counted(path: Path, count: int) -> list[np.ndarray]:
-    arrays = read_arrays(path)
-    if len(arrays) != count:
-        raise InputError(
-            f"{path} must hold {count} arrays as {RECORD_FILE} says, got {len(arrays)}"
-        )
-    return arrays
+def _npy_array(member: bytes) -> Array:
+    stream = io.BytesIO(member)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array has a format other than version 1.0")
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+    start = stream.tell()
+    if dtype.kind not in "fiub":
+        raise ValueError(f"an array is of type {dtype}")
+    if math.prod(shape) * dtype.itemsize != len(member) - start:
+        raise ValueError(f"an array declares shape {shape}, its bytes are {len(member) - start}")
+    flat = np.frombuffer(member, dtype, offset=start)
+    if dtype.kind == "b" and flat.size and flat.view(np.uint8).max() > 1:
+        raise ValueError("an array of bools holds other bytes than 0 and 1")
+    array = flat.reshape(shape, order="F" if by_columns else "C")
+    return array.astype(dtype.newbyteorder("="))

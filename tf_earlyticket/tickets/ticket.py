@@ -3,17 +3,26 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.masks import check_masks, mask_sparsity, unpack
-from tf_earlyticket.pruning.schedule import check_integer
-from tf_earlyticket.tickets.json_record import expect, get_field
-from tf_earlyticket.tickets.storage import RECORD_FILE, read_ticket, write_ticket
+from tf_earlyticket import checks
+from tf_earlyticket.pruning.masks import check_masks, mask_sparsity
+from tf_earlyticket.tickets.storage import (
+    RECORD_FILE,
+    Array,
+    Arrays,
+    Layer,
+    read_ticket,
+    write_ticket,
+)
+
+_MAX_NAME = 1000
+# The header of a safetensors file keeps this name for itself.
+_RESERVED_NAME = "__metadata__"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,27 +45,26 @@ class Ticket:
         InputError: Masks and weights do not fit together, or a field cannot be stored.
     """
 
-    masks: dict[str, np.ndarray] = field(repr=False)
-    rewind_weights: dict[str, np.ndarray] = field(repr=False)
+    masks: Arrays = field(repr=False)
+    rewind_weights: Arrays = field(repr=False)
     rewind_epoch: int | None
     start_epoch: int | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
-    final_weights: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    final_weights: Arrays = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the fields and brings them to the types they are documented to have."""
         weights = _numbers("rewind_weights", self.rewind_weights)
-        masks = _named_arrays("masks", self.masks)
-        for name in masks:
-            if name not in weights:
-                raise InputError(f"masks must be named as rewind_weights are, got {name!r}")
-        masks = check_masks(masks, {name: weights[name] for name in masks})
-        final = {}
+        given = _named_arrays("masks", self.masks)
+        for name in given:
+            checks.choice("a name in masks", name, weights)
+        masks: Any = check_masks(given, {name: weights[name] for name in given})
+        final: Arrays = {}
         # None at all is what a ticket has that was never trained.
         if not isinstance(self.final_weights, Mapping) or self.final_weights:
             final = _numbers("final_weights", self.final_weights)
             _check_final(final, weights, masks)
-        checked = {
+        checked: dict[str, Any] = {
             "masks": masks,
             "rewind_weights": weights,
             "final_weights": final,
@@ -64,7 +72,7 @@ class Ticket:
         }
         for name in ("rewind_epoch", "start_epoch"):
             epoch = getattr(self, name)
-            checked[name] = None if epoch is None else check_integer(name, epoch, 0)
+            checked[name] = None if epoch is None else checks.integer(name, epoch, 0)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -75,18 +83,13 @@ class Ticket:
 
     def layers(self) -> list[dict[str, Any]]:
         """Returns per mask, in order: "name", "shape" (list), "kept", "sparsity" (fraction)."""
-        return [
-            {
-                "name": name,
-                "shape": list(mask.shape),
-                "kept": int(np.count_nonzero(mask)),
-                "sparsity": mask_sparsity([mask]),
-            }
-            for name, mask in self.masks.items()
-        ]
+        return [asdict(Layer.of(name, mask)) for name, mask in self.masks.items()]
 
     def save(
-        self, directory: str | os.PathLike[str], *, saved_model: str | os.PathLike | None = None
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        saved_model: str | os.PathLike[str] | None = None,
     ) -> None:
         """Writes the ticket; one that is already there is replaced, other entries are kept.
 
@@ -105,13 +108,9 @@ class Ticket:
             masks=self.masks,
             rewind_weights=self.rewind_weights,
             final_weights=self.final_weights,
-            fields={
-                "rewind_epoch": self.rewind_epoch,
-                "start_epoch": self.start_epoch,
-                "sparsity": self.sparsity,
-                "layers": self.layers(),
-                "provenance": self.provenance,
-            },
+            rewind_epoch=self.rewind_epoch,
+            start_epoch=self.start_epoch,
+            provenance=self.provenance,
             saved_model=None if saved_model is None else Path(saved_model),
         )
 
@@ -127,70 +126,72 @@ class Ticket:
         Raises:
             InputError: A file is missing or was altered, or a field of `ticket.json` is wrong.
         """
-        source = Path(directory, RECORD_FILE)
         arrays, record = read_ticket(Path(directory))
-        fields = {
-            "rewind_epoch": get_field(source, record, "rewind_epoch", int | None),
-            "start_epoch": get_field(source, record, "start_epoch", int | None),
-            "provenance": get_field(source, record, "provenance", dict),
-        }
-        try:
-            ticket = cls(**arrays, **fields)
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from None
-        for stated, actual in zip(record["layers"], ticket.layers(), strict=True):
-            for key, value in actual.items():
-                expect(source, f"{key} of layer {actual['name']!r}", stated.get(key), value)
-        expect(source, "sparsity", record.get("sparsity"), ticket.sparsity)
-        return ticket
-
-
-def _named_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if not isinstance(arrays, Mapping) or not all(isinstance(key, str) for key in arrays):
-        raise InputError(f"{name} must map names to arrays, got {type(arrays).__name__}")
-    return dict(zip(*unpack(name, arrays), strict=True))
-
-
-def _numbers(name: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns named arrays that hold finite numbers."""
-    found = _named_arrays(name, arrays)
-    for key, array in found.items():
-        if array.dtype.kind not in "fiub":
-            raise InputError(
-                f"{name}[{key!r}] must be of a float, integer or bool type of NumPy, got "
-                f"{array.dtype.name}"
+        with checks.prefixed(f"{Path(directory, RECORD_FILE)}: "):
+            return cls(
+                **arrays,
+                rewind_epoch=record.rewind_epoch,
+                start_epoch=record.start_epoch,
+                provenance=record.provenance,
             )
+
+
+def _named_arrays(argument: str, arrays: Mapping[str, Array]) -> Arrays:
+    if not isinstance(arrays, Mapping) or not arrays:
+        raise checks.refuse(argument, arrays, "arrays by name, at least one")
+    for name in arrays:
+        path = PurePosixPath(name) if isinstance(name, str) else None
+        if (
+            path is None
+            or not path.parts
+            or path.is_absolute()
+            or ".." in path.parts
+            or not name.isprintable()
+            or "\\" in name
+            or len(name) > _MAX_NAME
+            or name == _RESERVED_NAME
+        ):
+            raise checks.refuse(f"a name in {argument}", name, "that of a weight, as layer/kernel")
+    return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def _numbers(argument: str, arrays: Mapping[str, Array]) -> Arrays:
+    """Returns named arrays that hold finite numbers."""
+    found = _named_arrays(argument, arrays)
+    for name, array in found.items():
+        where = f"{argument}[{name!r}]"
+        if array.dtype.kind not in "fiub":
+            accepted = "an array of a float, integer or bool type of NumPy"
+            raise checks.refuse(where, array.dtype.name, accepted)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            wrong = int(np.count_nonzero(~np.isfinite(array)))
-            raise InputError(f"{name}[{key!r}] must be finite, got {wrong} NaN or infinite values")
+            wrong = array[~np.isfinite(array)]
+            raise checks.refuse(where, wrong[0].item(), f"finite numbers, got {wrong.size} others")
     return found
 
 
-def _check_final(
-    final: Mapping[str, np.ndarray],
-    rewind: Mapping[str, np.ndarray],
-    masks: Mapping[str, np.ndarray],
-) -> None:
+def _check_final(final: Arrays, rewind: Arrays, masks: Arrays) -> None:
     if list(final) != list(rewind):
-        different = sorted(set(final) ^ set(rewind)) or ["the order"]
-        raise InputError(f"final_weights must be named as rewind_weights are, got {different[0]!r}")
+        different = sorted(set(final) ^ set(rewind)) or list(final)
+        raise checks.refuse("final_weights", different, "the names of rewind_weights, in order")
     for name, array in final.items():
         wanted, got = ((a.dtype.name, a.shape) for a in (rewind[name], array))
         if wanted != got:
-            raise InputError(f"final_weights[{name!r}] must be of {wanted}, got {got}")
+            expected = f"{wanted} as in rewind_weights"
+            raise checks.refuse(f"final_weights[{name!r}]", got, expected)
     for name, mask in masks.items():
-        wrong = int(np.count_nonzero(final[name][~mask]))
-        if wrong:
-            raise InputError(
-                f"final_weights[{name!r}] must be 0 where the mask prunes, got {wrong} others"
-            )
+        wrong = final[name][~mask & (final[name] != 0)]
+        if wrong.size:
+            expected = f"0 where the mask prunes, got {wrong.size} others"
+            raise checks.refuse(f"final_weights[{name!r}]", wrong[0].item(), expected)
 
 
 def _plain_json(provenance: dict[str, Any]) -> dict[str, Any]:
     """Returns what `ticket.json` will hold, so that a loaded ticket equals the saved one."""
+    expected = "a dict of what JSON can hold"
     if not isinstance(provenance, dict):
-        raise InputError(f"provenance must be a dict, got {type(provenance).__name__}")
+        raise checks.refuse("provenance", provenance, expected)
     try:
-        return json.loads(json.dumps(provenance, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"provenance must hold only what JSON can hold, got: {error}") from None
+        plain: dict[str, Any] = json.loads(json.dumps(provenance, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise checks.refuse("provenance", provenance, f"{expected}, got: {error!s:.200}") from None
+    return plain

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tf_earlyticket.deploy import comparison
+from tf_earlyticket.deploy import timing
 
 
 def test_candidates_take_turns():
@@ -16,7 +16,7 @@ def test_candidates_take_turns():
         return measure
 
     candidates = {name: candidate(name) for name in "ab"}
-    values = comparison.alternate(candidates, rounds=2, warmup=1)
+    values = timing.alternate(candidates, rounds=2, warmup=1)
     assert "".join(calls) == "ab" + "ab" + "ba"
     assert values == {"a": [3, 6], "b": [4, 5]}
 
@@ -24,7 +24,7 @@ def test_candidates_take_turns():
 def test_no_candidate_follows_another_or_itself_more_often():
     calls = []
     candidates = {name: lambda name=name: calls.append(name) or 1.0 for name in "abc"}
-    comparison.alternate(candidates, rounds=18, warmup=0)
+    timing.alternate(candidates, rounds=18, warmup=0)
     assert "".join(calls[:18]) == "abccbabcaacbcabbac"
     # From one round to the next, every candidate meets itself and one other.
     borders = Counter(zip(calls[2::3], calls[3::3], strict=False))
@@ -32,7 +32,7 @@ def test_no_candidate_follows_another_or_itself_more_often():
 
 
 def test_a_ratio_is_the_median_of_the_rounds_with_an_interval():
-    found = comparison.ratio([2, 3, 8], [2, 2, 2])
+    found = timing.ratio([2, 3, 8], [2, 2, 2])
     assert found == {"ratio": 1.5, "low": 1.0, "high": 4.0, "rounds": 3}
     # A machine that becomes three times as slow changes no ratio.
-    assert comparison.ratio([2, 6, 2], [1, 3, 1])["high"] == 2.0
+    assert timing.ratio([2, 6, 2], [1, 3, 1])["high"] == 2.0

@@ -1,0 +1,192 @@
+"""SavedModels: written, checked, served as functions of arrays, and made dense again."""
+
+import contextlib
+import io
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tf_earlyticket import checks
+from tf_earlyticket.backends.frameworks import always_compiled, framework_of
+from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.tickets.ticket import Ticket
+
+logger = logging.getLogger(__name__)
+_SIGNATURE = "serving_default"
+# A process has one backend, so another one does it.
+_PROGRAM = """
+import sys, keras
+model = keras.saving.load_model(sys.argv[1], compile=False)
+model.export(sys.argv[2], verbose=False)
+"""
+
+
+def save_model(model, directory: Path) -> None:
+    """Writes a plain model as a SavedModel with the endpoints `serve` and `serving_default`."""
+    if always_compiled(framework_of(model)) and _save_by_tensorflow(model, directory):
+        return
+    # Keras prints the list of everything it captured.
+    with contextlib.redirect_stdout(io.StringIO()):
+        model.export(str(directory))
+
+
+def _save_by_tensorflow(model, directory: Path) -> bool:
+    """Writes a SavedModel of TensorFlow's own operations, which run on every device.
+
+    What JAX itself would write is compiled for the kind of device that trained, and cannot be
+    converted to TFLite.
+
+    Args:
+        model: A plain Keras 3 model.
+        directory: Where to; made.
+
+    Returns:
+        Whether that was possible: layers of the user's own have to be registered with Keras in a
+        module that the other process imports too, which is none.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        model.save(file, include_optimizer=False)
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, str(file), str(directory)],
+            env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        logger.warning(
+            "TensorFlow cannot rebuild the model (%.200s): the SavedModel is written by its own "
+            "backend, for this kind of device, and cannot be converted to TFLite.",
+            reason,
+        )
+    return done.returncode == 0
+
+
+def check_outputs(model, directory: Path) -> None:
+    """Compares a SavedModel with the Keras model it was written from, on seeded random inputs.
+
+    Networks whose inputs have other free dimensions than the batch are not compared.
+
+    Raises:
+        RunError: If outputs differ by more than rounding.
+    """
+    import tensorflow as tf
+
+    # A subclassed model has none; in Keras 3 the types are names.
+    specs = [(tuple(e.shape[1:]), tf.as_dtype(e.dtype)) for e in getattr(model, "inputs", ()) or ()]
+    if not specs or any(None in shape for shape, _ in specs):
+        return
+    random = np.random.default_rng(0)
+    inputs = [
+        # Integers may be indices: 0 is always one.
+        (random.normal(size=(2, *shape)) * dtype.is_floating).astype(dtype.as_numpy_dtype)
+        for shape, dtype in specs
+    ]
+    inputs = inputs if len(inputs) > 1 else inputs[0]
+    loaded = tf.saved_model.load(str(directory))
+    served = loaded.serve(tf.nest.map_structure(tf.constant, inputs))
+    for ours, theirs in zip(
+        tf.nest.flatten(served), tf.nest.flatten(model(inputs, training=False)), strict=True
+    ):
+        ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+        if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * (1 + np.abs(theirs).max())):
+            difference = np.abs(ours - theirs).max()
+            raise RunError(
+                f"The SavedModel's outputs differ from the model's by up to {difference:.2g}. "
+                "Nothing was written."
+            )
+
+
+class Network:
+    """A SavedModel with one input and one output.
+
+    Args:
+        directory: Of the SavedModel.
+
+    Raises:
+        InputError: If it has no signature `serving_default` with one input and one output.
+    """
+
+    def __init__(self, directory: Path):
+        import tensorflow as tf
+
+        self._loaded = tf.saved_model.load(str(directory))
+        signatures = dict(self._loaded.signatures)
+        self._serve = signatures.get(_SIGNATURE)
+        arguments = self._serve.structured_input_signature[1] if self._serve else {}
+        if len(arguments) != 1 or len(self._serve.structured_outputs) != 1:
+            raise InputError(
+                f"{directory}: expected a SavedModel whose signature {_SIGNATURE!r} has one input "
+                f"and one output, got {len(arguments)} inputs."
+            )
+        ((self._name, self._spec),) = arguments.items()
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Returns the outputs [batch, ...] of inputs [batch, ...]."""
+        import tensorflow as tf
+
+        (outputs,) = self._serve(**{self._name: tf.constant(inputs)}).values()
+        return outputs.numpy()
+
+    def example_inputs(self, count: int) -> np.ndarray:
+        """Returns seeded random inputs: normal for floats, 0 for integers.
+
+        Raises:
+            InputError: If the shape is not fixed but for the batch.
+        """
+        shape = self._spec.shape.as_list()[1:]
+        if None in shape:
+            raise InputError(f"the input has shape {shape}: expected calibration inputs.")
+        values = np.random.default_rng(0).normal(size=(count, *shape))
+        if not self._spec.dtype.is_floating:
+            values = np.zeros_like(values)
+        return values.astype(self._spec.dtype.as_numpy_dtype)
+
+    def check_inputs(self, inputs: np.ndarray) -> None:
+        """Checks given inputs against what the network takes.
+
+        Raises:
+            InputError: If type or shape do not fit, a value is not finite, or there are none.
+        """
+        wanted = (self._spec.dtype.name, self._spec.shape)
+        fits = inputs.dtype.name == wanted[0] and wanted[1].is_compatible_with(inputs.shape)
+        if not fits or not len(inputs):
+            got = f"{inputs.dtype.name} of shape {inputs.shape}"
+            raise checks.refuse("calibration", got, f"{wanted[0]} of shape {tuple(wanted[1])}")
+        if not np.isfinite(inputs).all():
+            raise checks.refuse("calibration", "NaN or infinity", "finite numbers")
+
+
+def filled_copy(saved_model: Path, ticket: Ticket, directory: Path) -> None:
+    """Writes the SavedModel with every pruned weight filled: the dense network of the same graph.
+
+    The new values are normal with the standard deviation of the layer's kept weights, so that
+    compressed sizes are those of a dense network.
+
+    Raises:
+        InputError: If a masked weight of the ticket is not in the SavedModel.
+    """
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(saved_model))
+    random = np.random.default_rng(0)
+    values = {id(variable): variable.numpy() for variable in loaded.variables}
+    for name, mask in ticket.masks.items():
+        wanted = ticket.final_weights[name]
+        for variable in loaded.variables:
+            value = values[id(variable)]
+            # By value: names do not tell layers of nested models apart.
+            if value.shape == wanted.shape and np.array_equal(value, wanted):
+                break
+        else:
+            raise InputError(f"the SavedModel has no weight with the values of {name!r}.")
+        kept = wanted[mask]
+        spread = np.std(kept) if kept.size else 1.0
+        variable.assign(np.where(mask, wanted, random.normal(scale=spread, size=mask.shape)))
+    tf.saved_model.save(loaded, str(directory), signatures=dict(loaded.signatures))
