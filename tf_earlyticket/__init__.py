@@ -39,10 +39,10 @@ _HOMES = {
     "register_model": "models",
     "register_ranking": "pruning.rankings",
     "rewind": "tickets.rewind",
-    "strip_pruning": "backends.wrapping",
+    "strip_pruning": "backends",
     "train_and_evaluate": "job.job",
     "weight_statistics": "pruning.statistics",
-    "wrap_for_pruning": "backends.wrapping",
+    "wrap_for_pruning": "backends",
 }
 
 __all__ = ["InputError", "__version__", "models", *_HOMES]

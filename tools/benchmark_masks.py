@@ -19,7 +19,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from tf_earlyticket import global_masks
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import collect_prunable_layers, tfmot
 from tf_earlyticket.config import Config
 from tf_earlyticket.deploy import timing
@@ -37,7 +37,7 @@ def update(network: str, rounds: int) -> dict:
     if network in ("resnet18", "resnet50"):
         config.data.name, config.data.image_size = "imagenet2012", 64
     model = build_wrapped_model(config, 1000, tf.distribute.get_strategy())
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     dense = adapter.all_weights()
     everything = {name: np.ones(mask.shape, bool) for name, mask in adapter.masks().items()}

@@ -17,7 +17,7 @@ import tensorflow as tf
 from absl import app, flags
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.config import Config
 from tf_earlyticket.deploy import timing
 from tf_earlyticket.job.build import build_wrapped_model, dataset_spec
@@ -74,7 +74,7 @@ def state(network: str, rounds: int) -> dict:
     if network in ("resnet18", "resnet50"):
         config.data.name, config.data.image_size = "imagenet2012", 64
     model = build_wrapped_model(config, 1000, tf.distribute.get_strategy())
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     weights = adapter.all_weights()
 

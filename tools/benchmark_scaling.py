@@ -39,7 +39,7 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
     benchmarking.logical_devices(replicas)
     import tensorflow as tf
 
-    from tf_earlyticket.backends.select import adapter_for
+    from tf_earlyticket.backends import pruned
     from tf_earlyticket.data import describe
     from tf_earlyticket.job.build import build_wrapped_model
     from tf_earlyticket.job.checkpoint import RunCheckpoint
@@ -54,7 +54,7 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
     spec = describe(data, image_size=config.data.image_size)
     strategy = make_strategy("mirrored" if replicas > 1 else "one_device")
     model = build_wrapped_model(config, 1000, strategy)
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     random = np.random.RandomState(0)
     images = random.normal(size=(batch_size, *spec.image_shape)).astype(np.float32)

@@ -74,8 +74,8 @@ def logical_devices(count: int) -> None:
 
 def wrap_by_tfmot(model, schedule):
     """Returns the model with stock TFMOT's wrappers around the layers that this toolkit wraps."""
+    from tf_earlyticket.backends import wrap_for_pruning
     from tf_earlyticket.backends.tf_keras.compat import collect_prunable_layers, keras, tfmot
-    from tf_earlyticket.backends.wrapping import wrap_for_pruning
 
     names = {layer.layer.name for layer in collect_prunable_layers(wrap_for_pruning(model))}
 

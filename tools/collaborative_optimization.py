@@ -21,13 +21,11 @@ from absl import app, flags
 from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
 
 import tf_earlyticket as et
+from tf_earlyticket.backends import backend_named, backend_of
 from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.backends.tf_keras.names import named_weights
-from tf_earlyticket.backends.wrapping import float32_copy
 from tf_earlyticket.commands.ticket_data import data_of
 from tf_earlyticket.config import Config, config_from_dict
 from tf_earlyticket.data.streams import Data
-from tf_earlyticket.deploy.saved_model import save_model
 from tf_earlyticket.job.build import build_plain_model
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -54,7 +52,7 @@ def optimize(
         pruned weights that are still exactly zero), "bytes" and "compressed_bytes" of the TFLite
         file (8-bit weights after quantisation, else float32).
     """
-    model = float32_copy(build_plain_model(config))
+    model = backend_named(config.model.keras).float32_copy(build_plain_model(config))
     et.load_trained_weights(model, ticket)
     before = _accuracy(_compiled(model), data, config)
     optimized = _compiled(_quantized(model, preserve) if way == "quantization" else
@@ -115,8 +113,9 @@ def _accuracy(model, data: Data, config: Config) -> float:
 
 def _zeros_kept(model, ticket: Ticket) -> float:
     """Returns the fraction of the ticket's pruned weights that are zero in the model."""
+    named = backend_of(model).named_weights(model)
     # TFMOT wraps layers under names of its own that end with the layer's.
-    values = {name.removeprefix("quant_"): v.numpy() for name, v in named_weights(model).items()}
+    values = {name.removeprefix("quant_"): v.numpy() for name, v in named.items()}
     pruned = kept = 0
     for name, mask in ticket.masks.items():
         pruned += int(np.sum(~mask))
@@ -126,7 +125,7 @@ def _zeros_kept(model, ticket: Ticket) -> float:
 
 def _tflite(model, quantized: bool) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        save_model(model, Path(folder))
+        backend_of(model).save_model(model, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=["serving_default"]
         )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for, named_weights, state_files
+from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.backends.tf_keras.compat import keras as tf_keras
 
 
@@ -27,14 +27,14 @@ def _network(keras, blocks=2):
 @pytest.mark.parametrize(("first", "second"), [(tf_keras, keras3), (keras3, tf_keras)])
 def test_a_ticket_of_one_keras_fits_the_other(first, second, tmp_path):
     model = et.wrap_for_pruning(_network(first))
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.set_masks(adapter.ranked_masks(0.5))
     et.export_ticket(model, tmp_path / "ticket")
     ticket = et.Ticket.load(tmp_path / "ticket")
     other = et.wrap_for_pruning(_network(second))
     et.rewind(other, ticket)
     for name, mask in ticket.masks.items():
-        np.testing.assert_array_equal(adapter_for(other).masks()[name], mask)
+        np.testing.assert_array_equal(pruned(other).masks()[name], mask)
     plain = _network(second)
     et.load_trained_weights(plain, ticket)
     images = np.random.RandomState(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
@@ -45,7 +45,7 @@ def test_a_ticket_of_one_keras_fits_the_other(first, second, tmp_path):
 
 def test_a_network_of_another_size_is_refused():
     model = et.wrap_for_pruning(_network(tf_keras))
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.set_masks(adapter.ranked_masks(0.5))
     ticket = et.Ticket(adapter.masks(), adapter.all_weights(), 0)
     with pytest.raises(et.InputError, match="conv2"):
@@ -105,13 +105,14 @@ def test_a_subclassed_model_is_pruned_down_to_the_layers_inside_its_layers():
     model.compile("adam", keras3.losses.SparseCategoricalCrossentropy(from_logits=True))
     inputs, labels = np.ones((32, 4), np.float32), np.arange(32) % 3
     model.fit(inputs, labels, batch_size=8, epochs=2, verbose=0, callbacks=[et.MaskUpdate()])
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     assert list(adapter.masks()) == [
         f"block{block}/{layer}/kernel" for block in (0, 1) for layer in ("first", "second")
     ]
     assert adapter.violations() == 0
     assert et.mask_sparsity(adapter.masks()) == 0.5
-    assert set(named_weights(et.strip_pruning(model))) == set(adapter.all_weights())
+    stripped = et.strip_pruning(model)
+    assert set(backend_of(stripped).named_weights(stripped)) == set(adapter.all_weights())
 
 
 def test_a_model_that_cannot_be_copied_is_refused():
@@ -136,7 +137,7 @@ def test_the_users_own_constraint_stays():
     )
     model = et.wrap_for_pruning(plain)
     model.compile(keras3.optimizers.SGD(1.0), "mse")
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     adapter.set_masks(adapter.ranked_masks(0.5))
     model.train_on_batch(np.ones((4, 4), np.float32), -np.ones((4, 3), np.float32))
@@ -152,7 +153,7 @@ def _compiled(width):
         )
     )
     model.compile(keras3.optimizers.Adam(0.1), "mse")
-    adapter_for(model).prepare()
+    pruned(model).prepare()
     return model
 
 
@@ -165,27 +166,27 @@ def _damage(path):
 @pytest.mark.parametrize("damage", [None, "byte", "end", "other network"])
 def test_the_state_of_a_run_comes_back_whole_or_not_at_all(tmp_path, damage):
     model = _compiled(8)
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.set_masks(adapter.ranked_masks(0.5))
     model.train_on_batch(np.ones((4, 4), np.float32), np.ones((4, 3), np.float32))
     weights, masks = adapter.all_weights(), adapter.masks()
-    files = state_files(model)
-    files.write(model, tmp_path / "ckpt-1")
+    backend = backend_of(model)
+    backend.write_state(model, tmp_path / "ckpt-1")
     (file,) = tmp_path.iterdir()
     if damage == "byte":
         _damage(file)
     elif damage == "end":
         file.write_bytes(file.read_bytes()[:-100])
     other = _compiled(9 if damage == "other network" else 8)
-    before = adapter_for(other).all_weights()
+    before = pruned(other).all_weights()
     if damage:
         with pytest.raises(ValueError, match="damaged|not of this model"):
-            files.read(other, tmp_path / "ckpt-1")
+            backend.read_state(other, tmp_path / "ckpt-1")
         weights = before
     else:
-        files.read(other, tmp_path / "ckpt-1")
-        assert adapter_for(other).step() == 1
+        backend.read_state(other, tmp_path / "ckpt-1")
+        assert pruned(other).step() == 1
         for name, mask in masks.items():
-            np.testing.assert_array_equal(adapter_for(other).masks()[name], mask)
-    for name, weight in adapter_for(other).all_weights().items():
+            np.testing.assert_array_equal(pruned(other).masks()[name], mask)
+    for name, weight in pruned(other).all_weights().items():
         np.testing.assert_array_equal(weight, weights[name])

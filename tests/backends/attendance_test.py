@@ -3,7 +3,7 @@
 import warnings
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.backends.tf_keras.wrapper import UNATTENDED
 
@@ -45,5 +45,5 @@ def test_a_callback_that_updates_masks_is_enough(images):
 def test_masks_set_beforehand_and_inference_need_no_callback(images):
     model = wrapped_model()
     assert not warned(lambda: model.evaluate(*images, verbose=0))
-    adapter_for(model).apply_masks()
+    pruned(model).apply_masks()
     assert not warned(lambda: model.fit(*images, verbose=0))

@@ -8,8 +8,8 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.python.eager import context as tf_context
 
+from tf_earlyticket.backends import wrap_for_pruning
 from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
-from tf_earlyticket.backends.wrapping import wrap_for_pruning
 from tf_earlyticket.pruning.masks import global_masks
 
 

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tf_earlyticket.backends import wrap_for_pruning
 from tf_earlyticket.backends.tf_keras import optimizers
-from tf_earlyticket.backends.wrapping import wrap_for_pruning
 from tf_earlyticket.errors import InputError
 
 schedules = keras.optimizers.schedules

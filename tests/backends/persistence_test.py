@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tf_earlyticket.backends import wrap_for_pruning
 from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
-from tf_earlyticket.backends.wrapping import wrap_for_pruning
 
 BEGUN = {"ramp_steps": 40, "frequency": 8}
 

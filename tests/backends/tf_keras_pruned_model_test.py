@@ -13,11 +13,10 @@ from tensorflow_model_optimization.sparsity.keras import (
     PruningSchedule,
 )
 
-from tf_earlyticket.backends.select import adapter_for, training_record
+from tf_earlyticket.backends import pruned, wrap_for_pruning
 from tf_earlyticket.backends.tf_keras import optimizers
 from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
 from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
-from tf_earlyticket.backends.wrapping import wrap_for_pruning
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import global_masks
 
@@ -37,13 +36,13 @@ def batches(images):
 
 def test_a_model_without_our_wrappers_is_refused(make_cnn):
     with pytest.raises(InputError, match="returned by wrap_for_pruning"):
-        adapter_for(make_cnn())
+        pruned(make_cnn())
     with pytest.raises(InputError, match="builtins.str: expected a Keras model"):
-        adapter_for("model")
+        pruned("model")
 
 
 def test_an_uncompiled_model_is_refused(make_cnn):
-    adapter = adapter_for(wrap_for_pruning(make_cnn()))
+    adapter = pruned(wrap_for_pruning(make_cnn()))
     with pytest.raises(InputError, match="compile"):
         adapter.prepare()
     with pytest.raises(InputError, match="compile"), adapter.sandbox():
@@ -313,17 +312,18 @@ def test_evaluate_refuses_an_empty_data_set(adapter, batches):
 
 def test_the_record_of_a_model_is_its_own(make_cnn):
     first, second = wrap_for_pruning(make_cnn()), wrap_for_pruning(make_cnn())
-    training_record(first).start_epoch = 5
-    assert training_record(first).start_epoch == 5
-    assert training_record(second).start_epoch is None
+    pruned(first).record.start_epoch = 5
+    assert pruned(first).record.start_epoch == 5
+    assert pruned(second).record.start_epoch is None
 
 
 def test_the_function_that_writes_masks_is_compiled_once_for_all_callbacks(adapter, prune):
     traced = []
+    adapter = pruned(adapter.model)
     original = adapter._writer._write
     adapter._writer._write = lambda *arguments: (traced.append(1), original(*arguments))[1]
     for sparsity in (0.2, 0.4, 0.6):
-        prune(TfmotAdapter(adapter.model), sparsity)
+        prune(pruned(adapter.model), sparsity)
     assert len(traced) == 1 and adapter.violations() == 0
 
 

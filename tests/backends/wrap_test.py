@@ -7,10 +7,10 @@ import tf_keras as keras
 from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, PolynomialDecay
 from tensorflow_model_optimization.sparsity.keras import strip_pruning as tfmot_strip
 
+from tf_earlyticket.backends import backend_of, strip_pruning, wrap_for_pruning
 from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude
 from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
 from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
-from tf_earlyticket.backends.wrapping import prunable_layer_names, strip_pruning, wrap_for_pruning
 from tf_earlyticket.errors import InputError
 
 layers = keras.layers
@@ -18,6 +18,10 @@ layers = keras.layers
 
 def sequential(shape, *stack):
     return keras.Sequential([keras.Input(shape), *stack])
+
+
+def names_of(model, prunable=None):
+    return backend_of(model).prunable_layers(model, prunable)
 
 
 def layer_ids(model):
@@ -85,16 +89,15 @@ def test_frozen_layers_stay_frozen(compiled, prune):
 
 
 def test_the_first_convolution_and_the_last_dense_layer_are_left_out(make_cnn):
-    assert prunable_layer_names(make_cnn()) == ["conv2", "dense1"]
+    assert names_of(make_cnn()) == ["conv2", "dense1"]
     model = wrap_for_pruning(make_cnn())
     wrapped = [layer.layer.name for layer in model.layers if isinstance(layer, PruneLowMagnitude)]
     assert wrapped == ["conv2", "dense1"]
 
 
 def test_the_default_rule_on_other_shapes_of_network():
-    names = prunable_layer_names
     mlp = sequential((4,), layers.Dense(5, name="a"), layers.Dense(5, name="b"), layers.Dense(2))
-    assert names(mlp) == ["a", "b"]
+    assert names_of(mlp) == ["a", "b"]
     depthwise = sequential(
         (8, 8, 3),
         layers.Conv2D(4, 3, name="stem"),
@@ -104,11 +107,11 @@ def test_the_default_rule_on_other_shapes_of_network():
         layers.GlobalAveragePooling2D(),
         layers.Dense(2),
     )
-    assert names(depthwise) == ["pointwise", "separable"]
+    assert names_of(depthwise) == ["pointwise", "separable"]
     all_convolutional = sequential(
         (8, 8, 3), *(layers.Conv2D(4, 3, name=name) for name in ("a", "b", "c"))
     )
-    assert names(all_convolutional) == ["b"]
+    assert names_of(all_convolutional) == ["b"]
     one_dimensional = sequential(
         (8, 3),
         layers.Conv1D(4, 3, name="first"),
@@ -116,13 +119,13 @@ def test_the_default_rule_on_other_shapes_of_network():
         layers.Flatten(),
         layers.Dense(2),
     )
-    assert names(one_dimensional) == ["transpose"]
+    assert names_of(one_dimensional) == ["transpose"]
 
 
 def test_prunable_takes_names_or_a_function(make_cnn):
     plain = make_cnn()
-    assert prunable_layer_names(plain, ["logits", "conv1"]) == ["conv1", "logits"]
-    chosen = prunable_layer_names(plain, lambda layer: layer.name.startswith("conv"))
+    assert names_of(plain, ["logits", "conv1"]) == ["conv1", "logits"]
+    chosen = names_of(plain, lambda layer: layer.name.startswith("conv"))
     assert chosen == ["conv1", "conv2"]
     model = wrap_for_pruning(plain, prunable=["conv1"])
     assert list(TfmotAdapter(model).weights()) == ["conv1/kernel"]
@@ -272,7 +275,7 @@ def test_strip_refuses_what_is_no_model():
 def test_mobilenet_v2_trains_a_step_exactly_sparse(compiled, prune):
     plain = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=10)
     model = wrap_for_pruning(plain)
-    names = prunable_layer_names(plain)
+    names = names_of(plain)
     assert "Conv1" not in names and "predictions" not in names
     assert not any("depthwise" in name for name in names)
     adapter = compiled(model, keras.optimizers.Adam())

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tf_earlyticket.backends import wrap_for_pruning
 from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
 from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.backends.tf_keras.wrapper import MaskedPruneLowMagnitude, masked_gradient
-from tf_earlyticket.backends.wrapping import wrap_for_pruning
 from tf_earlyticket.errors import InputError
 
 layers = keras.layers

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.detectors.ppr_saturation import Decision
 from tf_earlyticket.pruning.masks import kept_count
 
@@ -28,7 +28,7 @@ class Never:
 
 
 def _kept(model):
-    return sum(int(mask.sum()) for mask in adapter_for(model).masks().values())
+    return sum(int(mask.sum()) for mask in pruned(model).masks().values())
 
 
 def _equal(left, right):
@@ -46,13 +46,13 @@ def test_wrapping_copies_and_chooses_what_the_paper_prunes(network):
     plain = network()
     before = [np.asarray(w) for w in plain.get_weights()]
     model = et.wrap_for_pruning(plain)
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     assert {name: mask.shape for name, mask in adapter.masks().items()} == KERNELS
     adapter.set_masks(_masks(0.5))
     for old, new in zip(before, plain.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     chosen = et.wrap_for_pruning(plain, prunable=["classifier"])
-    assert list(adapter_for(chosen).masks()) == ["classifier/kernel"]
+    assert list(pruned(chosen).masks()) == ["classifier/kernel"]
     with pytest.raises(et.InputError, match="no layer 'midle'.*'middle'"):
         et.wrap_for_pruning(plain, prunable=["midle"])
     with pytest.raises(et.InputError, match="wrapped for pruning already"):
@@ -72,7 +72,7 @@ def test_weights_are_exactly_sparse_after_every_step(
     keras, network, compiled, data, optimizer, examples
 ):
     model = compiled(et.wrap_for_pruning(network()), OPTIMIZERS[optimizer](keras.optimizers))
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     masks = _masks(0.7)
     adapter.set_masks(masks)
@@ -90,7 +90,7 @@ def test_gradients_of_pruned_weights_do_not_count_in_their_norm(keras, network, 
     limit = 1e-3
     optimizer = keras.optimizers.SGD(1.0, global_clipnorm=limit)
     model = compiled(et.wrap_for_pruning(network()), optimizer)
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     adapter.set_masks(_masks(0.7))
     before = [np.array(weight) for weight in model.trainable_variables]
@@ -111,7 +111,7 @@ def test_a_schedule_prunes_to_exact_counts(network, compiled, data, steps_per_ex
     model.fit(data[0], epochs=3, callbacks=[update], verbose=0)
     assert [step for step, _ in update.updates] == [6, 10]
     assert _kept(model) == kept_count(SIZE, 0.75)
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     assert adapter.violations() == 0 and adapter.step() == 18
 
 
@@ -134,15 +134,15 @@ def test_a_probe_leaves_no_trace(keras, network, compiled, make_data, rate):
     probe = et.PPRProbe(*data)
     probed, one = _train(network, compiled, data, [probe], optimizer=optimizer())
     plain, other = _train(network, compiled, make_data(), [], optimizer=optimizer())
-    _equal(adapter_for(probed).all_weights(), adapter_for(plain).all_weights())
+    _equal(pruned(probed).all_weights(), pruned(plain).all_weights())
     for name, values in other.history.items():
         assert one.history[name] == values, name
     assert [result.epoch for result in probe.results] == [1, 2, 3, 4]
     assert all(result.cost_epochs == 1 for result in probe.results)
     accuracies = [result.observation.ppr_accuracy for result in probe.results]
     assert all(0 <= accuracy <= 1 for accuracy in accuracies)
-    assert adapter_for(probed).step() == adapter_for(plain).step() == 24
-    assert adapter_for(probed).learning_rate() == adapter_for(plain).learning_rate()
+    assert pruned(probed).step() == pruned(plain).step() == 24
+    assert pruned(probed).learning_rate() == pruned(plain).learning_rate()
 
 
 def test_the_six_lines_end_at_the_final_sparsity(network, compiled, data):
@@ -156,7 +156,7 @@ def test_the_six_lines_end_at_the_final_sparsity(network, compiled, data):
 
 def test_the_retrained_probe_really_trains(network, compiled, data):
     model = compiled(et.wrap_for_pruning(network()))
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     before = adapter.all_weights()
     with pytest.raises(KeyError), adapter.sandbox():
@@ -175,11 +175,11 @@ def test_the_retrained_probe_really_trains(network, compiled, data):
 
 def test_masks_survive_another_compile(keras, network, compiled, data):
     model, _ = _train(network, compiled, data, [et.MaskUpdate()], epochs=1)
-    adapter_for(model).set_masks(_masks(0.6))
+    pruned(model).set_masks(_masks(0.6))
     compiled(model, keras.optimizers.Adam(0.01))
     model.fit(data[0], epochs=1, callbacks=[et.MaskUpdate()], verbose=0)
-    _equal(adapter_for(model).masks(), _masks(0.6))
-    assert adapter_for(model).violations() == 0
+    _equal(pruned(model).masks(), _masks(0.6))
+    assert pruned(model).violations() == 0
 
 
 def test_an_interrupted_fit_continues(network, compiled, data):
@@ -194,8 +194,8 @@ def test_an_interrupted_fit_continues(network, compiled, data):
     for first in (0, 2):
         update = et.MaskUpdate()
         parts.fit(fixed, epochs=first + 2, initial_epoch=first, callbacks=[update], verbose=0)
-    _equal(adapter_for(whole).all_weights(), adapter_for(parts).all_weights())
-    _equal(adapter_for(whole).masks(), adapter_for(parts).masks())
+    _equal(pruned(whole).all_weights(), pruned(parts).all_weights())
+    _equal(pruned(whole).masks(), pruned(parts).masks())
 
 
 def test_a_ticket_comes_back_and_trains(network, compiled, data, examples, tmp_path):
@@ -204,9 +204,9 @@ def test_a_ticket_comes_back_and_trains(network, compiled, data, examples, tmp_p
     ticket = et.export_ticket(model, tmp_path / "ticket")
     loaded = et.Ticket.load(tmp_path / "ticket")
     assert loaded.sparsity == ticket.sparsity == pytest.approx(0.75, abs=0.01)
-    _equal(loaded.masks, adapter_for(model).masks())
+    _equal(loaded.masks, pruned(model).masks())
     # The initial weights, from before its first step.
-    fresh = adapter_for(et.wrap_for_pruning(network())).all_weights()
+    fresh = pruned(et.wrap_for_pruning(network())).all_weights()
     _equal(loaded.rewind_weights, fresh)
 
     import tensorflow as tf
@@ -222,27 +222,27 @@ def test_a_ticket_comes_back_and_trains(network, compiled, data, examples, tmp_p
 
     again = compiled(et.wrap_for_pruning(network(seed=2), et.EarlyTicketPolynomialDecay(0.75)))
     et.rewind(again, loaded)
-    _equal(adapter_for(again).masks(), loaded.masks)
+    _equal(pruned(again).masks(), loaded.masks)
     for name, mask in loaded.masks.items():
-        np.testing.assert_array_equal(adapter_for(again).weights()[name], fresh[name] * mask)
+        np.testing.assert_array_equal(pruned(again).weights()[name], fresh[name] * mask)
     again.fit(data[0], epochs=2, callbacks=[et.MaskUpdate()], verbose=0)
-    _equal(adapter_for(again).masks(), loaded.masks)
-    assert adapter_for(again).violations() == 0
+    _equal(pruned(again).masks(), loaded.masks)
+    assert pruned(again).violations() == 0
 
 
 def test_a_ticket_of_another_network_is_refused(keras, network, compiled, data, tmp_path):
     model, _ = _train(network, compiled, data, [et.MaskUpdate()], epochs=1)
-    adapter_for(model).set_masks(_masks(0.6))
+    pruned(model).set_masks(_masks(0.6))
     ticket = et.export_ticket(model, tmp_path / "ticket")
     layers = keras.layers
     other = keras.Sequential(
         [layers.Input((8, 8, 1)), *(layers.Conv2D(4, 3, name=name) for name in "abc")]
     )
     wrapped = et.wrap_for_pruning(other)
-    before = adapter_for(wrapped).all_weights()
+    before = pruned(wrapped).all_weights()
     with pytest.raises(et.InputError, match="do not have the same prunable weights"):
         et.rewind(wrapped, ticket)
-    _equal(adapter_for(wrapped).all_weights(), before)
+    _equal(pruned(wrapped).all_weights(), before)
 
 
 def test_wrong_input_is_said_before_training(network, compiled, data):
@@ -256,17 +256,17 @@ def test_wrong_input_is_said_before_training(network, compiled, data):
         wrong = data[0].map(lambda x, y: (x[:, 1:], y))
         model.fit(data[0], epochs=6, callbacks=[et.EarlyTicket(wrong, data[1])], verbose=0)
     with pytest.raises(et.InputError, match="middle/kernel"):
-        adapter_for(model).set_masks({**_masks(0.5), "middle/kernel": np.ones((2, 2), bool)})
+        pruned(model).set_masks({**_masks(0.5), "middle/kernel": np.ones((2, 2), bool)})
     uncompiled = et.wrap_for_pruning(network())
     with pytest.raises(et.InputError, match=r"call model.compile"):
-        adapter_for(uncompiled).prepare()
+        pruned(uncompiled).prepare()
 
 
 def test_mixed_precision_keeps_pruned_weights_at_zero(bfloat16, network, compiled, data, tmp_path):
     model, _ = _train(network, compiled, data, [et.PPRProbe(*data)], epochs=2)
-    adapter_for(model).set_masks(_masks(0.6))
+    pruned(model).set_masks(_masks(0.6))
     model.fit(data[0], epochs=1, callbacks=[et.MaskUpdate()], verbose=0)
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     assert adapter.violations() == 0
     assert all(weight.dtype == np.float32 for weight in adapter.weights().values())
     et.export_ticket(model, tmp_path / "ticket")

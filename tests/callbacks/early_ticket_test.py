@@ -5,10 +5,11 @@ import logging
 
 import numpy as np
 import pytest
-from small import Interrupt, StartAt, data, masks, plain_model, pruned, wrapped_model, zeros
+from small import Interrupt, StartAt, data, masks, plain_model, wrapped_model, zeros
+from small import pruned as pruned_count
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import training_record
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 
 
@@ -37,7 +38,7 @@ def test_the_example_of_the_readme_works_and_leaves_the_users_model_alone(tmp_pa
     my_model = plain_model()
     before = my_model.get_weights()
     model = _example(my_model, data(), data(3, seed=1), 6, tmp_path / "ticket")
-    assert zeros(model) == pruned(0.8)
+    assert zeros(model) == pruned_count(0.8)
     for old, new in zip(before, my_model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     ticket = et.Ticket.load(tmp_path / "ticket")
@@ -76,7 +77,7 @@ def test_without_saturation_pruning_starts_at_the_last_epoch_and_ends_exactly(ep
     assert not early_ticket.detected
     assert early_ticket.start_reason.startswith(f"no saturation seen by epoch {latest}, the last")
     assert f"% at epoch {latest}, the latest probe" in early_ticket.start_reason
-    assert zeros(model) == pruned()
+    assert zeros(model) == pruned_count()
     assert history.history["sparsity"][-1] == 0.75
     assert history.history["sparsity"][latest - 1] == 0
     schedule = early_ticket.adapter.sparsity_schedule()
@@ -96,7 +97,7 @@ def test_pruning_starts_where_the_detector_says_and_no_probe_follows(epoch):
     assert early_ticket.start_reason == f"saturated: looked at epoch {epoch}"
     assert detector.seen == list(range(1, epoch + 1))
     assert np.isfinite(history["ppr_accuracy"]).tolist() == [e <= epoch for e in range(1, 8)]
-    assert zeros(model) == pruned()
+    assert zeros(model) == pruned_count()
     assert early_ticket.statistics.history["epochs"] == list(range(1, 8))
 
 
@@ -151,7 +152,7 @@ def test_a_late_initial_epoch_is_refused_and_the_last_possible_one_ends_exactly(
     model = wrapped_model()
     early_ticket = _early_ticket(ramp_epochs=2, hold_epochs=0)
     model.fit(data(), epochs=6, initial_epoch=3, callbacks=[early_ticket], verbose=0)
-    assert zeros(model) == pruned() and early_ticket.start_epoch == 4
+    assert zeros(model) == pruned_count() and early_ticket.start_epoch == 4
 
 
 def test_the_users_ramp_and_frequency_are_kept():
@@ -159,20 +160,20 @@ def test_the_users_ramp_and_frequency_are_kept():
     model, early_ticket = wrapped_model(schedule), _early_ticket(1)
     model.fit(data(), epochs=5, callbacks=[early_ticket], verbose=0)
     assert [step for step, _ in early_ticket.mask_update.updates] == [7, 9, 11, 12]
-    assert zeros(model) == pruned()
+    assert zeros(model) == pruned_count()
 
 
 def test_ramp_epochs_zero_is_one_shot():
     model, early_ticket = wrapped_model(), _early_ticket(2, ramp_epochs=0)
     model.fit(data(), epochs=4, callbacks=[early_ticket], verbose=0)
     assert early_ticket.mask_update.updates == [(10, 0.75)]
-    assert zeros(model) == pruned()
+    assert zeros(model) == pruned_count()
 
 
 def test_several_steps_per_execution_end_exactly():
     model, early_ticket = wrapped_model(steps_per_execution=2), _early_ticket(2)
     model.fit(data(), epochs=5, callbacks=[early_ticket], verbose=0)
-    assert zeros(model) == pruned()
+    assert zeros(model) == pruned_count()
 
 
 def test_stop_at_start_calls_before_start_and_leaves_the_network_dense(caplog):
@@ -189,7 +190,7 @@ def test_the_rewind_weights_are_those_after_the_rewind_epoch():
     one.fit(data(), epochs=2, verbose=0)
     two = wrapped_model()
     two.fit(data(), epochs=5, callbacks=[_early_ticket(1, rewind_epoch=2)], verbose=0)
-    record = training_record(two)
+    record = pruned(two).record
     assert record.rewind_epoch == 2
     # Saturation at epoch 1 came too early for these weights.
     assert record.start_epoch == 3
@@ -201,12 +202,12 @@ def test_the_rewind_weights_are_those_after_the_rewind_epoch():
 def test_a_second_fit_goes_on_sparse_and_keeps_the_tickets_weights():
     model, early_ticket = wrapped_model(), _early_ticket(1)
     model.fit(data(), epochs=4, callbacks=[early_ticket], verbose=0)
-    weights = training_record(model).rewind_weights
+    weights = pruned(model).record.rewind_weights
     kept = masks(model)
     history = model.fit(data(), epochs=2, callbacks=[early_ticket], verbose=0)
     assert history.history["sparsity"] == [0.75, 0.75]
-    assert training_record(model).rewind_weights is weights
-    assert training_record(model).start_epoch == 1
+    assert pruned(model).record.rewind_weights is weights
+    assert pruned(model).record.start_epoch == 1
     assert early_ticket.probe.results == [] and early_ticket.start_epoch is None
     for name, mask in masks(model).items():
         np.testing.assert_array_equal(mask, kept[name])
@@ -243,7 +244,7 @@ def test_callbacks_behind_it_see_its_logs_and_save_sparse_weights(tmp_path):
     assert [row["ppr_accuracy"] != "nan" for row in rows] == [True, True, False, False, False]
     restored = wrapped_model(seed=2)
     restored.load_weights(tmp_path / "5.weights.h5")
-    assert zeros(restored) == pruned()
+    assert zeros(restored) == pruned_count()
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_a_fit_interrupted_and_restored_by_keras_ends_exactly(tmp_path, epoch, b
 
     fit(Interrupt(epoch, batch))
     model, early_ticket = fit()
-    assert zeros(model) == pruned()
+    assert zeros(model) == pruned_count()
     schedule = early_ticket.adapter.sparsity_schedule()
     assert schedule.begin_step == 15 and schedule.end_step == 20
 
@@ -293,12 +294,12 @@ def test_its_state_continues_a_ramp_and_the_tickets_record():
     with pytest.raises(KeyboardInterrupt):
         model.fit(data(), epochs=6, callbacks=[first, Interrupt(3)], verbose=0)
     state = first.get_state()
-    training_record(model).start_epoch = None
+    pruned(model).record.start_epoch = None
     second = _early_ticket(2)
     second.set_state(state)
     model.fit(data(), epochs=6, initial_epoch=3, callbacks=[second], verbose=0)
-    assert zeros(model) == pruned()
-    assert training_record(model).start_epoch == 2
+    assert zeros(model) == pruned_count()
+    assert pruned(model).record.start_epoch == 2
     assert second.get_state()["probes"] == state["probes"]
     assert second.get_state()["probe_fraction"] == state["probe_fraction"]
 

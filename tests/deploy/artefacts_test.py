@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.deploy import artefacts, tflite
 from tf_earlyticket.deploy.saved_model import Network, filled_copy
@@ -42,7 +42,7 @@ def write_ticket(directory, plain, sparsity):
     """Writes the ticket of a network pruned at once, untrained, and returns it."""
     model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(sparsity))
     model.compile("sgd", "mse")
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     adapter.set_masks(adapter.ranked_masks(sparsity))
     return et.export_ticket(model, directory)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.deploy.artefacts import make_artefacts
 from tf_earlyticket.deploy.saved_model import Network
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clean")
     model = et.wrap_for_pruning(et.models.resnet20((32, 32, 3), 10))
     model.compile("sgd", "mse")
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     adapter.set_masks(adapter.ranked_masks(0.8))
     et.export_ticket(model, folder / "ticket")

@@ -8,9 +8,8 @@ import pytest
 import tensorflow as tf
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.deploy import export as ticket_export
 
 
 def _plain(filters=8):
@@ -136,7 +135,7 @@ def test_a_ticket_of_another_network_is_refused_and_changes_nothing(tmp_path):
 
 
 def _plain_weights(model):
-    return adapter_for(model).all_weights()
+    return pruned(model).all_weights()
 
 
 def test_what_is_not_a_pruned_model_is_refused(tmp_path):
@@ -162,7 +161,7 @@ def test_an_export_that_fails_leaves_an_earlier_ticket_as_it_was(tmp_path, monke
         target.mkdir()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ticket_export, "save_model", fail)
+    monkeypatch.setattr(backend_of(model), "save_model", fail)
     with pytest.raises(et.InputError, match=r"created and written, got: No space left on device"):
         et.export_ticket(model, directory)
     after = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}

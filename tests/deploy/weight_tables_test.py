@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.commands.inspect import about_run, inspect
 from tf_earlyticket.deploy import tflite
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     )
     model = et.wrap_for_pruning(plain)
     model.compile("sgd", "mse")
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     adapter.set_masks(adapter.ranked_masks(0.8))
     et.export_ticket(model, folder / "ticket", provenance={"test_accuracy": 0.5})

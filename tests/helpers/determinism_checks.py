@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tf_earlyticket.backends import wrap_for_pruning
 from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
-from tf_earlyticket.backends.wrapping import wrap_for_pruning
 from tf_earlyticket.pruning.masks import global_masks
 
 CLASSES = 4

@@ -16,7 +16,7 @@ EPOCHS, STEPS, BATCH = 5, 10, 32
 
 def main(name: str, folder: Path) -> None:
     import tf_earlyticket as et
-    from tf_earlyticket.backends.select import adapter_for
+    from tf_earlyticket.backends import pruned
     from tf_earlyticket.backends.tf_keras.compat import keras
     from tf_earlyticket.config import Config
     from tf_earlyticket.data.catalog import load
@@ -86,7 +86,7 @@ def main(name: str, folder: Path) -> None:
         callbacks=[early_ticket, Equal()],
         verbose=0,
     )
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     assert adapter.step() == EPOCHS * STEPS and adapter.violations() == 0
     resolver = getattr(strategy, "cluster_resolver", None)
     task = resolver.task_id if resolver is not None and resolver.task_id else 0

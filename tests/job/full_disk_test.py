@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.job import workdir as paths
 from tf_earlyticket.job.checkpoint import RunCheckpoint
@@ -26,7 +26,7 @@ def _model():
     )
     model = et.wrap_for_pruning(network)
     model.compile("sgd", "mse")
-    adapter_for(model).prepare()
+    pruned(model).prepare()
     return model
 
 

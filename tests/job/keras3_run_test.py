@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket import train
-from tf_earlyticket.backends import frameworks
+from tf_earlyticket import backends, train
 
 ROOT = Path(et.__file__).parents[1]
 JOBS = ["keras_whole", "keras_interrupted", "keras_terminated"]
@@ -72,7 +71,7 @@ def test_an_interrupted_run_ends_as_if_it_was_not(runs, job):
 
 
 def test_a_keras_that_is_not_installed_is_one_clear_line(call_program, tmp_path, monkeypatch):
-    monkeypatch.setattr(frameworks, "find_spec", lambda name: None if name == "tf_keras" else 1)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "tf_keras" else 1)
     status, _, err = call_program(train, f"--workdir={tmp_path / 'run'}")
     assert (
         status == 2

@@ -6,8 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from tf_earlyticket.backends.select import record_start
+from tf_earlyticket.backends.base import TrainingRecord
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.job import progress as progress_module
 from tf_earlyticket.job.display import Display
 from tf_earlyticket.job.progress import LiveProgress, make_progress
 
@@ -16,6 +17,14 @@ NOTHING = float("nan")
 
 class Model:
     """All that progress needs of one."""
+
+    def __init__(self):
+        self.record = TrainingRecord()
+
+
+@pytest.fixture(autouse=True)
+def unwrapped(monkeypatch):
+    monkeypatch.setattr(progress_module, "pruned", lambda model: model)
 
 
 def _two_epochs(progress):
@@ -30,7 +39,7 @@ def _two_epochs(progress):
             progress.on_train_batch_begin(batch)
             progress.on_train_batch_end(batch)
         if epoch == 4:
-            record_start(model, 5, "it saturates")
+            model.record.start(5, "it saturates")
         logs = {"accuracy": accuracy, "val_accuracy": accuracy / 2, "ppr_accuracy": ppr}
         progress.on_epoch_end(epoch, {**logs, "sparsity": 0.0})
     progress.on_train_end()

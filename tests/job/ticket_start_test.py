@@ -8,7 +8,7 @@ from jobs import tiny_config
 
 import tf_earlyticket as et
 from tf_earlyticket import export, inspect
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.job.job import train_and_evaluate
 
@@ -16,7 +16,7 @@ from tf_earlyticket.job.job import train_and_evaluate
 def _ticket_of(network, directory, sparsity=0.7):
     model = et.wrap_for_pruning(network, et.EarlyTicketPolynomialDecay(sparsity))
     model.compile("sgd", "mse")
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.prepare()
     adapter.set_masks(adapter.ranked_masks(sparsity))
     return et.export_ticket(model, directory)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny import tiny_config
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.log import MetricsLog
 from tf_earlyticket.paper import tickets
@@ -37,7 +37,7 @@ def starts(run, monkeypatch):
 
     def look(log, epoch, logs=None):
         if epoch == 0:
-            adapter = adapter_for(run.model)
+            adapter = pruned(run.model)
             seen.append((adapter.all_weights(), adapter.masks()))
         original(log, epoch, logs)
 
@@ -47,7 +47,7 @@ def starts(run, monkeypatch):
 
 def _prunable(run, epoch):
     weights = recorded_weights(run, epoch)
-    return {name: weights[name] for name in adapter_for(run.model).masks()}
+    return {name: weights[name] for name in pruned(run.model).masks()}
 
 
 def test_a_dense_record_without_probes_has_every_epoch_and_the_start(run):
@@ -56,8 +56,8 @@ def test_a_dense_record_without_probes_has_every_epoch_and_the_start(run):
     assert [row["epoch"] for row in record["rows"]] == [1, 2, 3, 4]
     for epoch in (0, 2, 4):
         restore_epoch(run, epoch)
-        assert adapter_for(run.model).step() == 3 * epoch
-        weights = adapter_for(run.model).all_weights()
+        assert pruned(run.model).step() == 3 * epoch
+        weights = pruned(run.model).all_weights()
         for name, value in recorded_weights(run, epoch).items():
             np.testing.assert_array_equal(weights[name], value)
 
@@ -160,7 +160,7 @@ def test_iterative_pruning_prunes_a_part_per_round_and_rewinds(run, starts):
 def test_shots_prune_the_dense_run_step_by_step(run):
     assert shot_sparsities(0.8, 4) == pytest.approx([0.2, 0.4, 0.6, 0.8])
     shots = pruned_in_shots(run, [1, 2, 4])
-    names = list(adapter_for(run.model).masks())
+    names = list(pruned(run.model).masks())
     dense = _prunable(run, 1)
     for weights, sparsity in zip(shots, shot_sparsities(0.8, 3), strict=True):
         zeros = mask_sparsity([weights[name] != 0 for name in names])

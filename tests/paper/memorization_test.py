@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.paper.memorization import random_labels
 from tf_earlyticket.pruning.masks import global_masks
@@ -19,7 +19,7 @@ def wrapped_mlp(sparsity):
         ]
     )
     model = et.wrap_for_pruning(plain)
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     adapter.set_masks(global_masks(adapter.weights(), sparsity))
     return model
 

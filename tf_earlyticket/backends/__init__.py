@@ -1,1 +1,133 @@
-"""What only a framework can do: hold masks in a model, run its steps, copy its state."""
+"""The two Keras that are served, and what pruning needs of them; neither is imported unasked.
+
+`backend_of(model)` is the `Backend` of a model's Keras, `pruned(model)` the one `PrunedModel` of a
+wrapped model. Nothing above this package asks which Keras it is.
+"""
+
+import importlib
+from collections.abc import Callable, Collection
+from importlib.util import find_spec
+
+from tf_earlyticket import checks
+from tf_earlyticket.backends.base import Backend, PrunedModel
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.rankings import check_ranking
+from tf_earlyticket.pruning.schedule import check_integer
+
+FRAMEWORKS = ("tf_keras", "keras")
+# Packages by the name they are imported by.
+_NEEDED = {"tf_keras": ("tf_keras", "tensorflow_model_optimization"), "keras": ("keras",)}
+_HOMES = {"tf_keras": "tf_keras", "keras": "keras3"}
+
+
+def check_installed(framework: str) -> None:
+    """Checks that what a Keras needs is installed; imports nothing.
+
+    Raises:
+        InputError: If it is not.
+    """
+    missing = [name for name in _NEEDED[framework] if find_spec(name) is None]
+    if missing:
+        (other,) = set(FRAMEWORKS) - {framework}
+        raise InputError(
+            f"config.model.keras={framework!r}: {' and '.join(missing)} not installed; expected "
+            f"{other!r}, or an environment with {' and '.join(missing)}."
+        )
+
+
+def framework_of(model) -> str:
+    """Returns "tf_keras" (Keras 2) or "keras" (Keras 3), whichever a model is of.
+
+    Raises:
+        InputError: If the model is of neither.
+    """
+    for kind in type(model).__mro__:
+        package = kind.__module__.split(".")[0]
+        if kind.__name__ == "Model" and package in FRAMEWORKS:
+            return package
+    raise InputError(
+        f"model is a {type(model).__module__}.{type(model).__name__}: expected a Keras model, of "
+        "tf_keras (Keras 2) or keras (Keras 3)."
+    )
+
+
+def backend_named(framework: str) -> Backend:
+    """Returns the back end of a Keras, which is imported now.
+
+    Raises:
+        InputError: For an unknown name.
+    """
+    home = _HOMES[checks.choice("framework", framework, FRAMEWORKS)]
+    return importlib.import_module(f"tf_earlyticket.backends.{home}.backend").BACKEND
+
+
+def backend_of(model) -> Backend:
+    """Returns the back end of a model's Keras.
+
+    Raises:
+        InputError: If it is no Keras model.
+    """
+    return backend_named(framework_of(model))
+
+
+def pruned(model) -> PrunedModel:
+    """Returns what serves a wrapped model: the same object at every call.
+
+    Raises:
+        InputError: If the model was not made by `wrap_for_pruning`.
+    """
+    return backend_of(model).pruned(model)
+
+
+def wrap_for_pruning(
+    model,
+    schedule=None,
+    *,
+    prunable: Callable[[object], bool] | Collection[str] | None = None,
+    ranking: str = "global",
+    group_size: int = 1,
+):
+    """Returns a copy of `model` whose prunable layers are in pruning wrappers. Not compiled.
+
+    The copy has the model's weights and shares no layer with it, so the model stays as it is.
+    By default the kernels of all convolutions and dense layers are pruned except the first
+    convolution and the last dense (or convolution) layer, as in the paper. Depthwise
+    convolutions, biases and BatchNorm are never pruned.
+
+    Args:
+        model: A built functional or sequential model of tf_keras, nested models are fine; or a
+            built model of Keras 3 (TensorFlow or JAX backend), which may also be subclassed.
+        schedule: Default `EarlyTicketPolynomialDecay()`, 80 %; for tf_keras also another TFMOT
+            `PruningSchedule`.
+        prunable: Which layers to prune instead: a function of a layer, or the layers' names
+            ("backbone/conv1" in a nested model).
+        ranking: "global" (one ranking over all prunable weights), "layerwise", or one of your own
+            (`et.register_ranking`).
+        group_size: Number of consecutive weights along a kernel's input channels that live or die
+            together (paper appendix B); 1 is element-wise.
+
+    Raises:
+        InputError: If the model is of another kind (a subclassed tf_keras one, not built, wrapped
+            already), no layer is prunable, or an argument is out of range.
+
+    Example:
+        >>> model = et.wrap_for_pruning(my_model, et.EarlyTicketPolynomialDecay(0.8))
+        >>> model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    """
+    backend = backend_of(model)
+    check_ranking(ranking)
+    group_size = check_integer("group_size", group_size, 1)
+    schedule = backend.schedule_class() if schedule is None else schedule
+    return backend.wrap(model, schedule, prunable=prunable, ranking=ranking, group_size=group_size)
+
+
+def strip_pruning(model):
+    """Returns a plain copy of a wrapped model: no wrappers, weights exactly as sparse.
+
+    Args:
+        model: A model returned by `wrap_for_pruning`, or loaded from its file. It stays usable.
+
+    Raises:
+        InputError: If the model is not a Keras model.
+    """
+    return backend_of(model).strip(model)

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable
 
-from tf_earlyticket.backends import select
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe
@@ -130,7 +130,7 @@ class EarlyTicket(Callback):
 
     def on_train_begin(self, logs=None):
         """Checks everything and plans the run; forgets an earlier `fit`."""
-        self.adapter = select.adapter_for(self.model)
+        self.adapter = pruned(self.model)
         self.adapter.early_ticket_schedule()
         begun = self.adapter.sparsity_schedule() is not None
         self._search.forget()
@@ -165,8 +165,8 @@ class EarlyTicket(Callback):
             self._continue_from(epoch)
         self.mask_update.on_epoch_begin(epoch, logs)
         wanted = epoch == self._rewind_epoch and not self._pruned_before
-        if wanted or select.training_record(self.model).rewind_epoch is None:
-            select.record_rewind_weights(self.model, epoch, self._rewind_epoch)
+        if wanted or self.adapter.record.rewind_epoch is None:
+            self.adapter.record_rewind_weights(epoch, self._rewind_epoch)
 
     def _continue_from(self, epoch: int):
         schedule = self.adapter.sparsity_schedule()
@@ -224,7 +224,7 @@ class EarlyTicket(Callback):
 
     def _start(self, number: int, reason: str, *, detected: bool):
         self.start_epoch, self.start_reason, self.detected = number, reason, detected
-        select.record_start(self.model, number, reason)
+        self.adapter.record.start(number, reason)
         if self._verbose:
             print(f"\nPruning starts after epoch {number}: {reason}.")
         if self._before_start is not None:
@@ -265,6 +265,6 @@ class EarlyTicket(Callback):
         self.start_epoch = state["start_epoch"]
         self.start_reason, self.detected = state["start_reason"], state["detected"]
         if self.start_epoch is not None:
-            select.record_start(self.model, self.start_epoch, self.start_reason)
+            self.adapter.record.start(self.start_epoch, self.start_reason)
         self.mask_update.updates = [tuple(update) for update in state["updates"]]
         self.statistics.history = copy.deepcopy(state["weight_std"])

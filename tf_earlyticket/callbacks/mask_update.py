@@ -1,7 +1,7 @@
 """`MaskUpdate`: computes and writes masks at the steps that the schedule names."""
 
-from tf_earlyticket.backends.base import PruningAdapter
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
+from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity
@@ -31,12 +31,12 @@ class MaskUpdate(Callback):
 
     def __init__(self):
         super().__init__()
-        self.adapter: PruningAdapter | None = None
+        self.adapter: PrunedModel | None = None
         self.updates: list[tuple[int, float]] = []
 
     def on_train_begin(self, logs=None):
         """Prepares the model; forgets the updates of an earlier `fit`."""
-        self.adapter = adapter_for(self.model)
+        self.adapter = pruned(self.model)
         self.adapter.prepare()
         self.updates = []
         self._first_epoch = True

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from tf_earlyticket.backends.base import PruningAdapter
+from tf_earlyticket.backends import pruned
+from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.backends.probe_data import check_first_batch, probe_dataset
-from tf_earlyticket.backends.select import adapter_for
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.detectors.ppr_saturation import Observation
 from tf_earlyticket.errors import InputError
@@ -105,13 +105,13 @@ class PPRProbe(Callback):
         self.sparsity, self.learning_rate = sparsity, learning_rate
         self._wanted = sparsity, learning_rate
         self.monitor = monitor
-        self.adapter: PruningAdapter | None = None
+        self.adapter: PrunedModel | None = None
         self.results: list[ProbeResult] = []
         self.steps_per_epoch: int | None = None
 
     def on_train_begin(self, logs=None):
         """Prepares the model and fixes the retraining's learning rate; forgets earlier results."""
-        self.adapter = adapter_for(self.model)
+        self.adapter = pruned(self.model)
         self.adapter.prepare()
         for argument, data in (
             ("train_data", self._train_data),

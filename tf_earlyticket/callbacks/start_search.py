@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tf_earlyticket.backends.base import PruningAdapter
+from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
 from tf_earlyticket.detectors.ppr_saturation import Decision, Detector, Observation, PPRSaturation
 from tf_earlyticket.detectors.weight_signals import SignalTracker, WeightSignals
@@ -58,7 +58,7 @@ class StartSearch:
         self.signals: dict[int, WeightSignals] = {}
         self._tracker: SignalTracker | None = None
 
-    def begin(self, adapter: PruningAdapter, plan: Plan) -> None:
+    def begin(self, adapter: PrunedModel, plan: Plan) -> None:
         """Starts the search of a `fit` anew."""
         self._adapter, self._plan = adapter, plan
         latest = plan.latest_start_epoch

@@ -1,6 +1,6 @@
 """`WeightStatistics`: the standard deviation of each layer's weights per epoch (paper Fig. 2a)."""
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.pruning.statistics import weight_statistics
 
@@ -18,7 +18,7 @@ class WeightStatistics(Callback):
 
     def on_train_begin(self, logs=None):
         """Looks up the prunable weights; an earlier history is kept and continued."""
-        self.adapter = adapter_for(self.model)
+        self.adapter = pruned(self.model)
 
     def on_epoch_end(self, epoch, logs=None):
         """Records the epoch."""

@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
-from tf_earlyticket.backends.frameworks import check_installed
+from tf_earlyticket.backends import check_installed
 from tf_earlyticket.commands import notices
 from tf_earlyticket.config import Config, field_paths
 from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion

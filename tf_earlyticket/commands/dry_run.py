@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from tf_earlyticket.backends.wrapping import prunable_layer_names
+from tf_earlyticket.backends import backend_of
 from tf_earlyticket.config import Config
 from tf_earlyticket.job.build import build_plain_model, dataset_spec, plan_of
 from tf_earlyticket.pruning.masks import kept_count
@@ -16,7 +16,7 @@ def describe_run(config: Config) -> str:
     pruning, plan = config.pruning, plan_of(config)
     steps_per_epoch, probes = plan.steps_per_epoch, plan.probe_epochs
     model = build_plain_model(config)
-    names = prunable_layer_names(model)
+    names = backend_of(model).prunable_layers(model)
     shapes = {name: model.get_layer(name).kernel.shape.as_list() for name in names}
     total = sum(int(np.prod(shape)) for shape in shapes.values())
     kept = kept_count(total, pruning.final_sparsity)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_earlyticket.backends.frameworks import FRAMEWORKS, backend_of
+from tf_earlyticket.backends import FRAMEWORKS, backend_named
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.files import write_text
 from tf_earlyticket.job.cluster import is_chief
@@ -71,9 +71,8 @@ def main(argv: list[str]) -> None:
     command_line.import_tensorflow()
     from tf_earlyticket.job.job import train_and_evaluate
 
-    command = shlex.join([*PROGRAM.split(), *arguments])
-    if config.model.keras == "keras":
-        command = f"KERAS_BACKEND={backend_of('keras')} {command}"
+    prefix = backend_named(config.model.keras).command_prefix
+    command = prefix + shlex.join([*PROGRAM.split(), *arguments])
     report = train_and_evaluate(
         config,
         workdir,

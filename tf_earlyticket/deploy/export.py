@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from tf_earlyticket import checks, files
-from tf_earlyticket.backends.select import adapter_for, named_weights, training_record
-from tf_earlyticket.backends.wrapping import float32_copy, strip_pruning
-from tf_earlyticket.deploy.saved_model import check_outputs, save_model
+from tf_earlyticket.backends import backend_of, pruned, strip_pruning
+from tf_earlyticket.deploy.saved_model import check_outputs
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import mask_sparsity
 from tf_earlyticket.tickets.storage import SAVED_MODEL
@@ -38,7 +37,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
         InputError: If the model is not wrapped, nothing is pruned, a pruned weight is not zero,
             or the directory cannot be written.
     """
-    adapter = adapter_for(model)
+    adapter, backend = pruned(model), backend_of(model)
     masks = adapter.masks()
     if mask_sparsity(masks) == 0 and adapter.final_sparsity() > 0:
         raise InputError(
@@ -50,7 +49,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
             f"model has {adapter.violations()} pruned weights that are not zero: something wrote "
             "weights after training; expected a model as training left it."
         )
-    record = training_record(model)
+    record = pruned(model).record
     ticket = Ticket(
         masks=masks,
         rewind_weights=record.rewind_weights or adapter.all_weights(),
@@ -64,13 +63,13 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
         },
         final_weights=adapter.all_weights(),
     )
-    plain = float32_copy(strip_pruning(model))
+    plain = backend.float32_copy(strip_pruning(model))
     check_sparse(plain, masks)
     target = Path(directory).resolve()
     try:
         # Written first, moved last: a failure leaves an earlier ticket as it was.
         with files.replacing_directory(target.with_name(f"{target.name}.{SAVED_MODEL}")) as folder:
-            save_model(plain, folder / SAVED_MODEL)
+            backend.save_model(plain, folder / SAVED_MODEL)
             check_outputs(plain, folder / SAVED_MODEL)
             ticket.save(target, saved_model=folder / SAVED_MODEL)
     except OSError as error:
@@ -86,7 +85,7 @@ def check_sparse(model, masks: dict[str, np.ndarray]) -> None:
     Raises:
         InputError: If a pruned weight is not exactly zero.
     """
-    weights = named_weights(model)
+    weights = backend_of(model).named_weights(model)
     for name, mask in masks.items():
         wrong = np.count_nonzero(weights[name].numpy()[~mask])
         if wrong:

@@ -5,12 +5,10 @@ Imports neither TensorFlow nor Keras before a network is built.
 
 from __future__ import annotations
 
-import contextlib
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from tf_earlyticket.backends.frameworks import always_compiled, keras_of
-from tf_earlyticket.backends.wrapping import default_schedule, wrap_for_pruning
+from tf_earlyticket.backends import backend_named, wrap_for_pruning
 from tf_earlyticket.config import Config, TrainConfig
 from tf_earlyticket.data.catalog import DatasetSpec, describe
 from tf_earlyticket.errors import InputError
@@ -66,45 +64,24 @@ def plan_of(config: Config, steps_per_epoch: int | None = None) -> Plan:
         raise InputError(f"config.{_FIELDS.get(name, name)}={rest}") from error
 
 
-@contextlib.contextmanager
-def dtype_policy(name: str, framework: str = "tf_keras"):
-    """Sets a Keras' global dtype policy and puts the former one back."""
-    keras = keras_of(framework)
-    if framework == "tf_keras":
-        get, choose = keras.mixed_precision.global_policy, keras.mixed_precision.set_global_policy
-    else:
-        get, choose = keras.config.dtype_policy, keras.config.set_dtype_policy
-    former = get()
-    choose(name)
-    try:
-        yield
-    finally:
-        choose(former)
-
-
 def learning_rate_schedule(config: TrainConfig, steps_per_epoch: int, framework: str = "tf_keras"):
     """Returns the learning rate as a function of optimizer steps: constant, dropped in steps."""
     drops = [epoch for epoch in config.drop_epochs if epoch < config.epochs]
     if not drops:
         return config.learning_rate
-    schedule = keras_of(framework).optimizers.schedules.PiecewiseConstantDecay(
+    return backend_named(framework).stepwise_learning_rate(
         # Keras keeps a value up to and including its boundary.
         boundaries=[epoch * steps_per_epoch - 1 for epoch in drops],
         values=[config.learning_rate * config.drop_factor**n for n in range(len(drops) + 1)],
     )
-    if framework == "keras":
-        return schedule
-    from tf_earlyticket.backends.tf_keras.optimizers import OverridableSchedule
-
-    # In place from the start, all phases of a run share one compiled training step.
-    return OverridableSchedule(schedule)
 
 
 def build_plain_model(config: Config):
     """Returns the network of the config, seeded by it, neither wrapped nor compiled."""
     spec = dataset_spec(config)
-    keras_of(config.model.keras).utils.set_random_seed(config.seed)
-    with dtype_policy(config.train.dtype_policy, config.model.keras):
+    backend = backend_named(config.model.keras)
+    backend.set_random_seed(config.seed)
+    with backend.dtype_policy(config.train.dtype_policy):
         return build_model(
             config.model.name,
             spec.image_shape,
@@ -117,12 +94,11 @@ def build_plain_model(config: Config):
 
 def build_wrapped_model(config: Config, steps_per_epoch: int, strategy: tf.distribute.Strategy):
     """Returns the network of the config, wrapped for pruning and compiled, under `strategy`."""
-    framework, pruning, train = config.model.keras, config.pruning, config.train
-    keras = keras_of(framework)
+    backend, pruning, train = backend_named(config.model.keras), config.pruning, config.train
     with strategy.scope():
         model = wrap_for_pruning(
             build_plain_model(config),
-            default_schedule(framework)(
+            backend.schedule_class(
                 pruning.final_sparsity,
                 initial_sparsity=pruning.initial_sparsity,
                 frequency=pruning.frequency,
@@ -130,17 +106,16 @@ def build_wrapped_model(config: Config, steps_per_epoch: int, strategy: tf.distr
             ranking=pruning.ranking,
             group_size=pruning.group_size,
         )
-        optimizer = keras.optimizers.SGD(
-            learning_rate_schedule(train, steps_per_epoch, framework), momentum=train.momentum
+        optimizer = backend.sgd(
+            learning_rate_schedule(train, steps_per_epoch, config.model.keras),
+            train.momentum,
+            loss_scale=train.dtype_policy == "mixed_float16",
         )
-        if train.dtype_policy == "mixed_float16":
-            home = keras.mixed_precision if framework == "tf_keras" else keras.optimizers
-            optimizer = home.LossScaleOptimizer(optimizer)
         model.compile(
             optimizer,
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            backend.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
-            jit_compile=train.jit_compile or always_compiled(framework),
+            jit_compile=train.jit_compile or backend.always_compiled,
             steps_per_execution=train.steps_per_execution,
         )
     return model

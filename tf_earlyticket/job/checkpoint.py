@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-from tf_earlyticket.backends.select import adapter_for, state_files
+from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.errors import Interrupted, RunError
 from tf_earlyticket.files import write_json
@@ -81,7 +81,7 @@ class RunCheckpoint(Callback):
             RunError: If there are checkpoints and none can be read.
         """
         # Slots that do not exist yet would be restored later than masks are applied.
-        adapter_for(model).prepare()
+        pruned(model).prepare()
         found = sorted(self._kept(self._restored_from), reverse=True)
         if epoch is not None:
             found = [(epoch, 0)]
@@ -110,7 +110,7 @@ class RunCheckpoint(Callback):
 
     def _read(self, model, epoch: int, step: int) -> dict:
         state = json.loads((self._restored_from / _state_name(epoch, step)).read_text())
-        state_files(model).read(model, self._restored_from / _name(epoch, step))
+        backend_of(model).read_state(model, self._restored_from / _name(epoch, step))
         return {name: state[name] for name in ("rows", "early_ticket")} | {
             "metrics": state.get("metrics")
         }
@@ -118,15 +118,15 @@ class RunCheckpoint(Callback):
     def on_train_begin(self, logs=None):
         """Lets Keras begin within the epoch if a checkpoint within one was restored."""
         if self.first_step:
-            state_files(self.model).start_within(self.model, self.first_step)
+            backend_of(self.model).start_within(self.model, self.first_step)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Gives metrics what they had counted when an epoch was interrupted."""
         self._epoch = epoch
         if self.first_step and self._metrics is not None:
-            files = state_files(self.model)
-            files.start_within(self.model, 0)
-            files.set_metric_values(self.model, self._metrics)
+            backend = backend_of(self.model)
+            backend.start_within(self.model, 0)
+            backend.set_metric_values(self.model, self._metrics)
             self.first_step, self._metrics = 0, None
 
     def on_train_batch_end(self, batch, logs=None):
@@ -136,9 +136,9 @@ class RunCheckpoint(Callback):
         """
         if not TERMINATION.requested or batch + 1 == self.params.get("steps"):
             return
-        files = state_files(self.model)
-        if files.STARTS_WITHIN_EPOCHS:
-            metrics = files.metric_values(self.model)
+        backend = backend_of(self.model)
+        if backend.starts_within_epochs:
+            metrics = backend.metric_values(self.model)
             self._write(self._epoch, batch + 1, {"metrics": metrics})
             raise Interrupted(f"saved after step {batch + 1} of epoch {self._epoch + 1}")
 
@@ -151,14 +151,14 @@ class RunCheckpoint(Callback):
     def save(self, epoch: int) -> None:
         """Saves everything as of the end of `epoch` (from 1)."""
         self._write(epoch, 0, {})
-        state_files(self.model).point_to(self._directory, _name(epoch, 0))
+        backend_of(self.model).point_to(self._directory, _name(epoch, 0))
         if self._keep is not None:
             for kept in self._kept(self._directory):
                 if kept <= (epoch - self._keep, 0) or (kept[1] and kept < (epoch, 0)):
                     self._remove(*kept)
 
     def _write(self, epoch: int, step: int, more: dict) -> None:
-        adapter_for(self.model).synchronize_replicas()
+        pruned(self.model).synchronize_replicas()
         state = {
             "rows": self._metrics_log.rows,
             "early_ticket": self._searcher.get_state() if self._searcher is not None else None,
@@ -167,7 +167,7 @@ class RunCheckpoint(Callback):
         self._directory.mkdir(parents=True, exist_ok=True)
         # The state goes first: a checkpoint without one could not be continued.
         write_json(self._directory / _state_name(epoch, step), state)
-        state_files(self.model).write(self.model, self._directory / _name(epoch, step))
+        backend_of(self.model).write_state(self.model, self._directory / _name(epoch, step))
 
     def latest(self) -> str:
         """Returns the path of the latest checkpoint, in words where there is none."""
@@ -180,11 +180,11 @@ class RunCheckpoint(Callback):
         return [(int(name[1]), int(name[2] or 0)) for name in names if name]
 
     def _remove(self, epoch: int, step: int) -> None:
-        files, name = state_files(self.model), _name(epoch, step)
+        backend, name = backend_of(self.model), _name(epoch, step)
         # The index first: without it there is no checkpoint.
         for path in (
-            self._directory / f"{name}{files.INDEX}",
-            *self._directory.glob(f"{name}{files.OTHERS}"),
+            self._directory / f"{name}{backend.state_index}",
+            *self._directory.glob(f"{name}{backend.state_others}"),
             self._directory / _state_name(epoch, step),
         ):
             path.unlink(missing_ok=True)

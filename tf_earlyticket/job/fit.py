@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.job.checkpoint import RunCheckpoint
@@ -66,7 +66,7 @@ def fit(run: Run, done: int, callbacks: list, phase: str, last_epoch: int | None
     if checkpoint.first_step:
         train = train.skip(checkpoint.first_step)
         # Keras makes its metrics with the first batch, and what they had counted goes into them.
-        adapter_for(run.model).evaluate(run.data.validation(config.batch_size), 1)
+        pruned(run.model).evaluate(run.data.validation(config.batch_size), 1)
     # One worker cannot stop by itself: the others would wait for it.
     alone = not isinstance(run.strategy, tf.distribute.MultiWorkerMirroredStrategy)
     try:

@@ -6,8 +6,7 @@ import time
 
 import tensorflow as tf
 
-from tf_earlyticket.backends.frameworks import keras_of
-from tf_earlyticket.backends.select import training_record
+from tf_earlyticket.backends import backend_named, pruned
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.deploy.export import export_ticket
@@ -79,7 +78,7 @@ def train_and_evaluate(
 def _run(run: Run, strategy: str, command: str) -> dict:
     """Runs the phases that are not finished and writes the report."""
     config, paths = run.config, run.paths
-    keras_of(config.model.keras).utils.set_random_seed(config.seed)
+    backend_named(config.model.keras).set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     found, retrained, dense = _train_phases(run)
@@ -150,7 +149,7 @@ def _evaluate_and_export(run: Run, found: dict) -> dict:
     retrained = config.ticket is not None or config.pruning.mode == "rewind"
     run.restore("retrain" if retrained else "search")
     accuracy = run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
-    record = training_record(run.model)
+    record = pruned(run.model).record
     record.rewind_weights = run.rewind_weights()
     origin = found.get("ticket") or {
         "rewind_epoch": config.pruning.rewind_epoch,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.files import write_text
 
@@ -59,11 +59,11 @@ class MetricsLog(Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock; notes the learning rate, which may drop at the end of the epoch."""
         self._started = time.perf_counter()
-        self._learning_rate = adapter_for(self.model).learning_rate()
+        self._learning_rate = pruned(self.model).learning_rate()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the row of the epoch."""
-        adapter = adapter_for(self.model)
+        adapter = pruned(self.model)
         known = {
             "epoch": epoch + 1,
             "step": adapter.step(),

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tf_earlyticket.backends.select import adapter_for, training_record
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
@@ -25,7 +25,7 @@ class _KeepRewindWeights(Callback):
         # A run that goes on within an epoch has written them at its beginning.
         within, self._done_within = self._done_within, 0
         if epoch == self._epoch and not within:
-            save_weights(self._path, adapter_for(self.model).all_weights())
+            save_weights(self._path, pruned(self.model).all_weights())
 
 
 def search(run: Run) -> dict:
@@ -72,14 +72,14 @@ def search(run: Run) -> dict:
     checkpoint = run.checkpoint("search", metrics_log, early_ticket)
     done, state = checkpoint.restore(model)
     if done + bool(checkpoint.first_step) > config.pruning.rewind_epoch:
-        record = training_record(model)
+        record = pruned(model).record
         record.rewind_weights = run.rewind_weights()
         record.rewind_epoch = config.pruning.rewind_epoch
     if done < config.train.epochs and not (stop and state and state["start_epoch"]):
         keep_rewind = _KeepRewindWeights(run, checkpoint.first_step)
         fit(run, done, [early_ticket, metrics_log, keep_rewind, checkpoint], "search")
         state = early_ticket.get_state()
-    schedule = adapter_for(model).sparsity_schedule()
+    schedule = pruned(model).sparsity_schedule()
     steps = ("begin_step", "end_step", "frequency")
     return run.finish(
         "search",
@@ -100,11 +100,11 @@ def retrain(run: Run, earlier_rows: list[dict]) -> dict:
         {"rows": the rows of metrics}.
     """
     run.restore("search")
-    adapter = adapter_for(run.model)
+    adapter = pruned(run.model)
     masks = adapter.ranked_masks(run.config.pruning.final_sparsity)
     # A model of its own: the optimizer begins anew.
     fresh = dataclasses.replace(run)
-    adapter = adapter_for(fresh.model)
+    adapter = pruned(fresh.model)
     adapter.prepare()
     adapter.set_all_weights(run.rewind_weights())
     adapter.set_masks(masks)

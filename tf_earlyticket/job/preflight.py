@@ -3,7 +3,7 @@
 import contextlib
 import math
 
-from tf_earlyticket.backends.frameworks import FRAMEWORKS
+from tf_earlyticket.backends import FRAMEWORKS
 from tf_earlyticket.config import Config, check_fields
 from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.detectors.choice import make_detector

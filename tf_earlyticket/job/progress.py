@@ -6,7 +6,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tf_earlyticket.backends.select import training_record
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.job.display import Display
 
@@ -32,7 +32,7 @@ class PlainProgress(Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock; notes whether pruning has started already."""
         self._started = time.perf_counter()
-        self._start_epoch = training_record(self.model).start_epoch
+        self._start_epoch = pruned(self.model).record.start_epoch
 
     def on_epoch_end(self, epoch, logs=None):
         """Tells of the epoch, and of the start of pruning if it was decided in it."""
@@ -42,7 +42,7 @@ class PlainProgress(Callback):
         row = {"phase": self._phase, "epoch": epoch + 1, "epochs": epochs, **values}
         left = (epochs - epoch - 1) * seconds
         self.show_epoch({**row, "seconds": seconds, "seconds_left": left})
-        record = training_record(self.model)
+        record = pruned(self.model).record
         if record.start_epoch != self._start_epoch:
             self.show_start(record.start_epoch, record.start_reason)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_earlyticket.backends.select import adapter_for, named_weights
+from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.job.run_state import REWIND_FILE, Run
 from tf_earlyticket.job.weights_file import save_weights
 from tf_earlyticket.tickets.rewind import rewind
@@ -24,17 +24,17 @@ def adopt_ticket(run: Run) -> dict:
         InputError: If the ticket is damaged or of another network.
     """
     ticket = Ticket.load(run.config.ticket)
-    adapter = adapter_for(run.model)
+    adapter = pruned(run.model)
     adapter.prepare()
-    present = named_weights(run.model)
-    pruned = {name.rpartition("/")[0] for name in ticket.masks}
+    present = backend_of(run.model).named_weights(run.model)
+    with_masks = {name.rpartition("/")[0] for name in ticket.masks}
     new_layers = sorted(
         {
             name.rpartition("/")[0]
             for name, weight in ticket.rewind_weights.items()
             if name in present and np.shape(weight) != tuple(present[name].shape)
         }
-        - pruned
+        - with_masks
     )
     rewind(run.model, ticket, new_layers=new_layers)
     save_weights(run.paths.checkpoints / REWIND_FILE, adapter.all_weights())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.job.run_state import Run
 from tf_earlyticket.paper.dense_record import recorded_weights
 from tf_earlyticket.paper.grid import Grid
@@ -64,7 +64,7 @@ def collect(
 
 def _prunable(run: Run, epoch: int) -> dict:
     weights = recorded_weights(run, epoch)
-    return {name: weights[name] for name in adapter_for(run.model).masks()}
+    return {name: weights[name] for name in pruned(run.model).masks()}
 
 
 def _weights(run: Run) -> list[dict]:

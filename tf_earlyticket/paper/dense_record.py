@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_earlyticket.backends.select import adapter_for
-from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.backends import pruned
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
 from tf_earlyticket.job.fit import fit
@@ -52,7 +52,7 @@ def record_dense(run: Run, probing: bool = True) -> dict:
         PHASE,
         {
             "test_accuracy": evaluation["accuracy"],
-            "epochs": adapter_for(run.model).step() / run.steps_per_epoch,
+            "epochs": pruned(run.model).step() / run.steps_per_epoch,
             **recorder.get_state(),
             "rows": metrics_log.rows,
         },
@@ -77,7 +77,7 @@ def _weights_path(run: Run, epoch: int) -> Path:
     return run.directory(PHASE) / f"weights-{epoch:03d}.npz"
 
 
-class _Recorder(keras.callbacks.Callback):
+class _Recorder(Callback):
     """Probes at the end of every epoch, if asked to, and writes the weights."""
 
     def __init__(self, run: Run, probing: bool):
@@ -120,7 +120,7 @@ class _Recorder(keras.callbacks.Callback):
         self._write_weights(epoch + 1)
 
     def _write_weights(self, epoch: int):
-        save_weights(_weights_path(self._run, epoch), adapter_for(self.model).all_weights())
+        save_weights(_weights_path(self._run, epoch), pruned(self.model).all_weights())
 
     def get_state(self) -> dict:
         results = self._probe.results if self._probe is not None else []

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.ppr_probe import ProbeResult
 from tf_earlyticket.config import Config
 from tf_earlyticket.detectors.ppr_saturation import Observation
@@ -124,7 +124,7 @@ def _recorded(run: Run, plan: Plan) -> dict:
         ranking=run.config.pruning.ranking,
         group_size=run.config.pruning.group_size,
     )
-    prunable = list(adapter_for(run.model).masks())
+    prunable = list(pruned(run.model).masks())
     for probe in probes:
         weights = recorded_weights(run, probe.epoch)
         signals = tracker.update({name: weights[name] for name in prunable})

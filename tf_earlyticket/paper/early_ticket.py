@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.job.phases import search
 from tf_earlyticket.job.run_state import Run
 from tf_earlyticket.job.workdir import RunPaths
@@ -34,7 +34,7 @@ def early_ticket(run: Run, phase: str) -> dict:
     own.restore("search")
     test = run.data.test(run.config.train.batch_size)
     evaluation = own.model.evaluate(test, verbose=0, return_dict=True)
-    adapter = adapter_for(own.model)
+    adapter = pruned(own.model)
     probe_epochs = sum(probe["cost_epochs"] for probe in found["probes"])
     return run.finish(
         phase,

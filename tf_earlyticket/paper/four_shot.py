@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.job.fit import fit
 from tf_earlyticket.job.log import MetricsLog
@@ -50,7 +50,7 @@ def _shoot(
         done = epochs[0]
     if done < epochs[n]:
         fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase, epochs[n])
-    adapter = adapter_for(run.model)
+    adapter = pruned(run.model)
     masks = adapter.ranked_masks(sparsity)
     adapter.set_masks(masks)
     # Before the weights: what continues from here has to be pruned already.

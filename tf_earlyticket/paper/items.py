@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.config import Config
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.build import dataset_spec, plan_of
@@ -121,7 +121,7 @@ def memorization(config: Config, grid: Grid) -> list[Cell]:
     def make(run: Run, phase: str, *, described: dict, examples: int) -> dict:
         weights = recorded_weights(run, described["mask_epoch"])
         masks = compute_masks(
-            {name: weights[name] for name in adapter_for(run.model).masks()},
+            {name: weights[name] for name in pruned(run.model).masks()},
             sparsity,
             ranking=ranking,
             group_size=described["group_size"],
@@ -147,7 +147,7 @@ def shots(config: Config, grid: Grid) -> list[Cell]:
 
     def make(run: Run, phase: str, *, described: dict, examples: int) -> dict:
         number = epochs.index(described["mask_epoch"])
-        names = list(adapter_for(run.model).masks())
+        names = list(pruned(run.model).masks())
         weights = recorded_weights(run, described["mask_epoch"])
         if described["mode"] == "gradual":
             weights = pruned_in_shots(run, epochs)[number]

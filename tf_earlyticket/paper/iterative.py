@@ -1,6 +1,6 @@
 """Iterative magnitude pruning with rewinding (Frankle & Carbin, 2018): Table 4's baseline."""
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.job.run_state import Run
 from tf_earlyticket.job.weights_file import load_weights, save_weights
 from tf_earlyticket.paper.dense_record import record_dense, recorded_weights
@@ -33,7 +33,7 @@ def iterative_pruning(
         return finished
     total = record_dense(run, probing=False)["epochs"]
     weights = recorded_weights(run, run.config.train.epochs)
-    names = list(adapter_for(run.model).masks())
+    names = list(pruned(run.model).masks())
     rewound = recorded_weights(run, rewind_epoch)
     masks, rounds = None, []
     pruning = run.config.pruning
@@ -70,6 +70,6 @@ def _round(run: Run, phase: str, rewound: dict, masks: dict) -> tuple[dict, dict
         return 0
 
     def keep_weights() -> None:
-        save_weights(path, adapter_for(run.model).all_weights())
+        save_weights(path, pruned(run.model).all_weights())
 
     return train_to_end(run, phase, start, {}, at_end=keep_weights), load_weights(path)

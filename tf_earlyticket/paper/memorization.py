@@ -5,9 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tf_earlyticket.backends.select import adapter_for
-from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.backends.wrapping import strip_pruning, wrap_for_pruning
+from tf_earlyticket.backends import backend_of, pruned, strip_pruning, wrap_for_pruning
 from tf_earlyticket.data.in_memory import InMemoryData
 from tf_earlyticket.data.preprocess import normalize
 from tf_earlyticket.errors import InputError
@@ -56,7 +54,7 @@ def memorization_capacity(
     Example:
         >>> et.memorization_capacity(model, train_images[:5000], num_classes=10)
     """
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     for name, value, least in (
         ("len(images)", len(images), 1),
         ("num_classes", num_classes, 2),
@@ -70,12 +68,14 @@ def memorization_capacity(
     # Kernel names are "layer/kernel": the layers with a mask are the ones to wrap again.
     prunable = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in masks))
     copy = wrap_for_pruning(strip_pruning(model), prunable=prunable)
+    backend = backend_of(copy)
     copy.compile(
-        keras.optimizers.SGD(learning_rate, momentum=0.9),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        backend.sgd(learning_rate, 0.9),
+        backend.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        jit_compile=backend.always_compiled,
     )
-    adapter = adapter_for(copy)
+    adapter = pruned(copy)
     adapter.prepare()
     adapter.set_masks(masks)
     labels = random_labels(len(images), num_classes, seed)
@@ -127,7 +127,7 @@ def recorded_capacity(
     images = normalize(run.data.arrays("train").images[:examples], run.data.spec.name)
     labels = random_labels(examples, run.data.spec.num_classes, run.config.seed)
     put(run, weights, masks)
-    adapter = adapter_for(run.model)
+    adapter = pruned(run.model)
     steps = adapter.step()
     with adapter.sandbox():
         capacity = _memorize(

@@ -9,7 +9,7 @@ from typing import Any
 import filelock
 import tensorflow as tf
 
-from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.backends import backend_named
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.errors import InputError
@@ -80,7 +80,7 @@ def open_runs(
 
 def seeded(run: Run, function: Callable, *arguments):
     """Calls a function with a run of its own and everything random as at the start of a process."""
-    keras.utils.set_random_seed(run.config.seed)
+    backend_named(run.config.model.keras).set_random_seed(run.config.seed)
     if run.config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     return function(run, *arguments)

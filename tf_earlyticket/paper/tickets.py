@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_earlyticket.backends.select import adapter_for
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.job.fit import fit
 from tf_earlyticket.job.log import MetricsLog
@@ -90,7 +90,7 @@ def train_rewound_ticket(run: Run, phase: str, spec: TicketSpec) -> dict:
         masks = controlled_masks(ticket_masks(run, spec), spec.control, run.config.seed)
         if spec.control == "reinitialized":
             other = replace(run, config=replace(run.config, seed=_other_seed(run)))
-            weights = adapter_for(other.model).all_weights()
+            weights = pruned(other.model).all_weights()
         else:
             weights = recorded_weights(run, spec.rewind_epoch)
         put(run, weights, masks)
@@ -104,7 +104,7 @@ def ticket_masks(run: Run, spec: TicketSpec) -> dict[str, np.ndarray]:
     if spec.mode == "gradual":
         return _gradual_masks(run, spec.mask_epoch)
     weights = recorded_weights(run, spec.mask_epoch)
-    adapter = adapter_for(run.model)
+    adapter = pruned(run.model)
     return compute_masks(
         {name: weights[name] for name in adapter.masks()},
         run.config.pruning.final_sparsity,
@@ -122,7 +122,7 @@ def controlled_masks(masks: Mapping[str, np.ndarray], control: str, seed: int) -
 def put(run: Run, weights: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]) -> None:
     """Brings the run's model to the start of a training, with these weights and masks."""
     restore_epoch(run, 0)
-    adapter = adapter_for(run.model)
+    adapter = pruned(run.model)
     adapter.set_all_weights(weights)
     adapter.set_masks(masks)
 
@@ -164,7 +164,7 @@ def train_to_end(
     first = metrics_log.rows[0]["epoch"] - 1 if metrics_log.rows else done
     if done < config.epochs:
         fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase)
-    steps = adapter_for(model).step() - first * run.steps_per_epoch
+    steps = pruned(model).step() - first * run.steps_per_epoch
     evaluation = model.evaluate(run.data.test(config.batch_size), verbose=0, return_dict=True)
     at_end()
     rows = metrics_log.rows
@@ -190,7 +190,7 @@ def _keep_only(result: Path) -> None:
 
 
 def _begin_pruning(run: Run, ramp_steps: int) -> None:
-    adapter = adapter_for(run.model)
+    adapter = pruned(run.model)
     frequency = run.config.pruning.frequency
     if frequency is None:
         frequency = update_frequency(ramp_steps, run.config.train.steps_per_execution)
@@ -213,7 +213,7 @@ def _gradual_masks(run: Run, mask_epoch: int) -> dict[str, np.ndarray]:
     last = mask_epoch + run.plan.ramp_epochs
     if done < last:
         fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase, last)
-    masks = adapter_for(run.model).masks()
+    masks = pruned(run.model).masks()
     save_weights(path, masks)
     _keep_only(path)
     return masks

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tf_earlyticket import checks
+from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.backends.base import check_weights
-from tf_earlyticket.backends.select import adapter_for, named_weights, training_record
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -28,7 +28,7 @@ def rewind(model: Any, ticket: Ticket, *, new_layers: Collection[str] = ()) -> N
     Raises:
         InputError: If names or shapes differ; the model is then unchanged.
     """
-    adapter = adapter_for(model)
+    adapter = pruned(model)
     if isinstance(new_layers, str):
         raise checks.refuse("new_layers", new_layers, "a list of names")
     for name in new_layers:
@@ -55,7 +55,7 @@ def rewind(model: Any, ticket: Ticket, *, new_layers: Collection[str] = ()) -> N
     adapter.set_masks(masks)
     # Again: the first time, masks that the model had before zeroed weights that the ticket keeps.
     adapter.set_all_weights(weights)
-    record = training_record(model)
+    record = pruned(model).record
     record.rewind_weights = weights
     record.rewind_epoch = ticket.rewind_epoch
     record.start_epoch = ticket.start_epoch
@@ -74,7 +74,7 @@ def load_trained_weights(model: Any, ticket: Ticket) -> None:
     """
     if not ticket.final_weights:
         raise InputError("ticket has no trained weights: expected one that et.export_ticket wrote.")
-    variables: dict[str, Any] = named_weights(model)
+    variables: dict[str, Any] = backend_of(model).named_weights(model)
     check_weights(ticket.final_weights, variables)
     for name, variable in variables.items():
         variable.assign(ticket.final_weights[name])

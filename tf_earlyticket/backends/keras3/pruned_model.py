@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tf_earlyticket.backends.base import Arrays, MaskedWeights, check_weights
+from tf_earlyticket.backends.base import Arrays, PrunedModel, check_weights
 from tf_earlyticket.backends.keras3 import names
 from tf_earlyticket.backends.keras3.compat import keras
 from tf_earlyticket.backends.keras3.masks import (
@@ -35,8 +35,8 @@ class _Steps(keras.callbacks.Callback):
         self.done = batch + 1
 
 
-class Keras3Adapter(MaskedWeights):
-    """Implements `PruningAdapter` for a Keras 3 model made by `wrap_for_pruning`.
+class Keras3Adapter(PrunedModel):
+    """What serves a Keras 3 model made by `wrap_for_pruning`.
 
     Raises:
         InputError: If the model was not made by `wrap_for_pruning`.
@@ -49,7 +49,8 @@ class Keras3Adapter(MaskedWeights):
                 f"The {type(model).__name__} model is not wrapped: expected a model returned by "
                 "wrap_for_pruning in this process."
             )
-        self.model, self._pruning = model, pruning
+        super().__init__(model)
+        self._pruning = pruning
         self.ranking, self.group_size = pruning.ranking, pruning.group_size
 
     def _sync(self) -> None:

@@ -1,7 +1,5 @@
 """Writing masks into a model in one compiled function, weights and optimizer slots with them."""
 
-import weakref
-
 import tensorflow as tf
 
 from tf_earlyticket.backends.tf_keras import optimizers
@@ -48,17 +46,6 @@ class MaskWriter:
                 slot.assign(tf.where(mask, slot, tf.zeros_like(slot)))
         for pruning_step in self._pruning_steps:
             pruning_step.assign(step)
-
-
-# Every callback has an adapter of its own; the compiled function is worth sharing.
-_writers: "weakref.WeakKeyDictionary[object, MaskWriter]" = weakref.WeakKeyDictionary()
-
-
-def mask_writer(model, variables, pruning_steps) -> MaskWriter:
-    """Returns the `MaskWriter` of a model, always the same one."""
-    if model not in _writers:
-        _writers[model] = MaskWriter(variables, pruning_steps)
-    return _writers[model]
 
 
 def _ids(slots):

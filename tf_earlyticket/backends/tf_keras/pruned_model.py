@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tf_earlyticket.backends.base import Arrays, MaskedWeights, check_weights
+from tf_earlyticket.backends.base import Arrays, PrunedModel, check_weights
 from tf_earlyticket.backends.tf_keras import names, optimizers, schedule, stepping
 from tf_earlyticket.backends.tf_keras.compat import collect_prunable_layers, keras
-from tf_earlyticket.backends.tf_keras.masking import mask_writer
+from tf_earlyticket.backends.tf_keras.masking import MaskWriter
 from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.backends.tf_keras.snapshot import Snapshot
 from tf_earlyticket.backends.tf_keras.wrapper import UNSET, MaskedPruneLowMagnitude
@@ -16,8 +16,8 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.schedule import PolynomialSparsity
 
 
-class TfmotAdapter(MaskedWeights):
-    """Implements `PruningAdapter` for a model made by `wrap_for_pruning`.
+class TfmotAdapter(PrunedModel):
+    """What serves a model made by `wrap_for_pruning`.
 
     Args:
         model: A tf_keras model with `MaskedPruneLowMagnitude` wrappers.
@@ -27,7 +27,7 @@ class TfmotAdapter(MaskedWeights):
     """
 
     def __init__(self, model):
-        self.model = model
+        super().__init__(model)
         layers = collect_prunable_layers(model) if isinstance(model, keras.Model) else []
         self._wrappers = [layer for layer in layers if isinstance(layer, MaskedPruneLowMagnitude)]
         if not self._wrappers:
@@ -36,8 +36,8 @@ class TfmotAdapter(MaskedWeights):
         self.ranking = self._wrappers[0].ranking
         self.group_size = self._wrappers[0].group_size
         self._variables = names.prunable_weights(model)
-        self._writer = mask_writer(
-            model, self._variables.values(), [wrapper.pruning_step for wrapper in self._wrappers]
+        self._writer = MaskWriter(
+            self._variables.values(), [wrapper.pruning_step for wrapper in self._wrappers]
         )
 
     @property
