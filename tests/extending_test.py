@@ -9,18 +9,13 @@ import pytest
 import tf_earlyticket as et
 from tf_earlyticket.config import Config
 from tf_earlyticket.data import DATASETS
-from tf_earlyticket.detectors import choice as detector_choice
+from tf_earlyticket.detectors.base import DETECTORS
 from tf_earlyticket.models import MODELS
-from tf_earlyticket.pruning import rankings
+from tf_earlyticket.pruning.select import RANKINGS, STRUCTURES, resolve_criterion
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-REGISTRIES = (
-    DATASETS._entries,
-    MODELS._entries,
-    detector_choice._REGISTERED,
-    rankings._RANKINGS,
-)
+REGISTRIES = [registry._entries for registry in (DATASETS, MODELS, DETECTORS, RANKINGS, STRUCTURES)]
 
 
 @pytest.fixture
@@ -37,14 +32,14 @@ def extended():
 
 
 def test_each_extension_is_short():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     assert all(len(block.splitlines()) < 40 for block in BLOCKS)
 
 
 def test_a_run_uses_all_of_them(extended, tmp_path):
     config = Config()
     config.data.name, config.model.name = "stripes", "small_cnn"
-    config.probe.detector, config.pruning.ranking = "stable_subnet", "scaled"
+    config.probe.detector, config.pruning.ranking = "stable_subnet(epochs=2)", "scaled"
     config.train.epochs, config.train.drop_epochs = 8, (6,)
     config.pruning.ramp_epochs = config.pruning.hold_epochs = 1
     config.train.dense_baseline = False
@@ -61,21 +56,19 @@ def test_a_run_uses_all_of_them(extended, tmp_path):
 
 def test_the_ranking_is_its_own(extended):
     weights = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([10.0, 20.0, 30.0])}
-    model_free = rankings.compute_masks(weights, 1 / 3, ranking="scaled")
-    assert [mask.tolist() for mask in model_free.values()] == [[False, True, True]] * 2
-    plain = rankings.compute_masks(weights, 1 / 3)
+    own = resolve_criterion("scaled").masks(weights, 1 / 3)
+    assert [mask.tolist() for mask in own.values()] == [[False, True, True]] * 2
+    plain = resolve_criterion().masks(weights, 1 / 3)
     assert plain["a"].tolist() == [False, False, True] and plain["b"].all()
 
 
-def test_a_ranking_that_brings_weights_back_is_refused(extended):
-    et.register_ranking("all", lambda weights, *_, **__: {n: w == w for n, w in weights.items()})
-    weights = {"a": np.array([1.0, 2.0])}
-    previous = {"a": np.array([True, False])}
-    with pytest.raises(et.InputError, match="ranking='all' brings back 1 pruned weights of 'a'"):
-        rankings.compute_masks(weights, 0.5, ranking="all", previous=previous)
-    et.register_ranking("short", lambda *_, **__: {"a": np.array([True])})
-    with pytest.raises(et.InputError, match="shape"):
-        rankings.compute_masks(weights, 0.5, ranking="short")
+def test_the_structure_is_its_own(extended):
+    weights = {"a": np.array([[1.0, 2.0, 9.0], [5.0, 6.0, 0.0]])}
+    criterion = resolve_criterion("global(structure='output_blocks(size=2)')")
+    assert criterion.masks(weights, 0.5)["a"].tolist() == [
+        [False, False, True],
+        [True, True, False],
+    ]
 
 
 SIZES = {
@@ -109,9 +102,11 @@ SIZES = {
         (lambda: et.register_model("resnet20", dict), "name='resnet20': expected another"),
         (lambda: et.register_model("own", 3), "build=3: expected a function"),
         (lambda: et.register_detector("gated_ppr", dict), "name='gated_ppr': expected another"),
-        (lambda: et.register_detector("own", 3), "make is a int"),
-        (lambda: et.register_ranking("global", dict), "name='global': expected another"),
-        (lambda: et.register_ranking("own", 3), "rank is a int"),
+        (lambda: et.register_detector("own", 3), "make=3: expected a function"),
+        (lambda: et.register_ranking("global", et.Ranking()), "name='global': expected another"),
+        (lambda: et.register_ranking("own", 3), "ranking=3: expected an et.Ranking or"),
+        (lambda: et.register_structure("elements", lambda: 0), "name='elements': expected another"),
+        (lambda: et.register_structure("own", 3), "make=3: expected a class or function"),
     ],
 )
 def test_what_cannot_be_registered_is_refused(extended, register, message):

@@ -11,33 +11,39 @@ from tf_earlyticket.version import __version__
 
 _HOMES = {
     "Config": "config",
-    "Decision": "detectors.ppr_saturation",
+    "Decision": "detectors.base",
+    "Detector": "detectors.base",
     "EarlyTicket": "callbacks.early_ticket",
     "EarlyTicketPolynomialDecay": "backends.tf_keras.schedule",
-    "FixedEpoch": "detectors.weight_detectors",
-    "GatedPPR": "detectors.weight_detectors",
-    "LayerRateConvergence": "detectors.weight_detectors",
-    "MaskDistance": "detectors.weight_detectors",
+    "FixedEpoch": "detectors.weight_signals",
+    "GatedPPR": "detectors.ppr_saturation",
+    "LayerRateConvergence": "detectors.weight_signals",
+    "MaskDistance": "detectors.weight_signals",
     "MaskUpdate": "callbacks.mask_update",
-    "Observation": "detectors.ppr_saturation",
+    "Observation": "detectors.base",
     "PPRProbe": "callbacks.ppr_probe",
     "PPRSaturation": "detectors.ppr_saturation",
-    "SubnetSimilarity": "detectors.weight_detectors",
+    "Ranking": "pruning.select",
+    "ScoreContext": "pruning.scores",
+    "Structure": "pruning.structures",
+    "SubnetSimilarity": "detectors.weight_signals",
+    "TensorStructure": "pruning.structures",
     "Ticket": "tickets.ticket",
-    "WeightSignals": "detectors.weight_signals",
+    "WeightSignals": "detectors.base",
     "WeightStatistics": "callbacks.weight_statistics",
     "export_ticket": "deploy.export",
-    "global_masks": "pruning.masks",
+    "global_masks": "pruning.select",
     "layer_sparsity": "pruning.masks",
-    "layerwise_masks": "pruning.masks",
+    "layerwise_masks": "pruning.select",
     "load_trained_weights": "tickets.rewind",
     "mask_distance": "pruning.masks",
     "mask_sparsity": "pruning.masks",
     "memorization_capacity": "paper.memorization",
     "register_dataset": "data.catalog",
-    "register_detector": "detectors.choice",
+    "register_detector": "detectors.base",
     "register_model": "models",
-    "register_ranking": "pruning.rankings",
+    "register_ranking": "pruning.select",
+    "register_structure": "pruning.select",
     "rewind": "tickets.rewind",
     "strip_pruning": "backends",
     "train_and_evaluate": "job.job",
@@ -60,7 +66,7 @@ def __getattr__(name: str):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home, attribute = _HOMES[name], name
     if name == "EarlyTicketPolynomialDecay" and not _has_tfmot():
-        home, attribute = "pruning.early_schedule", "EarlyTicketSchedule"
+        home, attribute = "pruning.schedule", "EarlyTicketSchedule"
     value = getattr(importlib.import_module(f"{__name__}.{home}"), attribute)
     globals()[name] = value
     return value

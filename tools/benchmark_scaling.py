@@ -45,7 +45,6 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
     from tf_earlyticket.job.checkpoint import RunCheckpoint
     from tf_earlyticket.job.devices import make_strategy
     from tf_earlyticket.job.log import MetricsLog
-    from tf_earlyticket.pruning.rankings import compute_masks
 
     config = Config()
     config.model.name, config.data.name = network, data
@@ -86,7 +85,7 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
         checkpoint_bytes = sum(path.stat().st_size for path in Path(folder).glob("ckpt-*"))
     weights, masks = adapter.weights(), adapter.masks()
     tracemalloc.start()
-    compute_masks(weights, 0.8, previous=masks)
+    adapter.criterion.masks(weights, 0.8, masks)
     ranking_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     plain = adapter.all_weights()

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from tf_earlyticket.detectors.ppr_saturation import Detector, Observation, PPRSaturation
+from tf_earlyticket.detectors.base import Detector, Observation
+from tf_earlyticket.detectors.ppr_saturation import PPRSaturation
 from tf_earlyticket.files import write_json
 
 NOISES = (0.002, 0.005, 0.01, 0.02)

@@ -10,7 +10,7 @@ from tensorflow.python.eager import context as tf_context
 
 from tf_earlyticket.backends import wrap_for_pruning
 from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
-from tf_earlyticket.pruning.masks import global_masks
+from tf_earlyticket.pruning.select import global_masks
 
 
 @pytest.fixture(autouse=True)

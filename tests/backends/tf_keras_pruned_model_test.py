@@ -18,7 +18,7 @@ from tf_earlyticket.backends.tf_keras import optimizers
 from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
 from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.masks import global_masks
+from tf_earlyticket.pruning.select import global_masks
 
 NAMES = ["conv2/kernel", "dense1/kernel"]
 

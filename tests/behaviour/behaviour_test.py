@@ -5,7 +5,7 @@ import pytest
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
-from tf_earlyticket.detectors.ppr_saturation import Decision
+from tf_earlyticket.detectors.base import Decision
 from tf_earlyticket.pruning.masks import kept_count
 
 KERNELS = {"middle/kernel": (3, 3, 4, 8), "last_conv/kernel": (3, 3, 8, 8)}

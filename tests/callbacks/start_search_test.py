@@ -7,7 +7,7 @@ import pytest
 from small import Interrupt, StartAt, data, pruned, wrapped_model, zeros
 
 import tf_earlyticket as et
-from tf_earlyticket.detectors.ppr_saturation import Decision
+from tf_earlyticket.detectors.base import Decision
 from tf_earlyticket.detectors.weight_signals import SignalTracker
 
 
@@ -98,7 +98,7 @@ def test_a_restart_shows_the_detector_what_the_first_one_saw():
     state = json.loads(json.dumps(first.get_state()))
     again = Remember(5, probes={1, 3, 5})
     second = _early_ticket(again)
-    second.set_state(state)
+    second.set_state(state, first.get_arrays())
     model.fit(data(), epochs=8, initial_epoch=3, callbacks=[second], verbose=0)
     assert again.observations == whole.observations
     assert second.start_epoch == 5

@@ -80,7 +80,7 @@ FLAGS = [
         ["initial_sparsity=0.9", "<= 0.8"],
     ),
     (train, ["--config.pruning.ranking=local"], ["ranking='local'", "layerwise"]),
-    (train, ["--config.pruning.group_size=0"], ["group_size=0", ">= 1"]),
+    (train, ["--config.pruning.group_size=0"], ["group_size=0", "at least 1"]),
     (train, ["--config.pruning.frequency=0"], ["frequency=0", "at least 1"]),
     (
         train,
@@ -204,7 +204,7 @@ WRAPPING = {
     ),
     "ranking": (
         lambda: et.wrap_for_pruning(_network(), ranking="random"),
-        ["ranking='random'", "'layerwise'"],
+        ["ranking='random'", "layerwise"],
     ),
     "group size": (
         lambda: et.wrap_for_pruning(_network(), group_size=2.5),

@@ -1,12 +1,17 @@
+"""The rule that PPR accuracy has saturated, on curves with and without noise; its gate."""
+
 import numpy as np
 import pytest
 
+from tf_earlyticket.detectors.base import Decision, Observation, WeightSignals
 from tf_earlyticket.detectors.ppr_saturation import (
-    Observation,
+    GatedPPR,
     PPRSaturation,
     probe_noise,
     remaining_gain,
 )
+from tf_earlyticket.detectors.weight_signals import FixedEpoch
+from tf_earlyticket.errors import InputError
 
 EPOCHS, LATEST = 60, 42
 
@@ -177,24 +182,72 @@ def test_noise_is_measured_on_a_trend_and_past_a_jump():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "name"),
+    ("arguments", "message"),
     [
-        ({"latest_start_epoch": 0}, "latest_start_epoch"),
-        ({"tolerance": 0.0}, "tolerance"),
-        ({"minimum_rise": 1.0}, "minimum_rise"),
-        ({"minimum_probes": 3}, "minimum_probes"),
-        ({"confirmations": 0}, "confirmations"),
+        ({"latest_start_epoch": 0}, "latest_start_epoch=0: expected an integer of at least 1."),
+        ({"lead_epochs": -1}, "lead_epochs=-1: expected an integer of at least 0."),
+        ({"tolerance": 0.0}, "tolerance=0.0: expected a number > 0 and < 1."),
+        ({"tolerance": 1.0}, "tolerance=1.0: expected a number > 0 and < 1."),
+        ({"minimum_rise": 1.0}, "minimum_rise=1.0: expected a number >= 0 and < 1."),
+        ({"minimum_rise": -0.1}, "minimum_rise=-0.1: expected a number >= 0 and < 1."),
+        ({"minimum_probes": 3}, "minimum_probes=3: expected an integer of at least 4."),
+        ({"confirmations": 0}, "confirmations=0: expected an integer of at least 1."),
     ],
 )
-def test_arguments_out_of_range_are_named(arguments, name):
-    with pytest.raises(ValueError, match=name):
+def test_arguments_out_of_range_are_named(arguments, message):
+    with pytest.raises(InputError) as refused:
         PPRSaturation(**{"latest_start_epoch": LATEST, **arguments})
+    assert str(refused.value) == message
 
 
 def test_epochs_must_increase_and_accuracies_be_finite():
     detector = PPRSaturation(LATEST)
     detector.update(3, Observation(0.5, 0.1, 0.9))
-    with pytest.raises(ValueError, match="epoch=3"):
+    with pytest.raises(InputError, match="^epoch=3: expected an integer of at least 4.$"):
         detector.update(3, Observation(0.5, 0.1, 0.9))
-    with pytest.raises(ValueError, match="ppr_accuracy"):
+    with pytest.raises(InputError, match="^ppr_accuracy=nan: expected a number.$"):
         detector.update(4, Observation(float("nan"), 0.1, 0.9))
+    assert detector.update(4, Observation(0.5, 0.1, 0.9)).reason == "2 of at least 5 probes"
+
+
+SIGNALS = WeightSignals((0.8, 0.8), (), ())
+
+
+class Recorder:
+    name = "recorder"
+
+    def __init__(self):
+        self.epochs = []
+
+    def reset(self):
+        self.epochs = []
+
+    def wants_probe(self, epoch, signals):
+        return True
+
+    def update(self, epoch, observation):
+        self.epochs.append(epoch)
+        return Decision(True, "seen")
+
+
+def test_gated_ppr_asks_for_probes_only_once_the_gate_is_open():
+    ppr = Recorder()
+    detector = GatedPPR(FixedEpoch(3), ppr)
+    for epoch in range(1, 6):
+        wanted = detector.wants_probe(epoch, SIGNALS)
+        assert wanted == (epoch >= 3)
+        observation = (
+            Observation(0.5, 0.1, 0.6, SIGNALS) if wanted else Observation(signals=SIGNALS)
+        )
+        assert detector.update(epoch, observation).saturated == wanted
+    assert ppr.epochs == [3, 4, 5]
+
+
+def test_gated_ppr_feeds_its_gate_each_epoch_once():
+    gate = Recorder()
+    gate.update = lambda epoch, observation: (gate.epochs.append(epoch), Decision(False, "no"))[1]
+    detector = GatedPPR(gate, Recorder())
+    for epoch in (1, 2, 3):
+        detector.wants_probe(epoch, SIGNALS)
+        detector.update(epoch, Observation(signals=SIGNALS))
+    assert gate.epochs == [1, 2, 3]

@@ -1,10 +1,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tf_earlyticket.detectors.ppr_saturation import Decision, Observation
+from tf_earlyticket.detectors.base import Decision, Observation, WeightSignals
+from tf_earlyticket.detectors.ppr_saturation import GatedPPR
 from tf_earlyticket.detectors.replay import replay
-from tf_earlyticket.detectors.weight_detectors import FixedEpoch, GatedPPR
-from tf_earlyticket.detectors.weight_signals import WeightSignals
+from tf_earlyticket.detectors.weight_signals import FixedEpoch
 
 SIGNALS = WeightSignals((0.8,), (), ())
 

@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from tf_earlyticket.backends import wrap_for_pruning
 from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
-from tf_earlyticket.pruning.masks import global_masks
+from tf_earlyticket.pruning.select import global_masks
 
 CLASSES = 4
 

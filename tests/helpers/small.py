@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import tf_earlyticket as et
 from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.detectors.ppr_saturation import Decision
+from tf_earlyticket.detectors.base import Decision
 from tf_earlyticket.pruning.masks import kept_count
 
 PRUNABLE = 8 * 4 * 9 + 8 * 8 * 9

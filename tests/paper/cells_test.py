@@ -16,8 +16,8 @@ from tf_earlyticket.paper.memorization import recorded_capacity
 from tf_earlyticket.paper.probes import probe_epoch
 from tf_earlyticket.paper.run_directory import open_runs, seeded
 from tf_earlyticket.paper.tickets import TicketSpec, ticket_masks, train_rewound_ticket
-from tf_earlyticket.pruning.masks import global_masks, layer_sparsity, mask_sparsity
-from tf_earlyticket.pruning.rankings import compute_masks
+from tf_earlyticket.pruning.masks import layer_sparsity, mask_sparsity
+from tf_earlyticket.pruning.select import global_masks, resolve_criterion
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_a_finished_ticket_is_not_trained_again(run, monkeypatch):
 
 def test_grouped_masks_live_and_die_in_groups(run):
     masks = ticket_masks(run, TicketSpec(4, 0, group_size=8))
-    expected = compute_masks(_prunable(run, 4), 0.8, group_size=8)
+    expected = resolve_criterion(group_size=8).masks(_prunable(run, 4), 0.8)
     for name, mask in masks.items():
         np.testing.assert_array_equal(mask, expected[name])
         groups = mask.reshape(*mask.shape[:2], -1, 8, mask.shape[-1]).sum(axis=3)

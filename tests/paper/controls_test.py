@@ -47,5 +47,5 @@ def test_the_seed_decides_and_the_masks_stay_as_they_were():
 
 
 def test_what_is_no_mask_is_refused():
-    with pytest.raises(ValueError, match="must hold only 0 and 1"):
+    with pytest.raises(ValueError, match="expected only 0 and 1"):
         random_masks([np.array([0.5, 1.0])], 0)

@@ -5,7 +5,7 @@ import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.paper.memorization import random_labels
-from tf_earlyticket.pruning.masks import global_masks
+from tf_earlyticket.pruning.select import global_masks
 
 
 def wrapped_mlp(sparsity):

@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_earlyticket.detectors.ppr_saturation import Observation
-from tf_earlyticket.detectors.weight_signals import WeightSignals
+from tf_earlyticket.detectors.base import Observation, WeightSignals
 from tf_earlyticket.paper.study import accuracy_at, best_epoch, choices, summarize
 
 

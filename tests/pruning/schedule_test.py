@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.schedule import PolynomialSparsity
+from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
 
 
 @st.composite
@@ -92,19 +92,120 @@ def test_numpy_numbers_become_python_numbers():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"final_sparsity": 1.0}, r"final_sparsity must be a number in \[0, 1\), got 1.0"),
-        ({"final_sparsity": math.nan}, "final_sparsity must be a number"),
-        ({"initial_sparsity": -0.1}, "initial_sparsity must be a number"),
-        ({"initial_sparsity": 0.9}, "initial_sparsity must be <= final_sparsity = 0.8, got 0.9"),
-        ({"begin_step": -1}, "begin_step must be an integer >= 0, got -1"),
-        ({"begin_step": 1.5}, "begin_step must be an integer >= 0, got 1.5"),
-        ({"begin_step": 51}, "begin_step must be <= end_step = 50, got 51"),
-        ({"frequency": 0}, "frequency must be an integer >= 1, got 0"),
-        ({"frequency": True}, "frequency must be an integer >= 1, got True"),
-        ({"power": 0}, r"power must be a number in \(0, inf\), got 0"),
+        ({"final_sparsity": 1.0}, "final_sparsity=1.0: expected a number >= 0 and < 1."),
+        ({"final_sparsity": math.nan}, "final_sparsity=nan: expected a number >= 0 and < 1."),
+        ({"final_sparsity": -0.1}, "final_sparsity=-0.1: expected a number >= 0 and < 1."),
+        ({"initial_sparsity": -0.1}, "initial_sparsity=-0.1: expected a number >= 0 and <= 0.8."),
+        ({"initial_sparsity": 0.9}, "initial_sparsity=0.9: expected a number >= 0 and <= 0.8."),
+        ({"begin_step": -1}, "begin_step=-1: expected an integer of at least 0."),
+        ({"begin_step": 1.5}, "begin_step=1.5: expected an integer of at least 0."),
+        ({"begin_step": 51}, "end_step=50: expected an integer of at least 51."),
+        ({"end_step": 1.5}, "end_step=1.5: expected an integer of at least 0."),
+        ({"frequency": 0}, "frequency=0: expected an integer of at least 1."),
+        ({"frequency": True}, "frequency=True: expected an integer of at least 1."),
+        ({"power": 0}, "power=0: expected a number > 0."),
     ],
 )
 def test_fields_out_of_range_are_refused(change, message):
     fields = {"initial_sparsity": 0.0, "final_sparsity": 0.8, "begin_step": 0, "end_step": 50}
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError) as refused:
         PolynomialSparsity(**fields | change)
+    assert str(refused.value) == message
+
+
+def test_fields_may_be_at_their_bounds():
+    schedule = PolynomialSparsity(0.0, 0.0, 0, 0, 1, 0.25)
+    assert schedule.update_steps() == [0] and schedule.held_sparsity(0) == 0.0
+    assert PolynomialSparsity(0.8, 0.8, 3, 9).sparsity_at(5) == 0.8
+    assert PolynomialSparsity(0.0, 0.8, 3, 9).frequency == 100
+    assert PolynomialSparsity(0.0, 0.8, 3, 9).power == 3
+
+
+def test_a_schedule_waits_until_it_is_told_to_begin():
+    schedule = EarlyTicketSchedule(0.8, ramp_steps=4, frequency=2)
+    assert schedule.sparsity() is schedule.end_step is schedule.begin_step is None
+    assert schedule.due_sparsity(-1, 10**9) is None
+    schedule.begin(10)
+    assert (schedule.begin_step, schedule.end_step) == (10, 14)
+    assert schedule.sparsity() == PolynomialSparsity(0.0, 0.8, 10, 14, 2, 3)
+    begun = EarlyTicketSchedule(0.8, begin_step=10, ramp_steps=4, frequency=2)
+    assert begun.sparsity() == schedule.sparsity()
+
+
+def test_an_update_is_due_once():
+    schedule = EarlyTicketSchedule(0.8, begin_step=10, ramp_steps=4, frequency=2, power=1)
+    due = {step: schedule.due_sparsity(step - 1, step) for step in range(8, 18)}
+    due = {step: sparsity for step, sparsity in due.items() if sparsity is not None}
+    assert due == {10: 0.0, 12: pytest.approx(0.4), 14: 0.8}
+    assert schedule.due_sparsity(9, 13) == due[12] and schedule.due_sparsity(11, 12) == due[12]
+    assert schedule.due_sparsity(12, 13) is None and schedule.due_sparsity(14, 99) is None
+
+
+def test_asking_every_step_makes_the_schedule_once_until_it_changes():
+    schedule = EarlyTicketSchedule(0.8, begin_step=10, ramp_steps=4, frequency=2)
+    first = schedule.sparsity()
+    assert schedule.sparsity() is first
+    schedule.begin(20)
+    assert schedule.sparsity().begin_step == 20 and schedule.end_step == 24
+    schedule.begin(20, frequency=3)
+    assert schedule.sparsity().frequency == 3
+    schedule.begin(20, ramp_steps=6)
+    assert schedule.end_step == 26
+    schedule.begin_step = None
+    assert schedule.sparsity() is None
+
+
+def test_begin_fills_in_what_was_left_unset():
+    schedule = EarlyTicketSchedule()
+    assert (schedule.final_sparsity, schedule.initial_sparsity, schedule.power) == (0.8, 0.0, 3)
+    with pytest.raises(InputError) as refused:
+        schedule.begin(5)
+    assert str(refused.value) == "ramp_steps=None: expected it in begin() or in the schedule."
+    schedule.begin(5, ramp_steps=200)
+    assert schedule.sparsity() == PolynomialSparsity(0.0, 0.8, 5, 205, frequency=10)
+    assert (schedule.ramp_steps, schedule.frequency) == (200, 10)
+    schedule = EarlyTicketSchedule(ramp_steps=8, frequency=4)
+    schedule.begin(5, ramp_steps=9, frequency=3)
+    assert schedule.sparsity() == PolynomialSparsity(0.0, 0.8, 5, 14, frequency=3)
+    with pytest.raises(InputError, match="^begin_step=-1: expected an integer of at least 0.$"):
+        schedule.begin(-1)
+    assert schedule.begin_step == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"begin_step": 5}, "ramp_steps=None: expected it beside begin_step=5, 0 for one-shot"),
+        ({"begin_step": -1, "ramp_steps": 5}, "begin_step=-1: expected an integer of at least 0."),
+        ({"ramp_steps": -1}, "ramp_steps=-1: expected an integer of at least 0."),
+        ({"final_sparsity": 1}, "final_sparsity=1: expected a number >= 0 and < 1."),
+        ({"initial_sparsity": 0.9}, "initial_sparsity=0.9: expected a number >= 0 and <= 0.8."),
+        ({"frequency": 0}, "frequency=0: expected an integer of at least 1."),
+        ({"power": 0}, "power=0: expected a number > 0."),
+    ],
+)
+def test_a_schedule_refuses_what_its_polynomial_would(fields, message):
+    with pytest.raises(InputError) as refused:
+        EarlyTicketSchedule(**fields)
+    assert str(refused.value).startswith(message)
+
+
+def test_a_schedule_is_what_its_config_says():
+    fields = {
+        "final_sparsity": 0.7,
+        "initial_sparsity": 0.1,
+        "begin_step": 3,
+        "ramp_steps": 5,
+        "frequency": 2,
+        "power": 2,
+    }
+    schedule = EarlyTicketSchedule(**fields)
+    config = schedule.get_config()
+    assert config == {
+        "class_name": "tf_earlyticket>EarlyTicketPolynomialDecay",
+        "config": fields,
+    }
+    for form in (config, fields):
+        again = EarlyTicketSchedule.from_config(form)
+        assert type(again) is EarlyTicketSchedule and again.get_config() == config
+        assert again.sparsity() == PolynomialSparsity(0.1, 0.7, 3, 8, 2, 2)

@@ -33,7 +33,9 @@ def test_statistics_are_python_numbers_for_every_float_type():
 
 
 def test_masks_that_do_not_fit_are_refused():
-    with pytest.raises(InputError, match=r"masks\[0\] must have the shape"):
+    with pytest.raises(
+        InputError, match=r"^masks\[0\].shape=\(2,\): expected \(3,\), as in weights.$"
+    ):
         weight_statistics([np.ones(3)], [np.ones(2)])
 
 
@@ -54,11 +56,23 @@ def test_predicted_std_agrees_with_simulated_weight_decay(std, learning_rate, mo
     assert std - predicted == pytest.approx(std - weight, rel=0.03)
 
 
-def test_predicted_std_refuses_bad_arguments():
-    with pytest.raises(InputError, match=r"momentum must be a number in \[0, 1\), got 1"):
-        predicted_std(0.1, 10, 0.1, 1e-4, 1.0)
-    with pytest.raises(InputError, match="updates must be an integer >= 0, got -1"):
-        predicted_std(0.1, -1, 0.1, 1e-4, 0.9)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"std": -0.1}, "std=-0.1: expected a number >= 0."),
+        ({"updates": -1}, "updates=-1: expected an integer of at least 0."),
+        ({"learning_rate": -1}, "learning_rate=-1: expected a number >= 0."),
+        ({"weight_decay": -1}, "weight_decay=-1: expected a number >= 0."),
+        ({"momentum": -0.1}, "momentum=-0.1: expected a number >= 0 and < 1."),
+        ({"momentum": 1.0}, "momentum=1.0: expected a number >= 0 and < 1."),
+    ],
+)
+def test_predicted_std_refuses_bad_arguments(change, message):
+    arguments = dict.fromkeys(["std", "updates", "learning_rate", "weight_decay", "momentum"], 0)
+    assert predicted_std(**arguments) == 0
+    with pytest.raises(InputError) as refused:
+        predicted_std(**arguments | change)
+    assert str(refused.value) == message
 
 
 def test_pseudo_pruning_rates_are_those_of_the_global_ranking():

@@ -3,8 +3,8 @@ import statistics
 import pytest
 import simulate_detector as tool
 
-from tf_earlyticket.detectors.ppr_saturation import Decision
-from tf_earlyticket.detectors.weight_detectors import FixedEpoch
+from tf_earlyticket.detectors.base import Decision
+from tf_earlyticket.detectors.weight_signals import FixedEpoch
 
 
 def rows_of(result, curve):

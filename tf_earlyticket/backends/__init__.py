@@ -11,8 +11,7 @@ from importlib.util import find_spec
 from tf_earlyticket import checks
 from tf_earlyticket.backends.base import Backend, PrunedModel
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.rankings import check_ranking
-from tf_earlyticket.pruning.schedule import check_integer
+from tf_earlyticket.pruning.select import resolve_criterion
 
 FRAMEWORKS = ("tf_keras", "keras")
 # Packages by the name they are imported by.
@@ -115,8 +114,7 @@ def wrap_for_pruning(
         >>> model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     """
     backend = backend_of(model)
-    check_ranking(ranking)
-    group_size = check_integer("group_size", group_size, 1)
+    resolve_criterion(ranking, group_size)
     schedule = backend.schedule_class() if schedule is None else schedule
     return backend.wrap(model, schedule, prunable=prunable, ranking=ranking, group_size=group_size)
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,8 +17,8 @@ import numpy as np
 
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import check_masks
-from tf_earlyticket.pruning.rankings import compute_masks
 from tf_earlyticket.pruning.schedule import PolynomialSparsity
+from tf_earlyticket.pruning.select import Criterion, resolve_criterion
 
 logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
@@ -184,6 +185,11 @@ class PrunedModel(ABC):
     def synchronize_replicas(self) -> None:
         """Makes statistics that each replica keeps for itself (BatchNorm) equal to their mean."""
 
+    @cached_property
+    def criterion(self) -> Criterion:
+        """Which weights are kept, as `wrap_for_pruning` was told."""
+        return resolve_criterion(self.ranking, self.group_size)
+
     @abstractmethod
     def weight_views(self) -> Arrays:
         """The prunable weights for a short look: read-only, copied only where that is needed."""
@@ -198,13 +204,8 @@ class PrunedModel(ABC):
         Raises:
             InputError: If `sparsity` is below that of `previous`, or weights are not finite.
         """
-        return compute_masks(
-            self.weight_views(),
-            sparsity,
-            ranking=self.ranking,
-            group_size=self.group_size,
-            previous=self.masks() if previous is None else previous,
-        )
+        previous = self.masks() if previous is None else previous
+        return self.criterion.masks(self.weight_views(), sparsity, previous)
 
     def check_masks(self, masks: Mapping[str, np.ndarray]) -> Arrays:
         """Returns the masks as bool arrays.

@@ -3,7 +3,9 @@
 import copy
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
@@ -12,8 +14,7 @@ from tf_earlyticket.callbacks.ppr_probe import PPRProbe
 from tf_earlyticket.callbacks.start_search import StartSearch
 from tf_earlyticket.callbacks.weight_statistics import WeightStatistics
 from tf_earlyticket.checks import refuse
-from tf_earlyticket.detectors.ppr_saturation import Detector
-from tf_earlyticket.detectors.weight_signals import WeightSignals
+from tf_earlyticket.detectors.base import Detector, WeightSignals
 from tf_earlyticket.pruning.masks import mask_sparsity
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
 from tf_earlyticket.pruning.schedule import PolynomialSparsity
@@ -106,7 +107,7 @@ class EarlyTicket(Callback):
             "rewind_epoch": rewind_epoch,
         }
         self._before_start, self._stop_at_start = before_start, stop_at_start
-        self._restored: dict | None = None
+        self._restored: tuple[dict, Mapping[str, np.ndarray]] | None = None
 
     @property
     def detector(self) -> Detector | None:
@@ -174,7 +175,7 @@ class EarlyTicket(Callback):
             # A checkpoint from before the start was restored since `on_train_begin`.
             self.plan = self._begin_search()
         if self._restored is not None:
-            self._restore(self._restored, searching=schedule is None)
+            self._restore(*self._restored, searching=schedule is None)
             self._restored = None
         # Then the rewind weights of the earlier `fit` stay: the present ones are trained.
         self._pruned_before = mask_sparsity(self.adapter.masks()) > 0
@@ -256,12 +257,16 @@ class EarlyTicket(Callback):
             "weight_std": copy.deepcopy(self.statistics.history),
         }
 
-    def set_state(self, state: dict) -> None:
-        """Takes the result of `get_state`; the next `fit` continues from there."""
-        self._restored = state
+    def get_arrays(self) -> dict[str, np.ndarray]:
+        """Returns what a restart needs besides, as arrays of numbers."""
+        return self._search.get_arrays() if self.start_epoch is None else {}
 
-    def _restore(self, state: dict, *, searching: bool):
-        self._search.restore(state, searching=searching)
+    def set_state(self, state: dict, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes the results of `get_state` and `get_arrays`; the next `fit` continues there."""
+        self._restored = state, arrays
+
+    def _restore(self, state: dict, arrays: Mapping[str, np.ndarray], *, searching: bool):
+        self._search.restore(state, arrays, searching=searching)
         self.start_epoch = state["start_epoch"]
         self.start_reason, self.detected = state["start_reason"], state["detected"]
         if self.start_epoch is not None:

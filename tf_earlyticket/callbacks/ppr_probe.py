@@ -12,7 +12,7 @@ from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.backends.probe_data import check_first_batch, probe_dataset
 from tf_earlyticket.callbacks.callback import Callback
-from tf_earlyticket.detectors.ppr_saturation import Observation
+from tf_earlyticket.detectors.base import Observation
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.plan import LEARNING_RATE_SHARE, retraining_steps
 

@@ -1,11 +1,15 @@
 """The search for the start epoch: signals every epoch, probes where worth while, a decision."""
 
 import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
 
 from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
-from tf_earlyticket.detectors.ppr_saturation import Decision, Detector, Observation, PPRSaturation
-from tf_earlyticket.detectors.weight_signals import SignalTracker, WeightSignals
+from tf_earlyticket.detectors.base import Decision, Detector, Observation, WeightSignals
+from tf_earlyticket.detectors.ppr_saturation import PPRSaturation
+from tf_earlyticket.detectors.weight_signals import SignalTracker
 from tf_earlyticket.pruning.plan import Plan
 
 
@@ -67,9 +71,7 @@ class StartSearch:
             self.detector = PPRSaturation(latest, lead_epochs=plan.ramp_epochs)
         self.detector.reset()
         self.forget()
-        self._tracker = SignalTracker(
-            adapter.final_sparsity(), ranking=adapter.ranking, group_size=adapter.group_size
-        )
+        self._tracker = SignalTracker(adapter.final_sparsity(), adapter.criterion)
 
     def look(self, epoch: int) -> Look:
         """Looks at the network at the end of `epoch` (from 1), which is left as it was."""
@@ -98,14 +100,18 @@ class StartSearch:
                 "epochs": list(self.signals),
                 "values": [dataclasses.asdict(signals) for signals in self.signals.values()],
             },
-            "recent_masks": self._tracker.get_state() if self._tracker else [],
         }
 
-    def restore(self, state: dict, *, searching: bool) -> None:
-        """Takes the result of `get_state` after `begin`.
+    def get_arrays(self) -> dict[str, np.ndarray]:
+        """Returns what a restart needs besides, while the search lasts."""
+        return self._tracker.get_arrays() if self._tracker else {}
+
+    def restore(self, state: dict, arrays: Mapping[str, np.ndarray], *, searching: bool) -> None:
+        """Continues an earlier search after `begin`.
 
         Args:
             state: The result of `get_state`.
+            arrays: The result of `get_arrays`.
             searching: Whether the detector has still to decide, and so has to see it all again.
         """
         self._probe.results = [ProbeResult.from_dict(values) for values in state["probes"]]
@@ -118,7 +124,7 @@ class StartSearch:
         }
         if not searching:
             return
-        self._tracker.set_state(state["recent_masks"])
+        self._tracker.set_arrays(arrays)
         probed = {result.epoch: result.observation for result in self._probe.results}
         for epoch, signals in self.signals.items():
             observation = probed.get(epoch, Observation())

@@ -58,7 +58,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
         provenance={
             "versions": {"tf_earlyticket": __version__, **installed_versions()},
             "start_reason": record.start_reason,
-            "pruning": {"ranking": adapter.ranking, "group_size": adapter.group_size},
+            "pruning": dict(adapter.criterion.names),
             **(provenance or {}),
         },
         final_weights=adapter.all_weights(),

@@ -1,12 +1,19 @@
 """When has PPR accuracy saturated? Decided online, from past probes only (paper Fig. 4 and 6)."""
 
-from dataclasses import dataclass
-from typing import Protocol
-
 import numpy as np
+import numpy.typing as npt
 
-from tf_earlyticket.detectors.weight_signals import WeightSignals
-from tf_earlyticket.errors import InputError
+from tf_earlyticket import checks
+from tf_earlyticket.detectors.base import (
+    DETECTORS,
+    Decision,
+    Detector,
+    Observation,
+    WeightSignals,
+    make_detector,
+)
+
+Floats = npt.NDArray[np.float64]
 
 # Noise is judged from so many of the latest probes: it changes with the learning rate.
 RECENT_PROBES = 12
@@ -16,47 +23,7 @@ MISFIT = 2.0
 LEAST_HORIZON = 0.15
 
 
-@dataclass(frozen=True)
-class Observation:
-    """What is known at the end of an epoch: a probe's accuracies, if one was made, and signals.
-
-    Attributes:
-        ppr_accuracy: On the held-out data after pseudo-pruning and retraining, a fraction.
-        pruned_accuracy: After pseudo-pruning, without retraining.
-        dense_accuracy: Of the dense network at that epoch.
-        signals: What the weights alone tell; None where nobody asked.
-    """
-
-    ppr_accuracy: float | None = None
-    pruned_accuracy: float | None = None
-    dense_accuracy: float | None = None
-    signals: WeightSignals | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether pruning may start, and why, in words and numbers."""
-
-    saturated: bool
-    reason: str
-
-
-class Detector(Protocol):
-    """Looks at one observation after the other; never at a later one."""
-
-    name: str
-
-    def wants_probe(self, epoch: int, signals: WeightSignals) -> bool:
-        """Tells whether a probe at the end of `epoch` would be of use, before it is made."""
-
-    def update(self, epoch: int, observation: Observation) -> Decision:
-        """Takes the observation of `epoch` (from 1, increasing) and decides."""
-
-    def reset(self) -> None:
-        """Forgets every observation."""
-
-
-class PPRSaturation:
+class PPRSaturation(Detector):
     """Saturated when waiting longer is expected to gain less than `tolerance` PPR accuracy.
 
     After each probe a saturating curve a - b exp(-epoch / tau) is fitted to the probes so far, for
@@ -98,34 +65,20 @@ class PPRSaturation:
         minimum_probes: int = 5,
         confirmations: int = 1,
     ):
-        for argument, value, least in (
-            ("latest_start_epoch", latest_start_epoch, 1),
-            ("lead_epochs", lead_epochs, 0),
-            ("minimum_probes", minimum_probes, 4),
-            ("confirmations", confirmations, 1),
-        ):
-            if value < least:
-                raise InputError(f"{argument}={value}: expected an integer of at least {least}.")
-        if not 0 < tolerance < 1:
-            raise InputError(f"tolerance={tolerance}: expected a fraction in (0, 1).")
-        if not 0 <= minimum_rise < 1:
-            raise InputError(f"minimum_rise={minimum_rise}: expected a fraction in [0, 1).")
-        self.latest_start_epoch = latest_start_epoch
-        self.lead_epochs = lead_epochs
-        self.tolerance = tolerance
-        self.minimum_rise = minimum_rise
-        self.minimum_probes = minimum_probes
-        self.confirmations = confirmations
+        self.latest_start_epoch = checks.integer("latest_start_epoch", latest_start_epoch, 1)
+        self.lead_epochs = checks.integer("lead_epochs", lead_epochs, 0)
+        self.tolerance = checks.number("tolerance", tolerance, above=0, below=1)
+        self.minimum_rise = checks.number("minimum_rise", minimum_rise, low=0, below=1)
+        self.minimum_probes = checks.integer("minimum_probes", minimum_probes, 4)
+        self.confirmations = checks.integer("confirmations", confirmations, 1)
         self.reset()
 
     def reset(self) -> None:
-        """Forgets every observation."""
         self._epochs: list[int] = []
-        self._observations: list[Observation] = []
+        self._accuracies: list[float] = []
         self._agreeing = 0
 
-    def wants_probe(self, epoch: int, signals: WeightSignals) -> bool:
-        """Always."""
+    def wants_probe(self, epoch: int, signals: WeightSignals | None) -> bool:
         return True
 
     def update(self, epoch: int, observation: Observation) -> Decision:
@@ -136,23 +89,19 @@ class PPRSaturation:
         """
         if observation.ppr_accuracy is None:
             return Decision(False, f"no probe at epoch {epoch}")
-        if self._epochs and epoch <= self._epochs[-1]:
-            raise InputError(f"epoch={epoch}: expected one after {self._epochs[-1]}.")
-        if not np.isfinite(observation.ppr_accuracy):
-            raise InputError(f"ppr_accuracy={observation.ppr_accuracy}: expected a finite number.")
+        if self._epochs:
+            checks.integer("epoch", epoch, self._epochs[-1] + 1)
+        self._accuracies.append(checks.number("ppr_accuracy", observation.ppr_accuracy))
         self._epochs.append(epoch)
-        self._observations.append(observation)
         if len(self._epochs) < self.minimum_probes:
             return Decision(False, f"{len(self._epochs)} of at least {self.minimum_probes} probes")
-        agrees, reason = self._judge()
+        agrees, reason = self._judge(observation.dense_accuracy)
         self._agreeing = self._agreeing + 1 if agrees else 0
         return Decision(self._agreeing >= self.confirmations, reason)
 
-    def _judge(self) -> tuple[bool, str]:
-        accuracies = np.array([o.ppr_accuracy for o in self._observations])
-        epochs = np.array(self._epochs, float)
+    def _judge(self, dense: float | None) -> tuple[bool, str]:
+        accuracies, epochs = np.array(self._accuracies), np.array(self._epochs, float)
         gain, deviation, level, noise = self._fit(epochs, accuracies)
-        dense = self._observations[-1].dense_accuracy
         reason = (
             f"fitted PPR accuracy {100 * level:.1f} % at epoch {self._epochs[-1]}; waiting until "
             f"epoch {self._until(self._epochs[-1]):.0f} is expected to gain {100 * gain:.1f} +- "
@@ -162,7 +111,7 @@ class PPRSaturation:
             reason += f", for a mask that is final {self.lead_epochs} epochs after the start"
         # The best and the worst of many noisy probes lie off the curve by about two deviations.
         risen = level >= accuracies.min() + self.minimum_rise + 2 * noise
-        if self.minimum_rise and not risen and level < dense - self.minimum_rise:
+        if self.minimum_rise and not risen and (dense is None or level < dense - self.minimum_rise):
             return False, reason + f"; it has not risen by {100 * self.minimum_rise:.0f} points yet"
         if level < accuracies.max() - self.tolerance - 2 * noise:
             return False, reason + f"; it is below its best, {100 * accuracies.max():.1f} %"
@@ -172,7 +121,7 @@ class PPRSaturation:
         # At the latest start itself waiting gains nothing, whatever the curve.
         return max(self.latest_start_epoch, epoch + LEAST_HORIZON * self.latest_start_epoch)
 
-    def _fit(self, epochs: np.ndarray, accuracies: np.ndarray) -> tuple[float, ...]:
+    def _fit(self, epochs: Floats, accuracies: Floats) -> tuple[float, ...]:
         """Returns `remaining_gain` of the most probes, up to the latest, that one curve fits."""
         scatter = probe_noise(accuracies[-RECENT_PROBES:])
         until = self._until(epochs[-1])
@@ -185,7 +134,7 @@ class PPRSaturation:
         return fit
 
 
-def probe_noise(accuracies: np.ndarray) -> float:
+def probe_noise(accuracies: Floats) -> float:
     """Returns the standard deviation of the noise of one probe, whatever smooth curve it is on.
 
     From the median of second differences, which a single jump does not move; at least 0.001.
@@ -199,7 +148,7 @@ def probe_noise(accuracies: np.ndarray) -> float:
 
 
 def remaining_gain(
-    epochs: np.ndarray, accuracies: np.ndarray, until_epoch: float, lead_epochs: float = 0
+    epochs: Floats, accuracies: Floats, until_epoch: float, lead_epochs: float = 0
 ) -> tuple[float, float, float, float]:
     """Estimates how much a saturating curve still gains from soon after its end to `until_epoch`.
 
@@ -243,3 +192,69 @@ def remaining_gain(
     level = float(weights @ fitted[:, -1])
     noise = float(np.sqrt(weights @ variance))
     return gain, deviation, level, noise
+
+
+class GatedPPR(Detector):
+    """A free detector decides from when on probing is worth while; PPR decides.
+
+    Args:
+        gate: A detector that wants no probe, such as `LayerRateConvergence()`. Once it has
+            found its signal saturated, probes are made.
+        ppr: A detector of PPR accuracy, such as `PPRSaturation(..., minimum_rise=0)`: the rise
+            that it would wait for may lie before the gate.
+    """
+
+    def __init__(self, gate: Detector, ppr: Detector):
+        self.gate = gate
+        self.ppr = ppr
+        self.name = f"gated_{ppr.name}"
+        self.reset()
+
+    def reset(self) -> None:
+        self.gate.reset()
+        self.ppr.reset()
+        self._open = False
+        self._judged: int | None = None
+
+    def wants_probe(self, epoch: int, signals: WeightSignals | None) -> bool:
+        """Tells whether the gate is open, with this epoch's signals."""
+        self._judge(epoch, signals)
+        return self._open
+
+    def _judge(self, epoch: int, signals: WeightSignals | None) -> None:
+        # Asked before the probe and again after it: the gate takes each epoch once.
+        if self._judged == epoch or self._open:
+            return
+        self._judged = epoch
+        decision = self.gate.update(epoch, Observation(signals=signals))
+        self._open, self._gate_reason = decision.saturated, decision.reason
+
+    def update(self, epoch: int, observation: Observation) -> Decision:
+        """Takes the observation of `epoch` and decides."""
+        self._judge(epoch, observation.signals)
+        if observation.ppr_accuracy is not None:
+            return self.ppr.update(epoch, observation)
+        if self._open:
+            return Decision(False, f"no probe at epoch {epoch}")
+        return Decision(False, f"not worth probing yet: {self._gate_reason}")
+
+
+def _gated_ppr(
+    latest_start_epoch: int,
+    lead_epochs: int,
+    gate: str = "layer_rate_convergence",
+    tolerance: float = 0.01,
+    confirmations: int = 1,
+) -> GatedPPR:
+    ppr = PPRSaturation(
+        latest_start_epoch,
+        lead_epochs=lead_epochs,
+        tolerance=tolerance,
+        minimum_rise=0.0,
+        confirmations=confirmations,
+    )
+    return GatedPPR(make_detector(gate, latest_start_epoch, lead_epochs=lead_epochs), ppr)
+
+
+DETECTORS.register("ppr_saturation", PPRSaturation, own=True)
+DETECTORS.register("gated_ppr", _gated_ppr, own=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tf_earlyticket.detectors.ppr_saturation import Detector, Observation
+from tf_earlyticket.detectors.base import Detector, Observation
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 import json
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.errors import Interrupted, RunError
-from tf_earlyticket.files import write_json
+from tf_earlyticket.files import read_arrays, write_arrays, write_json
 from tf_earlyticket.job.log import MetricsLog
 from tf_earlyticket.job.termination import TERMINATION
 
@@ -23,8 +26,11 @@ class Restartable(Protocol):
     def get_state(self) -> dict:
         """Returns the state as plain JSON values."""
 
-    def set_state(self, state: dict) -> None:
-        """Takes the result of `get_state`; the next `fit` continues from there."""
+    def get_arrays(self) -> dict[str, np.ndarray]:
+        """Returns what else belongs to the state, as arrays of numbers; may be empty."""
+
+    def set_state(self, state: dict, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes the results of both; the next `fit` continues from there."""
 
 
 class RunCheckpoint(Callback):
@@ -98,7 +104,7 @@ class RunCheckpoint(Callback):
                 continue
             self._metrics_log.rows = state["rows"]
             if self._searcher is not None:
-                self._searcher.set_state(state["early_ticket"])
+                self._searcher.set_state(state["early_ticket"], state["arrays"])
             self.first_step, self._metrics = place[1], state.get("metrics")
             return place[0], state["early_ticket"]
         if found:
@@ -110,9 +116,13 @@ class RunCheckpoint(Callback):
 
     def _read(self, model, epoch: int, step: int) -> dict:
         state = json.loads((self._restored_from / _state_name(epoch, step)).read_text())
+        arrays = {}
+        if state.get("has_arrays"):
+            arrays = read_arrays(self._restored_from / _arrays_name(epoch, step))
         backend_of(model).read_state(model, self._restored_from / _name(epoch, step))
         return {name: state[name] for name in ("rows", "early_ticket")} | {
-            "metrics": state.get("metrics")
+            "metrics": state.get("metrics"),
+            "arrays": arrays,
         }
 
     def on_train_begin(self, logs=None):
@@ -159,12 +169,16 @@ class RunCheckpoint(Callback):
 
     def _write(self, epoch: int, step: int, more: dict) -> None:
         pruned(self.model).synchronize_replicas()
+        arrays = {} if self._searcher is None else self._searcher.get_arrays()
         state = {
             "rows": self._metrics_log.rows,
             "early_ticket": self._searcher.get_state() if self._searcher is not None else None,
+            "has_arrays": bool(arrays),
             **more,
         }
         self._directory.mkdir(parents=True, exist_ok=True)
+        if arrays:
+            write_arrays(self._directory / _arrays_name(epoch, step), arrays)
         # The state goes first: a checkpoint without one could not be continued.
         write_json(self._directory / _state_name(epoch, step), state)
         backend_of(self.model).write_state(self.model, self._directory / _name(epoch, step))
@@ -186,6 +200,7 @@ class RunCheckpoint(Callback):
             self._directory / f"{name}{backend.state_index}",
             *self._directory.glob(f"{name}{backend.state_others}"),
             self._directory / _state_name(epoch, step),
+            self._directory / _arrays_name(epoch, step),
         ):
             path.unlink(missing_ok=True)
 
@@ -196,3 +211,7 @@ def _name(epoch: int, step: int) -> str:
 
 def _state_name(epoch: int, step: int) -> str:
     return _name(epoch, step).replace("ckpt", "state") + ".json"
+
+
+def _arrays_name(epoch: int, step: int) -> str:
+    return _name(epoch, step).replace("ckpt", "arrays") + ".safetensors"

@@ -6,7 +6,7 @@ from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
-from tf_earlyticket.detectors.choice import make_detector
+from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.job.fit import fit
 from tf_earlyticket.job.run_state import REWIND_FILE, Run
 from tf_earlyticket.job.weights_file import save_weights
@@ -84,7 +84,7 @@ def search(run: Run) -> dict:
     return run.finish(
         "search",
         {
-            **{name: value for name, value in state.items() if name != "recent_masks"},
+            **state,
             "latest_start_epoch": plan.latest_start_epoch,
             "detector": detector.name,
             "schedule": {step: getattr(schedule, step) for step in steps} if schedule else None,

@@ -6,12 +6,12 @@ import math
 from tf_earlyticket.backends import FRAMEWORKS
 from tf_earlyticket.config import Config, check_fields
 from tf_earlyticket.data.catalog import check_available, describe
-from tf_earlyticket.detectors.choice import make_detector
+from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.job.build import plan_of
 from tf_earlyticket.job.cluster import is_chief
 from tf_earlyticket.models import MODELS
-from tf_earlyticket.pruning.rankings import ranking_names
+from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.tickets.ticket import Ticket
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
@@ -91,10 +91,10 @@ def _check_values(config: Config) -> None:
         "train.dtype_policy", train.dtype_policy, ("float32", "mixed_bfloat16", "mixed_float16")
     )
     _choice("pruning.mode", pruning.mode, ("continue", "rewind"))
-    _choice("pruning.ranking", pruning.ranking, ranking_names())
     _range("pruning.final_sparsity", pruning.final_sparsity, low=0, below=1)
     _range("pruning.initial_sparsity", pruning.initial_sparsity, low=0, high=pruning.final_sparsity)
-    _range("pruning.group_size", pruning.group_size, low=1)
+    with _prefixed("config.pruning."):
+        resolve_criterion(pruning.ranking, pruning.group_size)
     _range("probe.tolerance", probe.tolerance, above=0, below=1)
     if probe.validation_fraction is not None:
         _range("probe.validation_fraction", probe.validation_fraction, above=0, high=1)
@@ -102,7 +102,7 @@ def _check_values(config: Config) -> None:
     plan = plan_of(config)
     if probe.start_epoch is not None:
         _range("probe.start_epoch", probe.start_epoch, low=1, high=plan.latest_start_epoch)
-    with _prefixed("config.probe."):
+    with _prefixed("config."):
         make_detector(
             probe.detector,
             plan.latest_start_epoch,

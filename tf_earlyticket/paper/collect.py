@@ -10,7 +10,7 @@ from tf_earlyticket.paper.grid import Grid
 from tf_earlyticket.paper.run_directory import Cell
 from tf_earlyticket.paper.summary import summarize
 from tf_earlyticket.pruning.masks import mask_distance
-from tf_earlyticket.pruning.rankings import compute_masks
+from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.pruning.statistics import pseudo_pruning_rates, weight_statistics
 
 _TICKET = ("group_size", "control", "mode", "mask_epoch", "rewind_epoch")
@@ -91,13 +91,9 @@ def _weights(run: Run) -> list[dict]:
 def _distances(run: Run, grid: Grid) -> list[dict]:
     """Fig. 3: the distance of every two masks."""
     pruning = run.config.pruning
+    criterion = resolve_criterion(pruning.ranking, pruning.group_size)
     masks = {
-        epoch: compute_masks(
-            _prunable(run, epoch),
-            pruning.final_sparsity,
-            ranking=pruning.ranking,
-            group_size=pruning.group_size,
-        )
+        epoch: criterion.masks(_prunable(run, epoch), pruning.final_sparsity)
         for epoch in grid.mask_epochs or range(1, run.config.train.epochs + 1)
     }
     return [

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tf_earlyticket.pruning.masks import ArrayCollection, Arrays, check_masks, repack, unpack
+from tf_earlyticket.pruning.masks import Arrays, match_masks, repack
 
 
-def random_masks(masks: Arrays, seed: int) -> ArrayCollection:
+def random_masks(masks: Arrays, seed: int) -> dict | list:
     """Returns masks that keep as many weights of each tensor, at places drawn at random.
 
     What a ticket gains over these is due to more than its per-layer sparsities (Frankle & Carbin,
@@ -23,7 +23,7 @@ def random_masks(masks: Arrays, seed: int) -> ArrayCollection:
     return _rearranged(masks, seed, lambda generator, mask: generator.permutation(mask.ravel()))
 
 
-def shuffled_masks(masks: Arrays, seed: int) -> ArrayCollection:
+def shuffled_masks(masks: Arrays, seed: int) -> dict | list:
     """Returns masks whose places are shuffled within each output channel.
 
     Keeps also how many weights each filter (index along the last axis) has left, which
@@ -46,7 +46,9 @@ def shuffled_masks(masks: Arrays, seed: int) -> ArrayCollection:
 
 def _rearranged(
     masks: Arrays, seed: int, rearrange: Callable[[np.random.Generator, np.ndarray], np.ndarray]
-) -> ArrayCollection:
-    _, arrays = unpack("masks", check_masks(masks, masks))
+) -> dict | list:
+    found = match_masks("masks", masks, "masks", masks)
     generator = np.random.default_rng(seed)
-    return repack(masks, [rearrange(generator, mask).reshape(mask.shape) for mask in arrays])
+    return repack(
+        masks, {key: rearrange(generator, mask).reshape(mask.shape) for key, mask in found.items()}
+    )

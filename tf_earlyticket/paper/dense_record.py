@@ -126,5 +126,8 @@ class _Recorder(Callback):
         results = self._probe.results if self._probe is not None else []
         return {"probes": [dataclasses.asdict(result) for result in results]}
 
-    def set_state(self, state: dict) -> None:
+    def get_arrays(self) -> dict:
+        return {}
+
+    def set_state(self, state: dict, arrays: dict) -> None:
         self._restored = [ProbeResult.from_dict(values) for values in state["probes"]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.ppr_probe import ProbeResult
 from tf_earlyticket.config import Config
-from tf_earlyticket.detectors.ppr_saturation import Observation
+from tf_earlyticket.detectors.base import Observation
 from tf_earlyticket.detectors.weight_signals import SignalTracker
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import write_json, write_text
@@ -21,6 +21,7 @@ from tf_earlyticket.paper.study import MODES, choices, summarize
 from tf_earlyticket.paper.study_figures import draw_study
 from tf_earlyticket.paper.tickets import train_ticket
 from tf_earlyticket.pruning.plan import Plan
+from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.report.build import environment
 
 
@@ -119,10 +120,9 @@ def _recorded(run: Run, plan: Plan) -> dict:
         )
     probes = [ProbeResult.from_dict(values) for values in dense["probes"]]
     observations = {}
+    pruning = run.config.pruning
     tracker = SignalTracker(
-        run.config.pruning.final_sparsity,
-        ranking=run.config.pruning.ranking,
-        group_size=run.config.pruning.group_size,
+        pruning.final_sparsity, resolve_criterion(pruning.ranking, pruning.group_size)
     )
     prunable = list(pruned(run.model).masks())
     for probe in probes:

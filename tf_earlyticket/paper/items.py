@@ -20,7 +20,7 @@ from tf_earlyticket.paper.probes import probe_epoch
 from tf_earlyticket.paper.run_directory import Cell
 from tf_earlyticket.paper.tickets import CONTROLS, TicketSpec, train_rewound_ticket
 from tf_earlyticket.pruning.plan import iterative_sparsities
-from tf_earlyticket.pruning.rankings import compute_masks
+from tf_earlyticket.pruning.select import resolve_criterion
 
 
 def cells_of(item: str, config: Config, grid: Grid) -> list[Cell]:
@@ -120,12 +120,9 @@ def memorization(config: Config, grid: Grid) -> list[Cell]:
 
     def make(run: Run, phase: str, *, described: dict, examples: int) -> dict:
         weights = recorded_weights(run, described["mask_epoch"])
-        masks = compute_masks(
-            {name: weights[name] for name in pruned(run.model).masks()},
-            sparsity,
-            ranking=ranking,
-            group_size=described["group_size"],
-        )
+        criterion = resolve_criterion(ranking, described["group_size"])
+        prunable = {name: weights[name] for name in pruned(run.model).masks()}
+        masks = criterion.masks(prunable, sparsity)
         start = recorded_weights(run, described["rewind_epoch"])
         options = {"examples": examples, "epochs": grid.memorization_epochs}
         return recorded_capacity(run, phase, start, masks, described=described, **options)
@@ -151,12 +148,8 @@ def shots(config: Config, grid: Grid) -> list[Cell]:
         weights = recorded_weights(run, described["mask_epoch"])
         if described["mode"] == "gradual":
             weights = pruned_in_shots(run, epochs)[number]
-        masks = compute_masks(
-            {name: weights[name] for name in names},
-            sparsities[number],
-            ranking=config.pruning.ranking,
-            group_size=config.pruning.group_size,
-        )
+        criterion = resolve_criterion(config.pruning.ranking, config.pruning.group_size)
+        masks = criterion.masks({name: weights[name] for name in names}, sparsities[number])
         options = {"examples": examples, "epochs": grid.memorization_epochs}
         return recorded_capacity(run, phase, weights, masks, described=described, **options)
 

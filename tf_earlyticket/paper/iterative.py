@@ -6,7 +6,7 @@ from tf_earlyticket.job.weights_file import load_weights, save_weights
 from tf_earlyticket.paper.dense_record import record_dense, recorded_weights
 from tf_earlyticket.paper.tickets import put, train_to_end
 from tf_earlyticket.pruning.plan import iterative_sparsities
-from tf_earlyticket.pruning.rankings import compute_masks
+from tf_earlyticket.pruning.select import resolve_criterion
 
 _WEIGHTS = "final_weights.npz"
 
@@ -37,15 +37,10 @@ def iterative_pruning(
     rewound = recorded_weights(run, rewind_epoch)
     masks, rounds = None, []
     pruning = run.config.pruning
+    criterion = resolve_criterion(pruning.ranking, pruning.group_size)
     sparsities = iterative_sparsities(pruning.final_sparsity, prune_fraction)
     for number, sparsity in enumerate(sparsities, start=1):
-        masks = compute_masks(
-            {name: weights[name] for name in names},
-            sparsity,
-            ranking=pruning.ranking,
-            group_size=pruning.group_size,
-            previous=masks,
-        )
+        masks = criterion.masks({name: weights[name] for name in names}, sparsity, masks)
         trained, weights = _round(run, f"{phase}-round{number:02d}", rewound, masks)
         total += trained["epochs"]
         rounds.append(

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tf_earlyticket.detectors.ppr_saturation import Detector, Observation, PPRSaturation
+from tf_earlyticket.detectors.base import Detector, Observation
+from tf_earlyticket.detectors.ppr_saturation import GatedPPR, PPRSaturation
 from tf_earlyticket.detectors.replay import replay
-from tf_earlyticket.detectors.weight_detectors import (
+from tf_earlyticket.detectors.weight_signals import (
     FixedEpoch,
-    GatedPPR,
     LayerRateConvergence,
     MaskDistance,
     SubnetSimilarity,

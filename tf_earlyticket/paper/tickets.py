@@ -15,7 +15,7 @@ from tf_earlyticket.job.weights_file import load_weights, save_weights
 from tf_earlyticket.paper.controls import random_masks, shuffled_masks
 from tf_earlyticket.paper.dense_record import recorded_weights, restore_epoch
 from tf_earlyticket.pruning.plan import update_frequency
-from tf_earlyticket.pruning.rankings import compute_masks
+from tf_earlyticket.pruning.select import resolve_criterion
 
 CONTROLS = ("none", "random", "shuffled", "reinitialized")
 # Of the weights that replace a ticket's own: far from the seeds that people count up.
@@ -104,13 +104,9 @@ def ticket_masks(run: Run, spec: TicketSpec) -> dict[str, np.ndarray]:
     if spec.mode == "gradual":
         return _gradual_masks(run, spec.mask_epoch)
     weights = recorded_weights(run, spec.mask_epoch)
-    adapter = pruned(run.model)
-    return compute_masks(
-        {name: weights[name] for name in adapter.masks()},
-        run.config.pruning.final_sparsity,
-        ranking=adapter.ranking,
-        group_size=spec.group_size,
-    )
+    criterion = resolve_criterion(run.config.pruning.ranking, spec.group_size)
+    prunable = {name: weights[name] for name in pruned(run.model).masks()}
+    return criterion.masks(prunable, run.config.pruning.final_sparsity)
 
 
 def controlled_masks(masks: Mapping[str, np.ndarray], control: str, seed: int) -> dict:

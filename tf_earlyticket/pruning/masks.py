@@ -1,46 +1,94 @@
-"""Masks from weight magnitudes: one ranking over all tensors, or one per tensor.
+"""Collections of masks and weights: checked, counted, compared.
 
-A collection of weights or masks is a mapping from names to arrays or a sequence of arrays;
-functions return the same kind, as a dict or a list. Masks are bool arrays, True = kept.
+A collection is a mapping from names to arrays or a sequence of arrays; functions return the same
+kind, as a dict or a list. Masks are bool arrays, True = kept.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
+from tf_earlyticket import checks
 from tf_earlyticket.errors import InputError, suggestion
-from tf_earlyticket.pruning.groups import group_masks
-from tf_earlyticket.pruning.magnitude import FLOAT_BITS, element_masks
-from tf_earlyticket.pruning.schedule import check_integer, check_number
 
-Arrays = Mapping[str, np.ndarray] | Sequence[np.ndarray]
-ArrayCollection = dict[str, np.ndarray] | list[np.ndarray]
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+# A name, or the index in a sequence.
+Key = Hashable
+Arrays = Mapping[str, Array] | Sequence[Array]
+Value = TypeVar("Value")
 
 
-def unpack(name: str, collection: Arrays) -> tuple[list[Hashable], list[np.ndarray]]:
-    """Returns the keys (names or indices) and the arrays of a collection.
+def unpack(name: str, collection: Arrays) -> dict[Key, Array]:
+    """Returns the arrays of a collection, called `name` by the user, by name or index.
 
     Raises:
-        InputError: `collection` (called `name`) is of another kind, or empty.
+        InputError: It is of another kind, or empty.
     """
+    arrays: dict[Key, Array]
     if isinstance(collection, Mapping):
-        keys, arrays = list(collection), list(collection.values())
+        arrays = {key: np.asarray(array) for key, array in collection.items()}
     elif isinstance(collection, Sequence) and not isinstance(collection, str | bytes):
-        keys, arrays = list(range(len(collection))), list(collection)
+        arrays = {index: np.asarray(array) for index, array in enumerate(collection)}
     else:
-        kind = type(collection).__name__
-        raise InputError(f"{name} must be a mapping or a sequence of arrays, got {kind}")
+        raise checks.refuse(name, collection, "a mapping or a sequence of arrays")
     if not arrays:
-        raise InputError(f"{name} must hold at least one array, got {collection!r}")
-    return keys, [np.asarray(array) for array in arrays]
+        raise checks.refuse(name, collection, "at least one array")
+    return arrays
 
 
-def repack(collection: Arrays, items: Sequence[Any]) -> dict[str, Any] | list[Any]:
-    """Returns `items`, in the order of `collection`, as a dict or a list like it."""
-    if isinstance(collection, Mapping):
-        return dict(zip(collection, items, strict=True))
-    return list(items)
+def repack(collection: Arrays, values: Mapping[Key, Value]) -> Any:
+    """Returns `values`, which are in the order of `collection`, as a dict or a list like it."""
+    return dict(values) if isinstance(collection, Mapping) else list(values.values())
+
+
+def match_masks(name: str, masks: Arrays, other: str, reference: Arrays) -> dict[Key, Mask]:
+    """Returns masks as bool arrays in the order of another collection, once all of them fit it.
+
+    Args:
+        name: What the user calls `masks`.
+        masks: Bool or 0/1 arrays, 1 = kept.
+        other: What the user calls `reference`.
+        reference: Arrays of the shapes that the masks must have.
+
+    Raises:
+        InputError: Kind, names or a shape differ, or a value is not 0 or 1.
+    """
+    found, wanted = unpack(name, masks), unpack(other, reference)
+    if isinstance(masks, Mapping) != isinstance(reference, Mapping):
+        kind = "mapping" if isinstance(reference, Mapping) else "sequence"
+        raise checks.refuse(name, masks, f"a {kind}, as {other} is")
+    for key in wanted:
+        if key not in found:
+            raise checks.refuse(name, list(found), f"an entry {key!r}, as {other} has")
+    for key in found:
+        if key not in wanted:
+            error = checks.refuse(name, list(found), f"no entry {key!r}, which {other} lacks")
+            raise InputError(f"{error}{suggestion(str(key), map(str, wanted))}")
+    matched = {key: found[key] for key in wanted}
+    for key, mask in matched.items():
+        if mask.shape != wanted[key].shape:
+            expected = f"{wanted[key].shape}, as in {other}"
+            raise checks.refuse(f"{name}[{key!r}].shape", mask.shape, expected)
+        if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
+            raise checks.refuse(f"{name}[{key!r}]", mask, "only 0 and 1 (1 = kept)")
+    return {key: mask.astype(bool, copy=False) for key, mask in matched.items()}
+
+
+def check_masks(masks: Arrays, weights: Arrays) -> Any:
+    """Returns masks of the given weights as bool arrays, in the order of the weights.
+
+    Args:
+        masks: Collection of bool or 0/1 arrays (1 = kept). Of the same kind as `weights`, with
+            the same names or length, and equal shapes.
+        weights: Collection of arrays of any type.
+
+    Raises:
+        InputError: A name is missing or unknown, a shape differs, or a value is not 0 or 1.
+    """
+    return repack(weights, match_masks("masks", masks, "weights", weights))
 
 
 def kept_count(total: int, sparsity: float) -> int:
@@ -55,131 +103,8 @@ def kept_count(total: int, sparsity: float) -> int:
     Raises:
         InputError: An argument is out of range.
     """
-    sparsity = check_number("sparsity", sparsity, 0, 1)
-    return round((1 - sparsity) * check_integer("total", total, 0))
-
-
-def _check_ranking(
-    weights: Arrays, group_size: int, previous: Arrays | None
-) -> tuple[list[Hashable], list[np.ndarray], list[np.ndarray] | None]:
-    """Returns the keys, the arrays and the earlier masks of a ranking, all checked."""
-    check_integer("group_size", group_size, 1)
-    keys, arrays = unpack("weights", weights)
-    for key, array in zip(keys, arrays, strict=True):
-        if array.dtype.name not in FLOAT_BITS:
-            accepted = ", ".join(FLOAT_BITS)
-            raise InputError(f"weights[{key!r}] must be one of {accepted}, got {array.dtype.name}")
-        if not np.isfinite(array).all():
-            raise InputError(f"weights[{key!r}] must be finite, got NaN or infinite values")
-    matched = None if previous is None else _match("previous", previous, "weights", weights)
-    return keys, arrays, matched
-
-
-def _match(name: str, masks: Arrays, reference_name: str, reference: Arrays) -> list[np.ndarray]:
-    """Returns `masks` as bool arrays in the order of `reference`, once all of it fits."""
-    keys, arrays = unpack(name, masks)
-    wanted_keys, wanted = unpack(reference_name, reference)
-    if isinstance(masks, Mapping) != isinstance(reference, Mapping):
-        kinds = f"{type(reference).__name__}, got a {type(masks).__name__}"
-        raise InputError(f"{name} must be of the same kind as {reference_name}, a {kinds}")
-    by_key = dict(zip(keys, arrays, strict=True))
-    for key in wanted_keys:
-        if key not in by_key:
-            raise InputError(f"{name} must have an entry {key!r} as {reference_name} has, got none")
-    for key in keys:
-        if key not in wanted_keys:
-            hint = suggestion(key, map(str, wanted_keys)) if isinstance(key, str) else ""
-            raise InputError(f"{name} has an entry {key!r} that {reference_name} lacks.{hint}")
-    matched = [by_key[key] for key in wanted_keys]
-    for key, mask, array in zip(wanted_keys, matched, wanted, strict=True):
-        if mask.shape != array.shape:
-            wanted_shape = f"shape {array.shape} it has in {reference_name}"
-            raise InputError(f"{name}[{key!r}] must have the {wanted_shape}, got {mask.shape}")
-        if mask.dtype != np.bool_ and not ((mask == 0) | (mask == 1)).all():
-            raise InputError(f"{name}[{key!r}] must hold only 0 and 1 (1 = kept), got others")
-    return [mask.astype(bool, copy=False) for mask in matched]
-
-
-def check_masks(masks: Arrays, weights: Arrays) -> ArrayCollection:
-    """Returns masks of the given weights as bool arrays, in the order of the weights.
-
-    Args:
-        masks: Collection of bool or 0/1 arrays (1 = kept). Of the same kind as `weights`, with
-            the same names or length, and equal shapes.
-        weights: Collection of arrays of any type.
-
-    Raises:
-        InputError: A name is missing or unknown, a shape differs, or a value is not 0 or 1.
-    """
-    return repack(weights, _match("masks", masks, "weights", weights))
-
-
-def _select(
-    arrays: Sequence[np.ndarray],
-    sparsity: float,
-    group_size: int,
-    previous: Sequence[np.ndarray] | None,
-    where: str,
-) -> list[np.ndarray]:
-    kept = kept_count(sum(array.size for array in arrays), sparsity)
-    if previous is not None:
-        present = sum(np.count_nonzero(mask) for mask in previous)
-        # Groups may have left the last mask up to group_size - 1 weights short of its count.
-        if kept >= present + group_size:
-            raise InputError(
-                f"sparsity must not be below the present one{where} ({kept} weights to keep, "
-                f"{present} left in previous), got {sparsity!r}"
-            )
-    if group_size == 1:
-        return element_masks(arrays, kept, previous)
-    return group_masks(arrays, kept, group_size, previous)
-
-
-def global_masks(
-    weights: Arrays, sparsity: float, *, group_size: int = 1, previous: Arrays | None = None
-) -> ArrayCollection:
-    """Ranks |w| over all tensors together and keeps the largest (the paper's global sorting).
-
-    Exactly `kept_count(N, sparsity)` of the N weights are kept. Equal magnitudes are ranked by
-    tensor order, then by flat (C) order: the earlier is kept. With `group_size` > 1, groups
-    are ranked by the mean magnitude of their members (paper, appendix B.1): at most that many
-    weights are kept, and fewer than `group_size` below it.
-
-    Args:
-        weights: Collection of finite float arrays of any shapes; kernels are
-            [..., c_in, c_out].
-        sparsity: Fraction to prune, in [0, 1).
-        group_size: Consecutive weights along c_in that live or die together, >= 1.
-        previous: Masks of an earlier step. Weights they prune stay pruned.
-
-    Returns:
-        Bool masks, True = kept, in a collection of the same kind.
-
-    Raises:
-        InputError: Weights are missing, not float or not finite, `previous` does not fit them
-            or has fewer weights left than `sparsity` keeps, or a number is out of range.
-    """
-    _, arrays, matched = _check_ranking(weights, group_size, previous)
-    return repack(weights, _select(arrays, sparsity, group_size, matched, ""))
-
-
-def layerwise_masks(
-    weights: Arrays, sparsity: float, *, group_size: int = 1, previous: Arrays | None = None
-) -> ArrayCollection:
-    """Ranks |w| within each tensor and prunes each to the same sparsity (TFMOT's own way).
-
-    Each tensor keeps exactly `kept_count(size, sparsity)` weights with `group_size` 1.
-    Arguments and result are those of `global_masks`.
-
-    Raises:
-        InputError: As `global_masks`.
-    """
-    keys, arrays, matched = _check_ranking(weights, group_size, previous)
-    masks = []
-    for index, (key, array) in enumerate(zip(keys, arrays, strict=True)):
-        earlier = None if matched is None else [matched[index]]
-        masks += _select([array], sparsity, group_size, earlier, f" of weights[{key!r}]")
-    return repack(weights, masks)
+    sparsity = checks.number("sparsity", sparsity, low=0, below=1)
+    return round((1 - sparsity) * checks.integer("total", total, 0))
 
 
 def mask_sparsity(masks: Arrays) -> float:
@@ -191,13 +116,10 @@ def mask_sparsity(masks: Arrays) -> float:
     Raises:
         InputError: There are no masks, or a value is not 0 or 1.
     """
-    arrays = _match("masks", masks, "masks", masks)
-    total = sum(mask.size for mask in arrays)
-    kept = sum(np.count_nonzero(mask) for mask in arrays)
-    return float((total - kept) / total) if total else 0.0
+    return _share([~mask for mask in match_masks("masks", masks, "masks", masks).values()])
 
 
-def layer_sparsity(masks: Arrays) -> dict[str, float] | list[float]:
+def layer_sparsity(masks: Arrays) -> Any:
     """Returns the fraction of pruned weights of each tensor, in [0, 1] (0 if it is empty).
 
     Args:
@@ -206,8 +128,8 @@ def layer_sparsity(masks: Arrays) -> dict[str, float] | list[float]:
     Raises:
         InputError: There are no masks, or a value is not 0 or 1.
     """
-    arrays = _match("masks", masks, "masks", masks)
-    return repack(masks, [mask_sparsity([mask]) for mask in arrays])
+    found = match_masks("masks", masks, "masks", masks)
+    return repack(masks, {key: _share([~mask]) for key, mask in found.items()})
 
 
 def mask_distance(a: Arrays, b: Arrays) -> float:
@@ -223,8 +145,12 @@ def mask_distance(a: Arrays, b: Arrays) -> float:
     Raises:
         InputError: A collection is empty, they do not match, or a value is not 0 or 1.
     """
-    masks_a = _match("a", a, "a", a)
-    masks_b = _match("b", b, "a", a)
-    total = sum(mask.size for mask in masks_a)
-    different = sum(np.count_nonzero(x != y) for x, y in zip(masks_a, masks_b, strict=True))
-    return different / total if total else 0.0
+    masks = match_masks("a", a, "a", a)
+    others = match_masks("b", b, "a", a)
+    return _share([masks[key] != others[key] for key in masks])
+
+
+def _share(flags: Sequence[Mask]) -> float:
+    """Returns the fraction that is True, over all arrays together; 0 of nothing."""
+    total = sum(flag.size for flag in flags)
+    return sum(int(np.count_nonzero(flag)) for flag in flags) / total if total else 0.0

@@ -1,13 +1,16 @@
-"""Sparsity as a function of the training step, and the argument checks the core shares."""
+"""Sparsity as a function of the training step."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any, TypeVar
 
+from tf_earlyticket import checks
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.plan import update_frequency
 
 
-def check_integer(name: str, value: object, minimum: int) -> int:
+def check_integer(name: str, value: Any, minimum: int) -> int:
     """Returns `value` as an int, or raises `InputError` if it is no integer >= `minimum`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise InputError(f"{name} must be an integer >= {minimum}, got {value!r}")
@@ -15,7 +18,7 @@ def check_integer(name: str, value: object, minimum: int) -> int:
 
 
 def check_number(
-    name: str, value: object, low: float, high: float, *, open_low: bool = False
+    name: str, value: Any, low: float, high: float, *, open_low: bool = False
 ) -> float:
     """Returns `value` as a float, or raises `InputError` if it is not in [low, high).
 
@@ -67,24 +70,17 @@ class PolynomialSparsity:
     def __post_init__(self) -> None:
         """Checks the fields and turns NumPy scalars into Python numbers."""
         checked = {
-            "initial_sparsity": check_number("initial_sparsity", self.initial_sparsity, 0, 1),
-            "final_sparsity": check_number("final_sparsity", self.final_sparsity, 0, 1),
-            "begin_step": check_integer("begin_step", self.begin_step, 0),
-            "end_step": check_integer("end_step", self.end_step, 0),
-            "frequency": check_integer("frequency", self.frequency, 1),
-            "power": check_number("power", self.power, 0, math.inf, open_low=True),
+            "final_sparsity": checks.number("final_sparsity", self.final_sparsity, low=0, below=1),
+            "initial_sparsity": checks.number(
+                "initial_sparsity", self.initial_sparsity, low=0, high=self.final_sparsity
+            ),
+            "begin_step": checks.integer("begin_step", self.begin_step, 0),
+            "end_step": checks.integer("end_step", self.end_step, self.begin_step),
+            "frequency": checks.integer("frequency", self.frequency, 1),
+            "power": checks.number("power", self.power, above=0),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        if self.initial_sparsity > self.final_sparsity:
-            raise InputError(
-                f"initial_sparsity must be <= final_sparsity = {self.final_sparsity}, "
-                f"got {self.initial_sparsity}"
-            )
-        if self.begin_step > self.end_step:
-            raise InputError(
-                f"begin_step must be <= end_step = {self.end_step}, got {self.begin_step}"
-            )
 
     def sparsity_at(self, step: int) -> float:
         """Returns the sparsity (fraction) of eq. 6 at `step`.
@@ -100,7 +96,7 @@ class PolynomialSparsity:
         span = self.initial_sparsity - self.final_sparsity
         sparsity = self.final_sparsity + span * (1 - progress) ** self.power
         # Rounding may leave the interval by one unit in the last place.
-        return min(max(sparsity, self.initial_sparsity), self.final_sparsity)
+        return float(min(max(sparsity, self.initial_sparsity), self.final_sparsity))
 
     def is_update_step(self, step: int) -> bool:
         """Returns whether masks are due at `step`: every `frequency` steps and at the end."""
@@ -127,3 +123,134 @@ class PolynomialSparsity:
         """
         last = self.last_update_step(step)
         return 0.0 if last is None else self.sparsity_at(last)
+
+
+Schedule = TypeVar("Schedule", bound="EarlyTicketSchedule")
+
+
+class EarlyTicketSchedule:
+    """Gradual pruning (paper eq. 6, Zhu & Gupta) that waits until it is told to begin.
+
+    `begin_step` may be unset: nothing is pruned until `begin` is called. The end step always
+    updates, so `final_sparsity` is reached whatever the frequency, and begin == end (one-shot) is
+    defined. `wrap_for_pruning` copies the schedule, so call `begin` before it.
+
+    Args:
+        final_sparsity: Fraction in [0, 1) of the prunable weights that are zero at the end.
+        initial_sparsity: Fraction in [0, final_sparsity] pruned at the begin step.
+        begin_step: Optimizer step at which pruning starts; None until a probe sets it.
+        ramp_steps: Optimizer steps from begin to end; 0 is one-shot; None: chosen by
+            `et.EarlyTicket` from the epochs that `fit` was given.
+        frequency: Optimizer steps between mask updates; None: about 20 updates in the ramp.
+        power: Exponent of the polynomial, 3 in the paper.
+
+    Raises:
+        InputError: If a value is out of range, or `begin_step` is given without `ramp_steps`.
+
+    Example:
+        >>> schedule = EarlyTicketSchedule(0.8, ramp_steps=1000, frequency=100)
+        >>> schedule.begin(5000)
+    """
+
+    def __init__(
+        self,
+        final_sparsity: float = 0.8,
+        *,
+        initial_sparsity: float = 0.0,
+        begin_step: int | None = None,
+        ramp_steps: int | None = None,
+        frequency: int | None = None,
+        power: float = 3,
+    ):
+        self.initial_sparsity = initial_sparsity
+        self.final_sparsity = final_sparsity
+        self.power = power
+        self.ramp_steps = ramp_steps
+        self.begin_step = begin_step
+        self.frequency = frequency
+        if ramp_steps is not None:
+            checks.integer("ramp_steps", ramp_steps, 0)
+        elif begin_step is not None:
+            raise checks.refuse(
+                "ramp_steps", None, f"it beside {begin_step=}, 0 for one-shot pruning"
+            )
+        self._steps: tuple[int, int, int | None] | None = None
+        self._sparsity = self.polynomial(begin_step or 0, ramp_steps or 0, frequency)
+
+    def polynomial(
+        self, begin_step: int, ramp_steps: int, frequency: int | None
+    ) -> PolynomialSparsity:
+        """Returns eq. 6 as a pure function of steps, for the given begin, length and frequency."""
+        if frequency is None:
+            frequency = update_frequency(ramp_steps)
+        return PolynomialSparsity(
+            self.initial_sparsity,
+            self.final_sparsity,
+            begin_step,
+            begin_step + ramp_steps,
+            frequency,
+            self.power,
+        )
+
+    @property
+    def end_step(self) -> int | None:
+        """The step at which `final_sparsity` is reached; None while the begin is unset."""
+        sparsity = self.sparsity()
+        return None if sparsity is None else sparsity.end_step
+
+    def begin(
+        self, step: int, *, ramp_steps: int | None = None, frequency: int | None = None
+    ) -> None:
+        """Sets the begin step, and the ramp's length and frequency where they were left unset.
+
+        Args:
+            step: Optimizer step at which pruning starts.
+            ramp_steps: Used if the schedule was built without; 0 is one-shot.
+            frequency: Used if the schedule was built without.
+
+        Raises:
+            InputError: If a value is negative or the ramp's length is not known from anywhere.
+        """
+        ramp_steps = self.ramp_steps if ramp_steps is None else ramp_steps
+        frequency = self.frequency if frequency is None else frequency
+        if ramp_steps is None:
+            raise checks.refuse("ramp_steps", None, "it in begin() or in the schedule")
+        frequency = self.polynomial(step, ramp_steps, frequency).frequency
+        self.begin_step, self.ramp_steps, self.frequency = step, ramp_steps, frequency
+
+    def sparsity(self) -> PolynomialSparsity | None:
+        """Returns the schedule as a pure function of steps, or None while the begin is unset."""
+        if self.begin_step is None or self.ramp_steps is None:
+            return None
+        # Asked for at every step, so not made and checked anew.
+        steps = (self.begin_step, self.ramp_steps, self.frequency)
+        if steps != self._steps:
+            self._steps, self._sparsity = steps, self.polynomial(*steps)
+        return self._sparsity
+
+    def due_sparsity(self, after_step: int, step: int) -> float | None:
+        """Returns the sparsity of the last update due in (after_step, step], None if none is."""
+        sparsity = self.sparsity()
+        due = None if sparsity is None else sparsity.last_update_step(step)
+        if sparsity is None or due is None or due <= after_step:
+            return None
+        return sparsity.sparsity_at(due)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns TFMOT's nested form {"class_name", "config"}."""
+        return {
+            "class_name": "tf_earlyticket>EarlyTicketPolynomialDecay",
+            "config": {
+                "final_sparsity": self.final_sparsity,
+                "initial_sparsity": self.initial_sparsity,
+                "begin_step": self.begin_step,
+                "ramp_steps": self.ramp_steps,
+                "frequency": self.frequency,
+                "power": self.power,
+            },
+        }
+
+    @classmethod
+    def from_config(cls: type[Schedule], config: Mapping[str, Any]) -> Schedule:
+        """Accepts the nested form that `get_config` returns, and its inner part alone."""
+        return cls(**config.get("config", config))

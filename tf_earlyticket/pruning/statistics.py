@@ -1,23 +1,15 @@
 """Weight statistics over training (paper, section 3.2, Fig. 2)."""
 
-import math
+from typing import Any
 
 import numpy as np
 
-from tf_earlyticket.pruning.masks import (
-    Arrays,
-    check_masks,
-    global_masks,
-    layer_sparsity,
-    repack,
-    unpack,
-)
-from tf_earlyticket.pruning.schedule import check_integer, check_number
+from tf_earlyticket import checks
+from tf_earlyticket.pruning.masks import Arrays, Key, layer_sparsity, match_masks, repack, unpack
+from tf_earlyticket.pruning.select import global_masks
 
 
-def weight_statistics(
-    weights: Arrays, masks: Arrays | None = None
-) -> dict[str, dict[str, float | int]] | list[dict[str, float | int]]:
+def weight_statistics(weights: Arrays, masks: Arrays | None = None) -> Any:
     """Describes the weights of each tensor, in float64; "std" is the paper's W_std (Fig. 2a).
 
     Args:
@@ -33,24 +25,20 @@ def weight_statistics(
     Raises:
         InputError: There are no weights, or the masks do not fit them.
     """
-    keys, arrays = unpack("weights", weights)
-    fitting = [None] * len(arrays)
-    if masks is not None:
-        _, fitting = unpack("masks", check_masks(masks, weights))
-    rows = []
-    for array, mask in zip(arrays, fitting, strict=True):
-        values = (array if mask is None else array[mask]).astype(np.float64)
+    arrays = unpack("weights", weights)
+    fitting = {} if masks is None else match_masks("masks", masks, "weights", weights)
+    rows: dict[Key, dict[str, float | int]] = {}
+    for key, array in arrays.items():
+        values = (array[fitting[key]] if fitting else array).astype(np.float64)
         magnitudes = np.abs(values)
-        rows.append(
-            {
-                "mean": float(values.mean()) if values.size else 0.0,
-                "std": float(values.std()) if values.size else 0.0,
-                "abs_mean": float(magnitudes.mean()) if values.size else 0.0,
-                "abs_max": float(magnitudes.max()) if values.size else 0.0,
-                "kept": values.size,
-                "sparsity": 1 - values.size / array.size if array.size else 0.0,
-            }
-        )
+        rows[key] = {
+            "mean": float(values.mean()) if values.size else 0.0,
+            "std": float(values.std()) if values.size else 0.0,
+            "abs_mean": float(magnitudes.mean()) if values.size else 0.0,
+            "abs_max": float(magnitudes.max()) if values.size else 0.0,
+            "kept": values.size,
+            "sparsity": 1 - values.size / array.size if array.size else 0.0,
+        }
     return repack(weights, rows)
 
 
@@ -73,15 +61,15 @@ def predicted_std(
     Raises:
         InputError: An argument is out of range.
     """
-    std = check_number("std", std, 0, math.inf)
-    updates = check_integer("updates", updates, 0)
-    learning_rate = check_number("learning_rate", learning_rate, 0, math.inf)
-    weight_decay = check_number("weight_decay", weight_decay, 0, math.inf)
-    momentum = check_number("momentum", momentum, 0, 1)
+    std = checks.number("std", std, low=0)
+    updates = checks.integer("updates", updates, 0)
+    learning_rate = checks.number("learning_rate", learning_rate, low=0)
+    weight_decay = checks.number("weight_decay", weight_decay, low=0)
+    momentum = checks.number("momentum", momentum, low=0, below=1)
     return std - updates * learning_rate * weight_decay * std / (1 - momentum)
 
 
-def pseudo_pruning_rates(weights: Arrays, sparsity: float) -> dict[str, float] | list[float]:
+def pseudo_pruning_rates(weights: Arrays, sparsity: float) -> Any:
     """Returns the sparsity each tensor would get under global ranking (paper, Fig. 2b).
 
     Nothing is pruned.

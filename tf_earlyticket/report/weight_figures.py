@@ -15,9 +15,8 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from tf_earlyticket.detectors.ppr_saturation import Observation
-from tf_earlyticket.detectors.weight_detectors import LayerRateConvergence, MaskDistance
-from tf_earlyticket.detectors.weight_signals import WeightSignals
+from tf_earlyticket.detectors.base import Observation, WeightSignals
+from tf_earlyticket.detectors.weight_signals import LayerRateConvergence, MaskDistance
 from tf_earlyticket.pruning.statistics import predicted_std
 from tf_earlyticket.report import drawing
 from tf_earlyticket.report.drawing import Rows, column, number, percents

@@ -14,7 +14,7 @@ from tf_earlyticket.backends.keras3 import names, state, wrap
 from tf_earlyticket.backends.keras3.compat import BACKEND as COMPUTES_WITH
 from tf_earlyticket.backends.keras3.compat import keras
 from tf_earlyticket.backends.keras3.pruned_model import Keras3Adapter
-from tf_earlyticket.pruning.early_schedule import EarlyTicketSchedule
+from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 
 logger = logging.getLogger(__name__)
 # A process has one backend, so another one does it.

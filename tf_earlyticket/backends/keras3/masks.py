@@ -15,7 +15,7 @@ from tf_earlyticket.backends.keras3.masking import (
 )
 from tf_earlyticket.backends.keras3.names import host_copies
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.early_schedule import EarlyTicketSchedule
+from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 
 UNSET = -1
 

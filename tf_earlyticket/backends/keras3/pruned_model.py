@@ -20,8 +20,7 @@ from tf_earlyticket.backends.keras3.masks import (
 )
 from tf_earlyticket.backends.keras3.snapshot import Keras3Snapshot
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.early_schedule import EarlyTicketSchedule
-from tf_earlyticket.pruning.schedule import PolynomialSparsity
+from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
 
 
 class _Steps(keras.callbacks.Callback):

@@ -12,7 +12,7 @@ from tf_earlyticket.backends.layer_kinds import (
     nothing_to_prune,
 )
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.early_schedule import EarlyTicketSchedule
+from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 
 DEFAULT_SCHEDULE = EarlyTicketSchedule
 _layers = keras.layers

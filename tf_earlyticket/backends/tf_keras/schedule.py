@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_earlyticket.backends.tf_keras.compat import keras, tfmot
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.early_schedule import EarlyTicketSchedule
+from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 
 
 @keras.utils.register_keras_serializable(package="tf_earlyticket")

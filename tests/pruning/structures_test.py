@@ -1,4 +1,6 @@
-"""Groups: scores, short groups, and masks in which groups live or die together."""
+"""Structures: units, short groups, and masks in which units live or die together."""
+
+import re
 
 import numpy as np
 import pytest
@@ -7,13 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning import groups as g
-from tf_earlyticket.pruning.masks import global_masks
+from tf_earlyticket.pruning.select import global_masks
+from tf_earlyticket.pruning.structures import Elements, InputGroups, Structure, TensorStructure
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 VALUES = st.sampled_from([0.0, 0.5, -0.5, 1.0, -2.0]) | st.floats(-4, 4, width=32)
 WEIGHTS = st.lists(hnp.arrays(np.float32, SHAPES, elements=VALUES), min_size=1, max_size=3)
 SPARSITIES = st.floats(0, 1, exclude_max=True)
+KERNEL = np.array([[1.0, 8.0], [3.0, 0.0], [5.0, 7.0]], np.float32)
 
 
 def groups_by_loop(weights, group_size):
@@ -44,11 +47,52 @@ def masks_by_loop(weights, kept, group_size):
     return [mask.reshape(w.shape) for mask, w in zip(masks, weights, strict=True)]
 
 
+def test_elements_are_units_of_one_weight_in_flat_order():
+    scores = {"a": np.array([[1.0, 2.0], [3.0, 4.0]]).T, "b": np.array(5.0)}
+    units, sizes = Elements().units(scores)
+    assert units.tolist() == [1, 3, 2, 4, 5] and sizes == 1
+    masks = {"a": np.array([[True, False], [True, True]]), "b": np.array(False)}
+    assert Elements().whole(masks).tolist() == [True, False, True, True, False]
+    again = Elements().masks(np.array([True, False, True, True, False]), scores)
+    assert again["a"].tolist() == masks["a"].tolist() and again["b"].shape == ()
+    assert Elements.within_tensors and InputGroups.within_tensors
+    assert not Structure.within_tensors
+
+
 def test_scores_are_means_over_real_members_along_the_input_channels():
-    kernel = np.array([[1.0, -8.0], [-3.0, 0.0], [5.0, 7.0]], np.float32)
-    np.testing.assert_array_equal(g.group_scores(kernel, 2), [[2.0, 4.0], [5.0, 7.0]])
-    np.testing.assert_array_equal(g.group_scores(kernel[:, 0], 2), [2.0, 5.0])
-    np.testing.assert_array_equal(g.group_sizes(kernel.shape, 2), [[2, 2], [1, 1]])
+    groups = InputGroups(2)
+    units, sizes = groups.units({"k": KERNEL, "v": KERNEL[:, 0]})
+    assert units.dtype == np.float64
+    assert units.tolist() == [2.0, 4.0, 5.0, 7.0, 2.0, 5.0]
+    assert sizes.tolist() == [2, 2, 1, 1, 2, 1]
+
+
+def test_units_that_are_all_alike_have_one_size():
+    assert InputGroups(3).units({"k": KERNEL})[1] == 3
+    assert InputGroups(1).units({"k": KERNEL, "v": KERNEL[0]})[1] == 1
+    assert isinstance(InputGroups(3).units({"k": KERNEL})[1], int)
+    assert InputGroups(2).units({"k": np.zeros((0, 3))})[1].tolist() == []
+
+
+def test_only_groups_with_every_member_are_whole():
+    mask = np.array([[1, 1], [1, 0], [0, 1]], bool)
+    masks = {"k": mask, "v": np.array([True, True, True, False])}
+    assert InputGroups(2).whole(masks).tolist() == [True, False, False, True, True, False]
+
+
+def test_masks_give_each_weight_what_its_unit_has():
+    kept = np.array([True, False, False, True, False, True])
+    masks = InputGroups(2).masks(kept, {"k": KERNEL, "v": np.zeros(3)})
+    assert masks["k"].tolist() == [[True, False], [True, False], [False, True]]
+    assert masks["v"].tolist() == [False, False, True]
+
+
+def test_group_numbers_run_in_flat_order():
+    assert InputGroups(2).unit_numbers((3, 2)).tolist() == [[0, 1], [0, 1], [2, 3]]
+    assert InputGroups(2).unit_numbers((5,)).tolist() == [0, 0, 1, 1, 2]
+    assert InputGroups(2).unit_numbers((2, 2, 2)).tolist() == [[[0, 1]] * 2, [[2, 3]] * 2]
+    assert InputGroups(2).unit_numbers(()).tolist() == 0
+    assert InputGroups().size == 1
 
 
 def test_groups_of_a_convolution_lie_along_its_second_last_axis():
@@ -56,11 +100,6 @@ def test_groups_of_a_convolution_lie_along_its_second_last_axis():
     kernel[1, 2, 2:4, 1] = 1
     mask = global_masks({"k": kernel}, 1 - 2 / 72, group_size=2)["k"]
     np.testing.assert_array_equal(mask, kernel == 1)
-
-
-def test_expanding_repeats_each_group_and_cuts_the_last():
-    mask = g.expand_groups(np.array([[True, False], [False, True]]), (3, 2), 2)
-    np.testing.assert_array_equal(mask, [[True, False], [True, False], [False, True]])
 
 
 def test_a_group_that_would_exceed_the_count_ends_the_ranking():
@@ -99,5 +138,37 @@ def test_masks_shrink_stay_whole_and_fall_short_by_less_than_a_group(weights, a,
 
 
 def test_groups_broken_by_earlier_masks_are_refused_when_too_few_are_whole():
-    with pytest.raises(InputError, match="previous must keep whole groups of 2 for 4 weights"):
-        global_masks([np.ones(8)], 0.5, group_size=2, previous=[np.arange(8) % 2 == 0])
+    broken = [np.arange(8) % 2 == 0]
+    with pytest.raises(InputError, match="4 weights would be kept, and whole units of 0 are left"):
+        global_masks([np.ones(8)], 0.5, group_size=2, previous=broken)
+
+
+class Numbered(TensorStructure):
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def unit_numbers(self, shape):
+        return self.numbers
+
+
+@pytest.mark.parametrize(
+    "numbers", [[0, 1], [[0, 1, 2]], [0.0, 1.0, 2.0], [-1, 0, 1], [0, 1, 3], None]
+)
+def test_unit_numbers_that_do_not_fit_are_refused(numbers):
+    expected = "Numbered.unit_numbers((3,))="
+    with pytest.raises(InputError, match=re.escape(expected)) as refused:
+        Numbered(numbers).units({"a": np.ones(3)})
+    sentence = "expected integers of shape (3,), from 0 on, each of which occurs."
+    assert str(refused.value).endswith(sentence)
+
+
+def test_units_may_be_numbered_in_any_way():
+    structure = Numbered(np.array([1, 0, 1], np.uint8))
+    units, sizes = structure.units({"a": np.array([2.0, 3.0, 4.0])})
+    assert units.tolist() == [3.0, 3.0] and sizes.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("size", [0, 1.5, True])
+def test_group_sizes_out_of_range_are_refused(size):
+    with pytest.raises(InputError, match=f"^size={size}: expected an integer of at least 1.$"):
+        InputGroups(size)

@@ -1,0 +1,340 @@
+"""Criteria: which weights go. A criterion is a score, a structure and a scope.
+
+What users name, `ranking="global", group_size=8`, becomes one `Criterion` at the door, by
+`resolve_criterion`; everything that computes masks takes that.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tf_earlyticket import checks
+from tf_earlyticket.pruning.masks import Array, Arrays, Key, Mask, kept_count, match_masks, repack
+from tf_earlyticket.pruning.scores import SCORES, Score, ScoreContext, check_finite, magnitude
+from tf_earlyticket.pruning.structures import Elements, InputGroups, Sizes, Structure
+from tf_earlyticket.registry import Registry
+
+SCOPES = ("global", "layerwise")
+Make = TypeVar("Make", bound=Callable[..., Any])
+
+
+def select(scores: Array, sizes: Sizes, budget: int, allowed: Mask | None = None) -> Mask:
+    """Takes units by falling score until the next one would exceed the budget.
+
+    Of equal scores the earlier unit is taken.
+
+    Args:
+        scores: [units] finite floats.
+        sizes: Weights of each unit.
+        budget: Number of weights to keep.
+        allowed: [units] bool, those that may be taken; None: all.
+
+    Returns:
+        [units] bool, True = taken.
+    """
+    if isinstance(sizes, int):
+        return _largest(scores, budget // sizes, allowed)
+    order = np.argsort(-scores, kind="stable")
+    if allowed is not None:
+        order = order[allowed[order]]
+    taken = np.searchsorted(np.cumsum(sizes[order]), budget, side="right")
+    kept = np.zeros(scores.size, bool)
+    kept[order[:taken]] = True
+    return kept
+
+
+def _largest(scores: Array, count: int, allowed: Mask | None) -> Mask:
+    candidates = scores if allowed is None else np.compress(allowed, scores)
+    cut = max(candidates.size - count, 0)
+    if cut == candidates.size:
+        return np.zeros(scores.size, bool)
+    threshold = np.partition(candidates, cut)[cut]
+    kept: Mask = scores > threshold
+    ties: Mask = scores == threshold
+    if allowed is not None:
+        kept &= allowed
+        ties &= allowed
+    kept[np.flatnonzero(ties)[: count - np.count_nonzero(kept)]] = True
+    return kept
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Which weights are kept: those of the units that score most.
+
+    Attributes:
+        score: How important each weight is, see `ScoreContext`.
+        structure: Which weights live or die together.
+        scope: "global", all units in one ranking, or "layerwise", each tensor by itself and all
+            to the same sparsity.
+        names: What to give `resolve_criterion` for this one; empty if it was not made by it.
+
+    Raises:
+        InputError: The scope is unknown, or "layerwise" for units that span tensors.
+    """
+
+    score: Score
+    structure: Structure
+    scope: str = "global"
+    names: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        checks.choice("scope", self.scope, SCOPES)
+        if self.scope == "layerwise" and not self.structure.within_tensors:
+            raise checks.refuse("scope", self.scope, f"global for {type(self.structure).__name__}")
+
+    def masks(
+        self, weights: Arrays | ScoreContext, sparsity: float, previous: Arrays | None = None
+    ) -> Any:
+        """Returns the masks of the weights at a sparsity.
+
+        Exactly `kept_count(N, sparsity)` of the N weights are kept (of each tensor, if layerwise);
+        where units have more weights than one, at most so many, and less than a unit below it.
+        Of equal scores the earlier tensor, then the earlier unit is kept.
+
+        Args:
+            weights: Collection of finite float arrays, kernels [..., c_in, c_out]; or a context,
+                for scores that look at more than that.
+            sparsity: Fraction to prune, in [0, 1).
+            previous: Masks of an earlier step. Weights they prune stay pruned.
+
+        Returns:
+            Bool masks, True = kept, in a collection of the same kind.
+
+        Raises:
+            InputError: Weights are missing, not float or not finite, `previous` does not fit them
+                or leaves fewer weights than `sparsity` keeps, `sparsity` is out of range, or a
+                score or structure of the user's returns what does not fit.
+        """
+        context = weights if isinstance(weights, ScoreContext) else ScoreContext(weights)
+        checks.number("sparsity", sparsity, low=0, below=1)
+        earlier = None
+        if previous is not None:
+            earlier = match_masks("previous", previous, "weights", context.collection)
+        scores = self._scores(context)
+        if self.scope == "global":
+            return repack(context.collection, self._ranked(scores, sparsity, earlier))
+        masks: dict[Key, Mask] = {}
+        for key, score in scores.items():
+            before = None if earlier is None else {key: earlier[key]}
+            with checks.prefixed(f"weights[{key!r}]: "):
+                masks |= self._ranked({key: score}, sparsity, before)
+        return repack(context.collection, masks)
+
+    def _scores(self, context: ScoreContext) -> dict[Key, Array]:
+        found = self.score(context)
+        if not isinstance(found, Mapping) or set(found) != set(context.weights):
+            expected = f"arrays by name for {', '.join(map(str, context.weights))}"
+            raise checks.refuse("score", found, expected)
+        scores = {key: np.asarray(found[key]) for key in context.weights}
+        check_finite("score", scores)
+        for key, weight in context.weights.items():
+            if scores[key].shape != weight.shape:
+                expected = f"{weight.shape}, as the weight has"
+                raise checks.refuse(f"score[{key!r}].shape", scores[key].shape, expected)
+        return scores
+
+    def _ranked(
+        self, scores: Mapping[Key, Array], sparsity: float, previous: Mapping[Key, Mask] | None
+    ) -> dict[Key, Mask]:
+        unit_scores, sizes = self.structure.units(scores)
+        allowed = None if previous is None else self.structure.whole(previous)
+        budget = kept_count(sum(score.size for score in scores.values()), sparsity)
+        if allowed is not None:
+            left = _weights_of(allowed, sizes)
+            # Units may have left the last mask up to one weight less than a unit short.
+            if budget >= left + (sizes if isinstance(sizes, int) else sizes.max(initial=1)):
+                raise checks.refuse(
+                    "sparsity",
+                    sparsity,
+                    f"at least the present one; {budget} weights would be kept, and whole units of "
+                    f"{left} are left in previous",
+                )
+        kept = select(unit_scores, sizes, budget, allowed)
+        masks = self.structure.masks(kept, scores)
+        self._check(masks, scores, previous, _weights_of(kept, sizes))
+        return masks
+
+    def _check(
+        self,
+        masks: Mapping[Key, Mask],
+        scores: Mapping[Key, Array],
+        previous: Mapping[Key, Mask] | None,
+        kept: int,
+    ) -> None:
+        """Checks what a structure, maybe a user's, made of the units."""
+        for key, score in scores.items():
+            mask = masks.get(key)
+            if mask is None or mask.dtype != np.bool_ or mask.shape != score.shape:
+                expected = f"a bool mask of shape {score.shape} from the structure"
+                raise checks.refuse(f"masks[{key!r}]", mask, expected)
+            if previous is not None and (mask > previous[key]).any():
+                expected = "a mask that brings no pruned weight back"
+                raise checks.refuse(f"masks[{key!r}]", mask, expected)
+        found = sum(int(np.count_nonzero(mask)) for mask in masks.values())
+        if found != kept:
+            raise checks.refuse("masks", found, f"{kept} kept weights, as the units have")
+
+
+def _weights_of(units: Mask, sizes: Sizes) -> int:
+    if isinstance(sizes, int):
+        return int(np.count_nonzero(units)) * sizes
+    return int(sizes[units].sum())
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a `ranking=` stands for.
+
+    Attributes:
+        score: How important each weight is: a function of a `ScoreContext`.
+        scope: "global" or "layerwise".
+        structure: A name, see `register_structure`, or a `Structure`; None: as `group_size` says.
+    """
+
+    score: Score = magnitude
+    scope: str = "global"
+    structure: str | Structure | None = None
+
+
+RANKINGS: Registry[Callable[..., Ranking]] = Registry("ranking")
+STRUCTURES: Registry[Callable[..., Structure]] = Registry("structure")
+
+
+def _global(score: str = "magnitude", structure: str | None = None) -> Ranking:
+    return Ranking(SCORES.get(score), "global", structure)
+
+
+def _layerwise(score: str = "magnitude", structure: str | None = None) -> Ranking:
+    return Ranking(SCORES.get(score), "layerwise", structure)
+
+
+RANKINGS.register("global", _global, own=True)
+RANKINGS.register("layerwise", _layerwise, own=True)
+STRUCTURES.register("elements", Elements, own=True)
+STRUCTURES.register("input_groups", InputGroups, own=True)
+
+
+def register_ranking(name: str, ranking: Ranking | Callable[..., Ranking]) -> None:
+    """Makes a ranking of your own known by a name, for `ranking=` and `config.pruning.ranking`.
+
+    Args:
+        name: A new name; one of yours that was registered before is replaced.
+        ranking: An `et.Ranking`, or a function that returns one. Its parameters, all with
+            defaults, can be given with the name: `ranking="mine(power=2)"`.
+
+    Raises:
+        InputError: If the name is one of the toolkit's own, or `ranking` is neither.
+
+    Example:
+        >>> def squares(context):
+        ...     return {name: weight**2 for name, weight in context.weights.items()}
+        >>> et.register_ranking("squares", et.Ranking(squares, scope="layerwise"))
+    """
+    make = (lambda: ranking) if isinstance(ranking, Ranking) else ranking
+    RANKINGS.register(name, _maker("ranking", make, "an et.Ranking or a function that returns one"))
+
+
+def register_structure(name: str, make: Callable[..., Structure]) -> None:
+    """Makes a structure of your own known by a name.
+
+    Args:
+        name: A new name; one of yours that was registered before is replaced.
+        make: The class, or a function that returns the object. Its parameters, all with
+            defaults, can be given with the name: `structure="output_blocks(size=4)"`.
+
+    Raises:
+        InputError: If the name is one of the toolkit's own, or `make` is no such function.
+
+    Example:
+        >>> et.register_structure("output_blocks", OutputBlocks)
+        >>> et.wrap_for_pruning(model, ranking="global(structure='output_blocks(size=4)')")
+    """
+    STRUCTURES.register(name, _maker("make", make, "a class or function that returns a structure"))
+
+
+def _maker(argument: str, make: Make, expected: str) -> Make:
+    try:
+        inspect.signature(make).bind()
+    except (TypeError, ValueError):
+        expected = f"{expected}, with defaults for all parameters"
+        raise checks.refuse(argument, make, expected) from None
+    return make
+
+
+def resolve_criterion(
+    ranking: str = "global", group_size: int = 1, structure: str | None = None
+) -> Criterion:
+    """Returns what the names that users give stand for.
+
+    Args:
+        ranking: "global", "layerwise" or a registered name, maybe with parameters.
+        group_size: Consecutive weights along the input channels that live or die together, >= 1.
+        structure: A registered name, maybe with parameters, in place of `group_size`.
+
+    Raises:
+        InputError: A name or parameter is unknown, or a value is out of range.
+
+    Example:
+        >>> resolve_criterion("layerwise", group_size=4).masks(weights, 0.8)
+    """
+    group_size = checks.integer("group_size", group_size, 1)
+    made = RANKINGS.make(ranking)
+    if not isinstance(made, Ranking):
+        raise checks.refuse("ranking", ranking, f"an et.Ranking from it, got {made!r}")
+    chosen = made.structure if structure is None else structure
+    if chosen is None:
+        chosen = Elements() if group_size == 1 else InputGroups(group_size)
+    elif group_size != 1:
+        raise checks.refuse("group_size", group_size, f"1 beside structure={chosen!r}")
+    units = STRUCTURES.make(chosen) if isinstance(chosen, str) else chosen
+    if not isinstance(units, Structure):
+        raise checks.refuse("structure", chosen, f"a Structure from it, got {units!r}")
+    names = {"ranking": ranking, "group_size": group_size}
+    if structure is not None:
+        names["structure"] = structure
+    return Criterion(made.score, units, made.scope, names)
+
+
+def global_masks(
+    weights: Arrays, sparsity: float, *, group_size: int = 1, previous: Arrays | None = None
+) -> Any:
+    """Ranks |w| over all tensors together and keeps the largest (the paper's global sorting).
+
+    Exactly `kept_count(N, sparsity)` of the N weights are kept. Equal magnitudes are ranked by
+    tensor order, then by flat (C) order: the earlier is kept. With `group_size` > 1, groups
+    are ranked by the mean magnitude of their members (paper, appendix B.1): at most that many
+    weights are kept, and fewer than `group_size` below it.
+
+    Args:
+        weights: Collection of finite float arrays of any shapes; kernels are
+            [..., c_in, c_out].
+        sparsity: Fraction to prune, in [0, 1).
+        group_size: Consecutive weights along c_in that live or die together, >= 1.
+        previous: Masks of an earlier step. Weights they prune stay pruned.
+
+    Returns:
+        Bool masks, True = kept, in a collection of the same kind.
+
+    Raises:
+        InputError: Weights are missing, not float or not finite, `previous` does not fit them
+            or has fewer weights left than `sparsity` keeps, or a number is out of range.
+    """
+    return resolve_criterion("global", group_size).masks(weights, sparsity, previous)
+
+
+def layerwise_masks(
+    weights: Arrays, sparsity: float, *, group_size: int = 1, previous: Arrays | None = None
+) -> Any:
+    """Ranks |w| within each tensor and prunes each to the same sparsity (TFMOT's own way).
+
+    Each tensor keeps exactly `kept_count(size, sparsity)` weights with `group_size` 1.
+    Arguments and result are those of `global_masks`.
+
+    Raises:
+        InputError: As `global_masks`.
+    """
+    return resolve_criterion("layerwise", group_size).masks(weights, sparsity, previous)
