@@ -41,6 +41,7 @@ _HOMES = {
     "memorization_capacity": "paper.memorization",
     "register_dataset": "data.catalog",
     "register_detector": "detectors.base",
+    "register_item": "paper.item",
     "register_model": "models",
     "register_ranking": "pruning.select",
     "register_structure": "pruning.select",

@@ -18,8 +18,8 @@ from absl import app
 
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import write_text
+from tf_earlyticket.paper.item import markdown_table
 from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows
-from tf_earlyticket.report.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "deployment"

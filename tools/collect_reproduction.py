@@ -17,11 +17,7 @@ from absl import app
 
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import write_text
-from tf_earlyticket.paper.claims import check_claims
-from tf_earlyticket.paper.grid import ITEMS
-from tf_earlyticket.paper.item_figures import describe
-from tf_earlyticket.paper.item_tables import item_table
-from tf_earlyticket.report.tables import markdown_table
+from tf_earlyticket.paper.item import ITEMS, check_claims, describe, markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "reproduction"
@@ -58,7 +54,7 @@ def page(results: Path = RESULTS) -> str:
 
 
 def _section(result: dict, folder: Path) -> dict:
-    table = item_table(result)
+    table = ITEMS.get(result["item"]).table(result)
     return {
         **result,
         "described": describe(result),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket.paper.grid import ITEMS
+from tf_earlyticket.paper.item import ITEMS
 
 ROOT = Path(et.__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket.paper.grid import ITEMS
+from tf_earlyticket.paper.item import ITEMS
 
 ROOT = Path(et.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -9,7 +9,7 @@ import pytest
 
 import tf_earlyticket as et
 from tf_earlyticket.job.preflight import check_config
-from tf_earlyticket.paper.grid import ITEMS
+from tf_earlyticket.paper.item import ITEMS
 from tf_earlyticket.paper.recipes import get_config
 
 ROOT = Path(et.__file__).parents[1]
@@ -31,7 +31,10 @@ def _process(*arguments):
         (("--item=fig7",), "item='fig7': expected one of fig1"),
         (("--item=fig1", "--scale=tiny"), "scale='tiny': expected one of paper, small, smoke"),
         (("--item=fig1", "--shard=2/2"), "shard='2/2': expected i/n"),
-        (("--item=fig1", "--scale=smoke", "--mask_epochs=9"), "mask_epochs must be <= 4, got 9"),
+        (
+            ("--item=fig1", "--scale=smoke", "--mask_epochs=9"),
+            "mask_epochs=9: expected an integer from 1 to 4",
+        ),
         (("--item=fig1", "--scale=smoke", "--seeds=a"), "--seeds=a: expected integers"),
         (("--item=fig4", "--scale=smoke", "--learning_rates=x"), "expected numbers, such as"),
         (("--item=fig1", "--scale=smoke", "--config.trian.epochs=3"), "is not a field"),

@@ -9,12 +9,11 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.log import MetricsLog
 from tf_earlyticket.paper import tickets
 from tf_earlyticket.paper.dense_record import record_dense, recorded_weights, restore_epoch
-from tf_earlyticket.paper.early_ticket import early_ticket
-from tf_earlyticket.paper.four_shot import pruned_in_shots, shot_sparsities
-from tf_earlyticket.paper.iterative import iterative_pruning
+from tf_earlyticket.paper.fig4 import probe_epoch
 from tf_earlyticket.paper.memorization import recorded_capacity
-from tf_earlyticket.paper.probes import probe_epoch
-from tf_earlyticket.paper.run_directory import open_runs, seeded
+from tf_earlyticket.paper.reproduction import open_runs, seeded
+from tf_earlyticket.paper.table1 import pruned_in_shots, shot_sparsities
+from tf_earlyticket.paper.table4 import early_ticket, iterative_pruning
 from tf_earlyticket.paper.tickets import TicketSpec, ticket_masks, train_rewound_ticket
 from tf_earlyticket.pruning.masks import layer_sparsity, mask_sparsity
 from tf_earlyticket.pruning.select import global_masks, resolve_criterion
@@ -184,7 +183,7 @@ def test_capacity_is_measured_on_random_labels_and_counted_in_epochs(run):
     assert 0.15 < result["capacity"] <= 1
     again = recorded_capacity(run, "memorization-b", weights, masks, **options)
     assert again["capacity"] == result["capacity"]
-    with pytest.raises(InputError, match="batch_size=32: expected at most the 16 images"):
+    with pytest.raises(InputError, match="batch_size=32: expected an integer from 1 to 16"):
         recorded_capacity(run, "x", weights, masks, examples=16, epochs=1, described={})
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tf_earlyticket.paper.claims import check_claims
+from tf_earlyticket.paper.item import check_claims
 
 TRAIN = {
     "epochs": 20,

@@ -10,11 +10,9 @@ from tiny import tiny_config
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.progress import PlainProgress
-from tf_earlyticket.paper import run_directory
-from tf_earlyticket.paper.grid import Grid
-from tf_earlyticket.paper.items import cells_of
-from tf_earlyticket.paper.reproduction import reproduce
-from tf_earlyticket.paper.run_directory import Cell
+from tf_earlyticket.paper import reproduction
+from tf_earlyticket.paper.item import Cell, Grid
+from tf_earlyticket.paper.reproduction import cells_of, reproduce
 
 GRID = Grid(seeds=(1,), mask_epochs=(2, 4), rewind_epochs=(0,))
 
@@ -51,8 +49,7 @@ def test_it_writes_numbers_figures_and_a_table(whole):
     # Two tickets and the three controls of one.
     assert len(rows) == 5 == len(results["summary"])
     assert {row["control"] for row in rows} == {"none", "random", "shuffled", "reinitialized"}
-    for name in ("figure.png", "table.png"):
-        assert (files / name).stat().st_size > 5_000
+    assert (files / "figure.png").stat().st_size > 5_000
     assert (files / "table.md").read_text().startswith("| s | v |")
     assert results["finished"] == results["cells"] == 6
     assert set(results["dense"]) == {"1"} and results["steps_per_epoch"] == 3
@@ -62,7 +59,7 @@ def test_it_writes_numbers_figures_and_a_table(whole):
 
 def test_other_items_use_what_is_finished(whole, monkeypatch):
     _, _, folder = whole
-    monkeypatch.setattr(run_directory, "record_dense", None)
+    monkeypatch.setattr(reproduction, "record_dense", None)
     results, lines = _reproduce("fig3", folder, Grid(seeds=(1,), mask_epochs=(1, 2, 4)))
     assert lines == []
     distances = {(r["a"], r["b"]): r["distance_mean"] for r in results["summary"]}
@@ -121,7 +118,7 @@ def test_a_cell_that_another_process_makes_is_left_to_it(tmp_path):
 
     lines = []
     with filelock.FileLock(locks / f"{cell.phase}.lock"):
-        run_directory.fill({1: FakeRun()}, [cell], lines.append)
+        reproduction.fill({1: FakeRun()}, [cell], lines.append)
     assert lines == [
         "[1/1] seed 1: ticket-mask_epoch=002",
         "another process makes this cell; going on with the next one",
@@ -181,16 +178,26 @@ def test_epochs_reported_are_batches_consumed(tmp_path, monkeypatch, item, grid)
     [
         ("fig7", GRID, {}, "item='fig7'"),
         ("fig1", GRID, {"shard": "2/2"}, "shard='2/2'"),
-        ("fig1", GRID, {"strategy": "multi_worker"}, "--strategy=multi_worker: expected another"),
-        ("fig1", Grid(mask_epochs=(5,), rewind_epochs=(0,)), {}, "mask_epochs must be <= 4, got 5"),
-        ("fig1", Grid(mask_epochs=(2,)), {}, "rewind_epochs: this item needs at least one"),
+        ("fig1", GRID, {"strategy": "multi_worker"}, "strategy='multi_worker': expected another"),
+        (
+            "fig1",
+            Grid(mask_epochs=(5,), rewind_epochs=(0,)),
+            {},
+            "mask_epochs=5: expected an integer from 1 to 4",
+        ),
+        ("fig1", Grid(mask_epochs=(2,)), {}, r"rewind_epochs=\(\): expected at least one"),
         (
             "table2",
             Grid(mask_epochs=(4,), rewind_epochs=(0,)),
             {},
-            "a ramp of 1 epochs from 4 does not fit",
+            "mask_epochs=4: expected at most 3: a ramp of 1 epochs follows",
         ),
-        ("fig5", Grid(mask_epochs=(2,), examples=(16,)), {}, "16 do not fill a batch"),
+        (
+            "fig5",
+            Grid(mask_epochs=(2,), examples=(16,)),
+            {},
+            "examples=16: expected at least 32, the batch size",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(

@@ -10,17 +10,18 @@ continues what was interrupted; items with the same config share their runs; `--
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from absl import flags
 
+from tf_earlyticket import checks
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.data.catalog import describe
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.preflight import check_run, check_strategy, check_tf_keras
 from tf_earlyticket.paper import recipes as reproduce_config
-from tf_earlyticket.paper.grid import ITEMS, SCALES, check_grid, check_item, default_grid, replaced
-from tf_earlyticket.paper.summary import parse_shard
+from tf_earlyticket.paper.item import ITEMS, SCALES, parse_shard
 
 PROGRAM = "python -m tf_earlyticket.reproduce"
 _INTEGERS = {
@@ -40,8 +41,10 @@ def define_flags() -> None:
     item, scale = flags.FLAGS.item, flags.FLAGS.scale
     if item is None and not any(a.lstrip("-").startswith("help") for a in sys.argv):
         raise InputError(f"--item is missing: expected one of {', '.join(ITEMS)}.")
-    check_item(item or ITEMS[0], scale)
-    command_line.define_common_flags(f"{reproduce_config.__file__}:{item or ITEMS[0]}.{scale}")
+    shown = item or next(iter(ITEMS))
+    ITEMS.get(shown)
+    checks.choice("scale", scale, SCALES)
+    command_line.define_common_flags(f"{reproduce_config.__file__}:{shown}.{scale}")
     flags.DEFINE_string("workdir", None, "Directory; default runs/reproduce-<data>_<model>-<...>")
     flags.DEFINE_string("shard", "0/1", "i/n: make every n-th missing cell from the i-th on")
     for name, text in _INTEGERS.items():
@@ -63,7 +66,8 @@ def main(argv: list[str]) -> None:
     given["learning_rates"] = _numbers("learning_rates", values.learning_rates, float)
     given["memorization_epochs"] = values.memorization_epochs
     given["prune_fraction"] = values.prune_fraction
-    grid = replaced(default_grid(values.item, values.scale, config.train.epochs), given)
+    grid = ITEMS.get(values.item).grid(values.scale, config.train.epochs)
+    grid = replace(grid, **{name: value for name, value in given.items() if value is not None})
     data = config.data
     spec = describe(
         data.name,
@@ -71,7 +75,7 @@ def main(argv: list[str]) -> None:
         validation_examples=data.validation_examples,
         train_examples=data.train_examples,
     )
-    check_grid(grid, config.train.epochs, spec.train_examples)
+    grid.check(config.train.epochs, spec.train_examples)
     command_line.quiet_tensorflow()
     if values.dry_run:
         command_line.print_dry_run(config)
@@ -114,7 +118,7 @@ def _numbers(flag: str, texts: list[str] | None, kind: type) -> tuple | None:
 
 
 def _print_cells(item: str, config, grid) -> None:
-    from tf_earlyticket.paper.items import cells_of
+    from tf_earlyticket.paper.reproduction import cells_of
 
     cells = cells_of(item, config, grid)
     epochs = sum(cell.epochs for cell in cells)
@@ -124,9 +128,7 @@ def _print_cells(item: str, config, grid) -> None:
 
 
 def _print_results(results: dict, directory: Path) -> None:
-    from tf_earlyticket.paper.item_tables import item_table
-
-    table = item_table(results)
+    table = ITEMS.get(results["item"]).table(results)
     if table is not None:
         from rich.console import Console
         from rich.table import Table

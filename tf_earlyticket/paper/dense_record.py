@@ -1,6 +1,7 @@
 """A recorded dense run: state, weights and a probe of every epoch, from which tickets are made."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from tf_earlyticket.job.fit import fit
 from tf_earlyticket.job.log import MetricsLog
 from tf_earlyticket.job.run_state import Run
 from tf_earlyticket.job.weights_file import load_weights, save_weights
+from tf_earlyticket.pruning.select import resolve_criterion
 
 PHASE = "dense"
 _INITIAL = "initial"
+Arrays = dict[str, np.ndarray]
 
 
 def record_dense(run: Run, probing: bool = True) -> dict:
@@ -68,9 +71,39 @@ def restore_epoch(run: Run, epoch: int) -> None:
     run.restore(PHASE if epoch else _INITIAL, epoch)
 
 
-def recorded_weights(run: Run, epoch: int) -> dict[str, np.ndarray]:
+def recorded_weights(run: Run, epoch: int) -> Arrays:
     """Returns every weight of the dense network after `epoch` epochs, 0 for the initial ones."""
     return load_weights(_weights_path(run, epoch))
+
+
+def recorded_kernels(run: Run, epoch: int) -> Arrays:
+    """Returns the prunable ones of these weights."""
+    weights = recorded_weights(run, epoch)
+    return {name: weights[name] for name in pruned(run.model).masks()}
+
+
+def recorded_masks(run: Run, epoch: int, group_size: int | None = None) -> Arrays:
+    """Returns the masks that they have at the final sparsity; the group size is the config's."""
+    return masks_of(run, recorded_weights(run, epoch), group_size=group_size)
+
+
+def masks_of(
+    run: Run,
+    weights: Mapping[str, np.ndarray],
+    sparsity: float | None = None,
+    *,
+    group_size: int | None = None,
+    previous: Arrays | None = None,
+) -> Arrays:
+    """Returns the masks of weights of the run's network, by default those that its config wants."""
+    pruning = run.config.pruning
+    criterion = resolve_criterion(
+        pruning.ranking, pruning.group_size if group_size is None else group_size
+    )
+    prunable = {name: weights[name] for name in pruned(run.model).masks()}
+    return criterion.masks(
+        prunable, pruning.final_sparsity if sparsity is None else sparsity, previous
+    )
 
 
 def _weights_path(run: Run, epoch: int) -> Path:
@@ -84,19 +117,7 @@ class _Recorder(Callback):
         super().__init__()
         self._run = run
         self._restored: list[ProbeResult] = []
-        self._probe = self._make_probe() if probing else None
-
-    def _make_probe(self) -> PPRProbe:
-        run, config = self._run, self._run.config
-        probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
-        validation = run.data.validation(config.train.batch_size)
-        return PPRProbe(
-            lambda: probe_data,
-            lambda: validation,
-            fraction=run.plan.probe_fraction,
-            learning_rate=run.plan.probe_learning_rate,
-            validation_fraction=config.probe.validation_fraction,
-        )
+        self._probe = _make_probe(run) if probing else None
 
     def set_model(self, model):
         super().set_model(model)
@@ -129,5 +150,18 @@ class _Recorder(Callback):
     def get_arrays(self) -> dict:
         return {}
 
-    def set_state(self, state: dict, arrays: dict) -> None:
+    def set_state(self, state: dict, arrays: Mapping) -> None:
         self._restored = [ProbeResult.from_dict(values) for values in state["probes"]]
+
+
+def _make_probe(run: Run) -> PPRProbe:
+    config = run.config
+    data = run.data.probe(config.train.batch_size, seed=config.seed)
+    validation = run.data.validation(config.train.batch_size)
+    return PPRProbe(
+        lambda: data,
+        lambda: validation,
+        fraction=run.plan.probe_fraction,
+        learning_rate=run.plan.probe_learning_rate,
+        validation_fraction=config.probe.validation_fraction,
+    )

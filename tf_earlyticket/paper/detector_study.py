@@ -1,28 +1,43 @@
 """Which detector finds the best start epoch? Replays all of them over recorded dense runs."""
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tf_earlyticket.backends import pruned
+import numpy as np
+from matplotlib.figure import Figure
+
+from tf_earlyticket import checks
 from tf_earlyticket.callbacks.ppr_probe import ProbeResult
 from tf_earlyticket.config import Config
-from tf_earlyticket.detectors.base import Observation
-from tf_earlyticket.detectors.weight_signals import SignalTracker
+from tf_earlyticket.detectors.base import Detector, Observation
+from tf_earlyticket.detectors.ppr_saturation import GatedPPR, PPRSaturation
+from tf_earlyticket.detectors.replay import replay
+from tf_earlyticket.detectors.weight_signals import (
+    FixedEpoch,
+    LayerRateConvergence,
+    MaskDistance,
+    SignalTracker,
+    SubnetSimilarity,
+)
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import write_json, write_text
+from tf_earlyticket.files import write_csv, write_json
 from tf_earlyticket.job.build import plan_of
 from tf_earlyticket.job.run_state import Run
-from tf_earlyticket.paper.dense_record import record_dense, recorded_weights
-from tf_earlyticket.paper.run_directory import open_runs, seeded
-from tf_earlyticket.paper.study import MODES, choices, summarize
-from tf_earlyticket.paper.study_figures import draw_study
+from tf_earlyticket.paper.dense_record import record_dense, recorded_kernels
+from tf_earlyticket.paper.drawing import band
+from tf_earlyticket.paper.item import MODES
+from tf_earlyticket.paper.reproduction import open_runs, seeded
 from tf_earlyticket.paper.tickets import train_ticket
 from tf_earlyticket.pruning.plan import Plan
 from tf_earlyticket.pruning.select import resolve_criterion
+from tf_earlyticket.report import drawing
 from tf_earlyticket.report.build import environment
+
+Accuracies = Mapping[int, float]
 
 
 def default_start_epochs(config: Config) -> list[int]:
@@ -66,7 +81,12 @@ def study_detectors(
     """
     plan = plan_of(config)
     start_epochs = default_start_epochs(config) if start_epochs is None else list(start_epochs)
-    _check(seeds, start_epochs, modes, plan.latest_start_epoch)
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise checks.refuse("seeds", list(seeds), "different integers of at least 0")
+    for epoch in start_epochs:
+        checks.integer("start_epochs", epoch, 1, plan.latest_start_epoch)
+    for mode in modes:
+        checks.choice("modes", mode, MODES)
     opened = open_runs(config, workdir, seeds, data_dir, strategy)
     runs = {str(seed): run for seed, run in opened.items()}
     if not finished_only:
@@ -88,26 +108,23 @@ def study_detectors(
         "ramp_epochs": plan.ramp_epochs,
         "steps_per_epoch": first.steps_per_epoch,
         "seeds": recorded,
-        "summary": summarize(
+        "summary": summarize_choices(
             {seed: result["choices"] for seed, result in recorded.items()},
-            {seed: _by_epoch(result["tickets"]) for seed, result in recorded.items()},
+            {
+                seed: {
+                    mode: {int(epoch): cell["test_accuracy"] for epoch, cell in cells.items()}
+                    for mode, cells in result["tickets"].items()
+                }
+                for seed, result in recorded.items()
+            },
         ),
     }
     write_json(Path(workdir) / "study.json", study)
-    write_text(Path(workdir) / "study.csv", _to_csv(study["summary"]))
-    draw_study(study, Path(workdir) / "figures")
+    rows = [{**r, "start_epochs": " ".join(map(str, r["start_epochs"]))} for r in study["summary"]]
+    write_csv(Path(workdir) / "study.csv", rows, list(rows[0]))
+    for name, figure in (("probes", draw_probes(study)), ("tickets", draw_tickets(study))):
+        drawing.save(figure, Path(workdir) / "figures" / f"{name}.png")
     return study
-
-
-def _check(seeds, start_epochs, modes, latest: int) -> None:
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise InputError(f"seeds={list(seeds)}: expected different integers of at least 0.")
-    for epoch in start_epochs:
-        if not 1 <= epoch <= latest:
-            raise InputError(f"start_epochs: {epoch} is not one of 1 to {latest}, the latest.")
-    for mode in modes:
-        if mode not in MODES:
-            raise InputError(f"modes: {mode!r} is not one of {', '.join(MODES)}.")
 
 
 def _recorded(run: Run, plan: Plan) -> dict:
@@ -119,19 +136,15 @@ def _recorded(run: Run, plan: Plan) -> dict:
             "--finished_only=false."
         )
     probes = [ProbeResult.from_dict(values) for values in dense["probes"]]
-    observations = {}
     pruning = run.config.pruning
-    tracker = SignalTracker(
-        pruning.final_sparsity, resolve_criterion(pruning.ranking, pruning.group_size)
-    )
-    prunable = list(pruned(run.model).masks())
-    for probe in probes:
-        weights = recorded_weights(run, probe.epoch)
-        signals = tracker.update({name: weights[name] for name in prunable})
-        seen = probe.observation
-        observations[probe.epoch] = Observation(
-            seen.ppr_accuracy, seen.pruned_accuracy, seen.dense_accuracy, signals
+    criterion = resolve_criterion(pruning.ranking, pruning.group_size)
+    tracker = SignalTracker(pruning.final_sparsity, criterion)
+    observations = {
+        probe.epoch: replace(
+            probe.observation, signals=tracker.update(recorded_kernels(run, probe.epoch))
         )
+        for probe in probes
+    }
     tickets: dict[str, dict] = {}
     for path in sorted(run.paths.checkpoints.glob("*/result.json")):
         result = json.loads(path.read_text())
@@ -165,17 +178,191 @@ def _recorded(run: Run, plan: Plan) -> dict:
     }
 
 
-def _by_epoch(tickets: dict) -> dict[str, dict[int, float]]:
+def studied_detectors(latest: int, ramp_epochs: int) -> dict[str, tuple[Callable, int]]:
+    """Returns what a study compares: by the name in tables, a detector's maker and probe spacing.
+
+    Args:
+        latest: Last epoch (from 1) at whose end pruning can start.
+        ramp_epochs: Epochs from there until a gradual ticket's mask is final.
+    """
+
+    def ppr(**options) -> Detector:
+        return PPRSaturation(latest, **{"lead_epochs": ramp_epochs, **options})
+
+    def gated(gate: Callable[[], Detector]) -> Callable[[], Detector]:
+        return lambda: GatedPPR(gate(), ppr(minimum_rise=0.0))
+
     return {
-        mode: {int(epoch): cell["test_accuracy"] for epoch, cell in cells.items()}
-        for mode, cells in tickets.items()
+        "PPRSaturation": (ppr, 1),
+        "PPRSaturation, probes every 2 epochs": (ppr, 2),
+        "PPRSaturation, probes every 3 epochs": (ppr, 3),
+        "PPRSaturation(tolerance=0.02)": (partial(ppr, tolerance=0.02), 1),
+        "PPRSaturation(tolerance=0.005)": (partial(ppr, tolerance=0.005), 1),
+        "PPRSaturation(lead_epochs=0)": (partial(ppr, lead_epochs=0), 1),
+        "GatedPPR(LayerRateConvergence)": (gated(LayerRateConvergence), 1),
+        "GatedPPR(MaskDistance)": (gated(MaskDistance), 1),
+        "MaskDistance": (MaskDistance, 1),
+        "LayerRateConvergence": (LayerRateConvergence, 1),
+        "LayerRateConvergence(0.01)": (partial(LayerRateConvergence, 0.01), 1),
+        "SubnetSimilarity": (SubnetSimilarity, 1),
+        "SubnetSimilarity(0.99)": (partial(SubnetSimilarity, 0.99), 1),
+        "FixedEpoch(first third)": (partial(FixedEpoch, max(1, latest // 3)), 1),
+        "FixedEpoch(latest)": (partial(FixedEpoch, latest), 1),
     }
 
 
-def _to_csv(rows: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({**row, "start_epochs": " ".join(map(str, row["start_epochs"]))})
-    return text.getvalue()
+def choices(
+    observations: Mapping[int, Observation],
+    costs: Mapping[int, float],
+    latest: int,
+    ramp_epochs: int,
+) -> dict[str, dict]:
+    """Replays every studied detector on one recorded run.
+
+    Args:
+        observations: By epoch (from 1), as for `replay`.
+        costs: Cost of each epoch's probe, in epochs.
+        latest: Where the search ends.
+        ramp_epochs: Length of a gradual ticket's ramp.
+
+    Returns:
+        By detector: the `Choice` as a dict, and "probe_cost_epochs".
+    """
+    chosen = {}
+    for name, (make, spacing) in studied_detectors(latest, ramp_epochs).items():
+        choice = replay(make(), observations, latest, probe_every=spacing)
+        cost = sum(costs[epoch] for epoch in choice.probed_epochs)
+        chosen[name] = {**asdict(choice), "probe_cost_epochs": cost}
+    return chosen
+
+
+def accuracy_at(tickets: Accuracies, epoch: int) -> float | None:
+    """Returns the accuracy of the ticket that starts at `epoch`, from the ones that were trained.
+
+    Between two of them it is interpolated linearly; outside them it is None.
+    """
+    if not tickets or not min(tickets) <= epoch <= max(tickets):
+        return None
+    epochs = sorted(tickets)
+    return float(np.interp(epoch, epochs, [tickets[e] for e in epochs]))
+
+
+def best_epoch(tickets_by_seed: Sequence[Accuracies]) -> int | None:
+    """Returns the start epoch whose tickets have the best mean accuracy over all seeds.
+
+    Only epochs at which every seed has a ticket count; the earlier of two equals wins. None if
+    there is no such epoch.
+    """
+    if not tickets_by_seed:
+        return None
+    shared = sorted(set.intersection(*map(set, tickets_by_seed)))
+    means = {e: float(np.mean([tickets[e] for tickets in tickets_by_seed])) for e in shared}
+    return max(means, key=lambda epoch: means[epoch], default=None)
+
+
+def summarize_choices(
+    choices_by_seed: Mapping[str, Mapping[str, dict]],
+    tickets_by_seed: Mapping[str, Mapping[str, Accuracies]],
+) -> list[dict]:
+    """Returns a row per detector, averaged over seeds.
+
+    Args:
+        choices_by_seed: By seed, the result of `choices`.
+        tickets_by_seed: By seed, test accuracy (fraction) by mode and start epoch.
+
+    Returns:
+        Rows with "detector", "start_epochs" (list, in the order of the seeds), "detected" (number
+        of seeds where the detector, not the deadline, decided), "probe_cost_epochs" (mean) and
+        for each mode "<mode>_accuracy" and "<mode>_distance", the mean of the best epoch's
+        accuracy less the chosen epoch's, with "<mode>_distance_std", its sample standard
+        deviation. None where not every seed has the tickets, or there is one seed only.
+    """
+    rows = []
+    for name in next(iter(choices_by_seed.values())):
+        chosen = [choices_by_seed[seed][name] for seed in choices_by_seed]
+        row = {
+            "detector": name,
+            "start_epochs": [choice["start_epoch"] for choice in chosen],
+            "detected": sum(choice["detected"] for choice in chosen),
+            "probe_cost_epochs": float(np.mean([c["probe_cost_epochs"] for c in chosen])),
+        }
+        for mode in MODES:
+            tickets = [tickets_by_seed[seed].get(mode, {}) for seed in choices_by_seed]
+            pairs = list(zip(tickets, row["start_epochs"], strict=True))
+            reached = [accuracy_at(accuracies, epoch) for accuracies, epoch in pairs]
+            best = best_epoch(tickets)
+            known = best is not None and None not in reached
+            gaps = [a[best] - r for a, r in zip(tickets, reached, strict=True)] if known else []
+            row[f"{mode}_accuracy"] = float(np.mean(reached)) if gaps else None
+            row[f"{mode}_distance"] = float(np.mean(gaps)) if gaps else None
+            row[f"{mode}_distance_std"] = float(np.std(gaps, ddof=1)) if len(gaps) > 1 else None
+        rows.append(row)
+    return rows
+
+
+def _name(study: Mapping[str, Any]) -> str:
+    config, seeds = study["config"], len(study["seeds"])
+    return f"{config['model']['name']} on {config['data']['name']}, {seeds} seed{'s' * (seeds > 1)}"
+
+
+def _spread(values: Sequence[Sequence[float]]) -> list[np.ndarray]:
+    """Returns, of rows for each seed, what `band` draws."""
+    array = np.array(values)
+    spread = [array.mean(axis=0), array.min(axis=0), array.max(axis=0)]
+    return spread if len(values) > 1 else spread[:1]
+
+
+def draw_probes(study: Mapping[str, Any]) -> Figure:
+    """Draws PPR, pruned and dense accuracy of every epoch, as the paper's Fig. 4."""
+    figure = drawing.new_figure(3.8, f"Probes at every epoch: {_name(study)} (mean, min to max)")
+    axes = figure.subplots()
+    drawing.style(axes, "Epoch", "Validation accuracy (%)")
+    probes = [result["probe"] for result in study["seeds"].values()]
+    epochs = probes[0]["epochs"]
+    for name, label, colour, form in (
+        ("dense_accuracy", "dense", drawing.GREEN, "^:"),
+        ("ppr_accuracy", "pruned, then retrained (PPR)", drawing.BLUE, "o-"),
+        ("pruned_accuracy", "pruned, not retrained", drawing.VERMILLION, "s--"),
+    ):
+        band(axes, epochs, _spread([probe[name] for probe in probes]), label, colour, form)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=drawing.SMALL, frameon=False)
+    drawing.epoch_axis(axes, max(epochs))
+    for epoch in study["config"]["train"]["drop_epochs"]:
+        if epoch < max(epochs):
+            axes.axvline(epoch, color=drawing.GREY, linewidth=1, linestyle=":")
+    drawing.mark(axes, study["latest_start_epoch"], "latest start; dotted: learning rate drops")
+    return figure
+
+
+def draw_tickets(study: Mapping[str, Any]) -> Figure:
+    """Draws the tickets' test accuracy by start epoch and, below, what the detectors chose."""
+    detectors = [row["detector"] for row in study["summary"]]
+    height = 3.0 + 0.22 * len(detectors)
+    figure = drawing.new_figure(height, f"Tickets by start epoch: {_name(study)} (mean, range)")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 0.16 * len(detectors)])
+    drawing.style(top, "", "Test accuracy (%)")
+    results = list(study["seeds"].values())
+    for mode, label, colour, form in (
+        ("gradual", "gradual", drawing.BLUE, "o-"),
+        ("one_shot", "one-shot", "#CC79A7", "s--"),
+    ):
+        cells = [result["tickets"].get(mode, {}) for result in results]
+        epochs = sorted(set.intersection(*(set(map(int, cell)) for cell in cells)))
+        if epochs:
+            values = [[cell[str(e)]["test_accuracy"] for e in epochs] for cell in cells]
+            band(top, epochs, _spread(values), label, colour, form)
+    dense = 100 * np.mean([result["dense_test_accuracy"] for result in results])
+    top.axhline(dense, color=drawing.GREEN, linewidth=1.4, linestyle=":", label="dense")
+    top.legend(fontsize=drawing.SMALL, frameon=False)
+    drawing.style(bottom, "Start epoch", "")
+    for place, detector in enumerate(detectors):
+        for result in results:
+            choice = result["choices"][detector]
+            face = drawing.INK if choice["detected"] else "white"
+            look = {"markeredgecolor": drawing.INK, "markerfacecolor": face, "markersize": 4.5}
+            bottom.plot(choice["start_epoch"], place, "o", clip_on=False, **look)
+    bottom.set_yticks(range(len(detectors)), detectors, fontsize=7.5)
+    bottom.set_ylim(len(detectors) - 0.5, -0.5)
+    figure.supxlabel("Hollow: no saturation seen, started at the latest", fontsize=drawing.SMALL)
+    drawing.epoch_axis(bottom, study["latest_start_epoch"] + 1)
+    return figure

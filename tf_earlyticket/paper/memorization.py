@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of, pruned, strip_pruning, wrap_for_pruning
 from tf_earlyticket.data.in_memory import InMemoryData
 from tf_earlyticket.data.preprocess import normalize
-from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.run_state import Run
 from tf_earlyticket.paper.tickets import put
 
@@ -54,32 +54,26 @@ def memorization_capacity(
     Example:
         >>> et.memorization_capacity(model, train_images[:5000], num_classes=10)
     """
-    adapter = pruned(model)
-    for name, value, least in (
-        ("len(images)", len(images), 1),
-        ("num_classes", num_classes, 2),
-        ("epochs", epochs, 1),
-        ("batch_size", batch_size, 1),
-    ):
-        if value < least:
-            raise InputError(f"{name}={value}: expected at least {least}.")
-    _check_batch(batch_size, len(images))
-    masks = adapter.masks()
+    masks = pruned(model).masks()
+    examples = checks.integer("len(images)", len(images), 1)
+    checks.integer("num_classes", num_classes, 2)
+    checks.integer("epochs", epochs, 1)
+    checks.integer("batch_size", batch_size, 1, examples)
     # Kernel names are "layer/kernel": the layers with a mask are the ones to wrap again.
     prunable = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in masks))
     copy = wrap_for_pruning(strip_pruning(model), prunable=prunable)
-    backend = backend_of(copy)
+    backend = backend_of(model)
     copy.compile(
         backend.sgd(learning_rate, 0.9),
         backend.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=backend.always_compiled,
     )
-    adapter = pruned(copy)
-    adapter.prepare()
-    adapter.set_masks(masks)
-    labels = random_labels(len(images), num_classes, seed)
-    return _memorize(adapter, images, labels, epochs, batch_size, learning_rate, seed)
+    network = pruned(copy)
+    network.prepare()
+    network.set_masks(masks)
+    labels = random_labels(examples, num_classes, seed)
+    return _memorize(network, images, labels, epochs, batch_size, learning_rate, seed)[0]
 
 
 def recorded_capacity(
@@ -118,22 +112,16 @@ def recorded_capacity(
     if finished is not None:
         return finished
     if not isinstance(run.data, InMemoryData):
-        raise InputError(
-            f"data.name={run.data.spec.name!r}: random labels need a data set in memory, such as "
-            "cifar10."
-        )
-    train = run.config.train
-    _check_batch(train.batch_size, examples)
+        expected = "a data set in memory, such as cifar10, for random labels"
+        raise checks.refuse("data.name", run.data.spec.name, expected)
+    train, seed = run.config.train, run.config.seed
+    checks.integer("batch_size", train.batch_size, 1, examples)
     images = normalize(run.data.arrays("train").images[:examples], run.data.spec.name)
-    labels = random_labels(examples, run.data.spec.num_classes, run.config.seed)
+    labels = random_labels(examples, run.data.spec.num_classes, seed)
     put(run, weights, masks)
-    adapter = pruned(run.model)
-    steps = adapter.step()
-    with adapter.sandbox():
-        capacity = _memorize(
-            adapter, images, labels, epochs, train.batch_size, train.learning_rate, run.config.seed
-        )
-        steps = adapter.step() - steps
+    capacity, steps = _memorize(
+        pruned(run.model), images, labels, epochs, train.batch_size, train.learning_rate, seed
+    )
     return run.finish(
         phase,
         {
@@ -145,24 +133,28 @@ def recorded_capacity(
     )
 
 
-def _memorize(adapter, images, labels, epochs, batch_size, learning_rate, seed) -> float:
-    """Trains the adapter's compiled model and returns its training accuracy."""
+def _memorize(
+    network, images, labels, epochs, batch_size, learning_rate, seed
+) -> tuple[float, int]:
+    """Trains the network's compiled model, and undoes that.
+
+    Returns:
+        Its training accuracy and the steps.
+    """
     with tf.device("CPU:0"):
         images, labels = tf.constant(images), tf.constant(labels)
 
     def load(index: tf.Tensor):
         return tf.gather(images, index), tf.gather(labels, index)
 
-    for epoch in range(epochs):
-        order = np.random.default_rng([seed, epoch]).permutation(len(labels))
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
-        drops = (epoch >= 0.6 * epochs) + (epoch >= 0.8 * epochs)
-        adapter.set_learning_rate(learning_rate * 0.1**drops)
-        adapter.train(batches.map(load), len(labels) // batch_size)
-    ordered = tf.data.Dataset.range(len(labels)).batch(batch_size).map(load)
-    return adapter.evaluate(ordered)["accuracy"]
-
-
-def _check_batch(batch_size: int, examples: int) -> None:
-    if batch_size > examples:
-        raise InputError(f"batch_size={batch_size}: expected at most the {examples} images.")
+    steps = 0
+    with network.sandbox():
+        for epoch in range(epochs):
+            order = np.random.default_rng([seed, epoch]).permutation(len(labels))
+            batches = tf.data.Dataset.from_tensor_slices(order)
+            batches = batches.batch(batch_size, drop_remainder=True).map(load)
+            drops = (epoch >= 0.6 * epochs) + (epoch >= 0.8 * epochs)
+            network.set_learning_rate(learning_rate * 0.1**drops)
+            steps += network.train(batches, len(labels) // batch_size)
+        ordered = tf.data.Dataset.range(len(labels)).batch(batch_size).map(load)
+        return network.evaluate(ordered)["accuracy"], steps

@@ -1,35 +1,37 @@
-"""One figure or table of the paper: makes its cells, collects what is there, writes its files."""
+"""An item made: its cells in a directory that seeds and items share, what came out, its files."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from tf_earlyticket.config import Config
-from tf_earlyticket.job.build import dataset_spec
-from tf_earlyticket.job.job import NOTES
-from tf_earlyticket.paper.claims import check_claims
-from tf_earlyticket.paper.collect import collect
-from tf_earlyticket.paper.grid import Grid, check_grid, check_item
-from tf_earlyticket.paper.item_tables import write_item
-from tf_earlyticket.paper.items import cells_of
-from tf_earlyticket.paper.run_directory import fill, open_runs
-from tf_earlyticket.paper.summary import parse_shard, shard_of
-from tf_earlyticket.report.build import environment
+import filelock
+import tensorflow as tf
 
-TITLES = {
-    "fig1": "Tickets (s, v): one-shot masks on rewound weights",
-    "fig2": "Spread of the weights and pseudo pruning rates per layer",
-    "fig3": "Distances between masks",
-    "fig4": "PPR accuracy per epoch",
-    "fig5": "Memorization capacity by mask epoch",
-    "fig6": "PPR accuracy per epoch",
-    "fig8": "Tickets (s, v) with grouped weights",
-    "table1": "Memorization capacity, one shot against several",
-    "table2": "One-shot and gradual tickets by epoch",
-    "table3": "One-shot and gradual tickets by epoch",
-    "table4": "Accuracy and cost against iterative pruning",
-    "table5": "Memorization capacity by group size",
-}
+from tf_earlyticket import checks
+from tf_earlyticket.backends import backend_named
+from tf_earlyticket.config import Config
+from tf_earlyticket.data.catalog import load
+from tf_earlyticket.files import write_csv, write_json, write_text
+from tf_earlyticket.job.build import dataset_spec
+from tf_earlyticket.job.devices import config_for_replicas, make_strategy
+from tf_earlyticket.job.job import NOTES
+from tf_earlyticket.job.run_state import Run
+from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.paper.dense_record import record_dense
+from tf_earlyticket.paper.item import (
+    ITEMS,
+    SCALES,
+    Cell,
+    Grid,
+    Results,
+    check_claims,
+    markdown_table,
+    parse_shard,
+    summarize,
+)
+from tf_earlyticket.report import drawing
+from tf_earlyticket.report.build import environment
 
 
 def reproduce(
@@ -52,7 +54,7 @@ def reproduce(
     item is drawn from whatever is finished.
 
     Args:
-        item: One of `core.grid.ITEMS`.
+        item: One of `ITEMS`.
         config: Of the dense runs; each of the grid's seeds replaces its seed.
         grid: What the item varies.
         workdir: A run directory per seed lies in it, and the results in `items/<item>/`.
@@ -70,20 +72,27 @@ def reproduce(
     Raises:
         InputError: Before any work, for an argument that cannot be used.
     """
-    check_item(item, scale)
-    check_grid(grid, config.train.epochs, dataset_spec(config).train_examples)
+    wanted = ITEMS.get(item)
+    checks.choice("scale", scale, SCALES)
+    grid.check(config.train.epochs, dataset_spec(config).train_examples)
     index, count = parse_shard(shard)
     cells = cells_of(item, config, grid)
     runs = open_runs(config, workdir, grid.seeds, data_dir, strategy)
     if not finished_only:
-        fill(runs, shard_of(cells, index, count), tell)
-    records, summary = collect(item, runs, cells, grid)
+        fill(runs, cells[index::count], tell)
+    finished = []
+    for cell in cells:
+        result = runs[cell.seed].result(cell.phase)
+        if result is not None:
+            finished.append((cell, {"seed": cell.seed, **cell.values, **result}))
+    dense = {str(cell.seed): result for cell, result in finished if cell.kind == "dense"}
+    plain = [(c, {n: v for n, v in result.items() if n != "rows"}) for c, result in finished]
+    records = wanted.records(plain, runs, grid)
     first = next(iter(runs.values()))
-    dense = {str(seed): run.result("dense") for seed, run in runs.items()}
     results = {
         "schema_version": 1,
         "item": item,
-        "title": TITLES[item],
+        "title": wanted.title,
         "scale": scale,
         "command": command,
         "config": config.to_dict(),
@@ -92,16 +101,135 @@ def reproduce(
         "notes": [NOTES[config.data.name]] if config.data.name in NOTES else [],
         "steps_per_epoch": first.steps_per_epoch,
         "cells": len(cells),
-        "finished": sum(runs[cell.seed].result(cell.phase) is not None for cell in cells),
+        "finished": len(finished),
         "dense": {
             seed: {name: result[name] for name in ("test_accuracy", "epochs", "rows")}
             for seed, result in dense.items()
-            if result is not None
         },
         "records": records,
-        "summary": summary,
+        "summary": summarize(records, wanted.keys, wanted.values),
     }
     # Numbers of a smoke run say nothing about the paper.
     results["claims"] = check_claims({item: results}) if scale != "smoke" else []
     write_item(results, Path(workdir) / "items" / item)
     return results
+
+
+def cells_of(item: str, config: Config, grid: Grid) -> list[Cell]:
+    """Returns the cells of an item, the dense runs first.
+
+    Raises:
+        InputError: If the item is unknown, the grid lacks what it needs, or asks for the
+            impossible.
+    """
+
+    def make(run: Run, _: str) -> dict:
+        return record_dense(run, probing=False)
+
+    dense = [Cell("dense", seed, {}, make, config.train.epochs) for seed in grid.seeds]
+    return dense + ITEMS.get(item).cells(config, grid)
+
+
+def open_runs(
+    config: Config, workdir, seeds: Sequence[int], data_dir, strategy: str
+) -> dict[int, Run]:
+    """Returns a run per seed, each in a directory of its own under `workdir`.
+
+    Args:
+        config: Of the runs; each seed replaces its own.
+        workdir: Directory that they share.
+        seeds: At least one.
+        data_dir: Where TFDS data sets lie.
+        strategy: Devices, see `make_strategy`.
+
+    Raises:
+        InputError: If a directory holds a run of another config, or for several workers: they
+            share an experiment by its cells.
+    """
+    if strategy == "multi_worker":
+        expected = "another one: several machines share an experiment by --shard=i/n or a seed each"
+        raise checks.refuse("strategy", strategy, expected)
+    devices = make_strategy(strategy)
+    data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
+    runs = {}
+    for seed in seeds:
+        own = replace(config, seed=seed)
+        paths = RunPaths(Path(workdir) / f"seed{seed}")
+        paths.claim(own)
+        runs[seed] = Run(config_for_replicas(own, devices), paths, data, devices)
+    return runs
+
+
+def seeded(run: Run, function: Callable, *arguments):
+    """Calls a function with a run of its own and everything random as at the start of a process."""
+    backend_named(run.config.model.keras).set_random_seed(run.config.seed)
+    if run.config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return function(run, *arguments)
+
+
+def fill(
+    runs: Mapping[int, Run], cells: Sequence[Cell], tell: Callable[[str], None] = print
+) -> None:
+    """Makes the cells that are not finished, one after the other.
+
+    Several processes may fill one directory: a cell that another one is making is left to it, and
+    a dense run is waited for.
+
+    Args:
+        runs: By seed.
+        cells: What to make.
+        tell: Gets a line before each cell, with its number and the time left.
+    """
+    missing = [cell for cell in cells if runs[cell.seed].result(cell.phase) is None]
+    done_epochs, started = 0.0, time.monotonic()
+    for number, cell in enumerate(missing):
+        left = ""
+        if done_epochs:
+            rate = (time.monotonic() - started) / done_epochs
+            minutes = round(rate * sum(other.epochs for other in missing[number:]) / 60)
+            hours = f"{minutes // 60} h {minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
+            left = f", about {hours} min left"
+        tell(f"[{number + 1}/{len(missing)}] seed {cell.seed}: {cell.phase}{left}")
+        _make_cell(runs[cell.seed], cell, tell)
+        done_epochs += cell.epochs
+
+
+def _make_cell(run: Run, cell: Cell, tell: Callable[[str], None]) -> None:
+    """Records the dense run if need be and makes the cell, unless another process does."""
+    locks = run.paths.workdir / "locks"
+    locks.mkdir(exist_ok=True)
+    if run.result("dense") is None:
+        lock = filelock.FileLock(locks / "dense.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            tell("another process trains the dense run; waiting for it")
+            lock.acquire()
+        try:
+            seeded(run, record_dense, False)
+        finally:
+            lock.release()
+    try:
+        with filelock.FileLock(locks / f"{cell.phase}.lock", timeout=0):
+            seeded(run, cell.make, cell.phase)
+    except filelock.Timeout:
+        tell("another process makes this cell; going on with the next one")
+
+
+def write_item(results: Results, directory: Path) -> None:
+    """Writes the files of an item: results.json, results.csv, its figures and its table.
+
+    Args:
+        results: The content of `results.json`.
+        directory: Made where it is missing.
+    """
+    item, summary = ITEMS.get(results["item"]), results["summary"]
+    write_csv(directory / "results.csv", summary, list(summary[0]) if summary else [])
+    table = item.table(results)
+    if table is not None:
+        write_text(directory / "table.md", markdown_table(*table))
+    for name, figure in item.figures(results).items():
+        drawing.save(figure, directory / f"{name}.png")
+    # Last: it stands for the others.
+    write_json(directory / "results.json", results)

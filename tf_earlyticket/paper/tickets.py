@@ -8,14 +8,15 @@ import numpy as np
 
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
+from tf_earlyticket.config import Config
 from tf_earlyticket.job.fit import fit
 from tf_earlyticket.job.log import MetricsLog
 from tf_earlyticket.job.run_state import RESULT_FILE, Run
 from tf_earlyticket.job.weights_file import load_weights, save_weights
-from tf_earlyticket.paper.controls import random_masks, shuffled_masks
-from tf_earlyticket.paper.dense_record import recorded_weights, restore_epoch
+from tf_earlyticket.paper.dense_record import recorded_masks, recorded_weights, restore_epoch
+from tf_earlyticket.paper.item import Cell
+from tf_earlyticket.pruning.masks import Arrays, match_masks, repack
 from tf_earlyticket.pruning.plan import update_frequency
-from tf_earlyticket.pruning.select import resolve_criterion
 
 CONTROLS = ("none", "random", "shuffled", "reinitialized")
 # Of the weights that replace a ticket's own: far from the seeds that people count up.
@@ -32,8 +33,9 @@ class TicketSpec:
         mode: "one_shot", or "gradual": pruning begins after epoch s and the dense run goes on
             until the ramp's end, where the mask is taken.
         group_size: Weights along the input channels that live or die together.
-        control: Of `CONTROLS`: "none" for the ticket itself; "random" and "shuffled" replace its
-            mask (see `core/controls.py`), "reinitialized" its weights by those of another seed.
+        control: Of `CONTROLS`: "none" for the ticket itself; "random" (`random_masks`) and
+            "shuffled" (`shuffled_masks`) replace its mask, "reinitialized" its weights by those
+            of another seed.
     """
 
     mask_epoch: int
@@ -43,9 +45,11 @@ class TicketSpec:
     control: str = "none"
 
 
-def ticket_phase(start_epoch: int, mode: str) -> str:
-    """Returns the name under which a run keeps the ticket of an epoch (from 1) and a mode."""
-    return f"{mode}-{start_epoch:03d}"
+def ticket_cell(config: Config, seed: int, spec: TicketSpec) -> Cell:
+    """Returns the cell of a ticket that is rewound and trained in full."""
+    epochs = config.train.epochs * (1.2 if spec.mode == "gradual" else 1)
+    make = lambda run, phase: train_rewound_ticket(run, phase, spec)  # noqa: E731
+    return Cell("ticket", seed, asdict(spec), make, epochs)
 
 
 def train_ticket(run: Run, start_epoch: int, mode: str) -> dict:
@@ -69,7 +73,7 @@ def train_ticket(run: Run, start_epoch: int, mode: str) -> dict:
         return start_epoch
 
     described = {"start_epoch": start_epoch, "mode": mode}
-    return train_to_end(run, ticket_phase(start_epoch, mode), start, described)
+    return train_to_end(run, f"{mode}-{start_epoch:03d}", start, described)
 
 
 def train_rewound_ticket(run: Run, phase: str, spec: TicketSpec) -> dict:
@@ -87,9 +91,13 @@ def train_rewound_ticket(run: Run, phase: str, spec: TicketSpec) -> dict:
     ramp = run.plan.ramp_epochs if spec.mode == "gradual" else 0
 
     def start() -> int:
-        masks = controlled_masks(ticket_masks(run, spec), spec.control, run.config.seed)
+        masks = ticket_masks(run, spec)
+        if spec.control in ("random", "shuffled"):
+            control = random_masks if spec.control == "random" else shuffled_masks
+            masks = control(masks, run.config.seed)
         if spec.control == "reinitialized":
-            other = replace(run, config=replace(run.config, seed=_other_seed(run)))
+            other_seed = (run.config.seed + _OTHER_SEED) % 2**31
+            other = replace(run, config=replace(run.config, seed=other_seed))
             weights = pruned(other.model).all_weights()
         else:
             weights = recorded_weights(run, spec.rewind_epoch)
@@ -103,24 +111,52 @@ def ticket_masks(run: Run, spec: TicketSpec) -> dict[str, np.ndarray]:
     """Returns the bool mask of each prunable weight that `spec` finds in the dense run."""
     if spec.mode == "gradual":
         return _gradual_masks(run, spec.mask_epoch)
-    weights = recorded_weights(run, spec.mask_epoch)
-    criterion = resolve_criterion(run.config.pruning.ranking, spec.group_size)
-    prunable = {name: weights[name] for name in pruned(run.model).masks()}
-    return criterion.masks(prunable, run.config.pruning.final_sparsity)
+    return recorded_masks(run, spec.mask_epoch, spec.group_size)
 
 
-def controlled_masks(masks: Mapping[str, np.ndarray], control: str, seed: int) -> dict:
-    """Returns the masks of a control (of `CONTROLS`) of a ticket with the given ones."""
-    make = {"random": random_masks, "shuffled": shuffled_masks}.get(control)
-    return dict(masks) if make is None else make(masks, seed)
+def random_masks(masks: Arrays, seed: int) -> dict | list:
+    """Returns masks that keep as many weights of each tensor, at places drawn at random.
+
+    What a ticket gains over these is due to more than its per-layer sparsities (Frankle & Carbin,
+    2018).
+
+    Args:
+        masks: Collection of bool or 0/1 arrays, 1 = kept.
+        seed: Of the draw, >= 0.
+
+    Raises:
+        InputError: There are no masks, or a value is not 0 or 1.
+    """
+    return _rearranged(masks, seed, lambda generator, mask: generator.permutation(mask.ravel()))
+
+
+def shuffled_masks(masks: Arrays, seed: int) -> dict | list:
+    """Returns masks whose places are shuffled within each output channel, the last axis.
+
+    As `random_masks`, but each filter keeps as many weights as before.
+    """
+
+    def shuffle(generator: np.random.Generator, mask: np.ndarray) -> np.ndarray:
+        channels = mask.shape[-1] if mask.ndim else 1
+        return generator.permuted(mask.reshape(-1, channels), axis=0)
+
+    return _rearranged(masks, seed, shuffle)
+
+
+def _rearranged(masks: Arrays, seed: int, rearrange: Callable) -> dict | list:
+    found = match_masks("masks", masks, "masks", masks)
+    generator = np.random.default_rng(seed)
+    return repack(
+        masks, {key: rearrange(generator, mask).reshape(mask.shape) for key, mask in found.items()}
+    )
 
 
 def put(run: Run, weights: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]) -> None:
     """Brings the run's model to the start of a training, with these weights and masks."""
     restore_epoch(run, 0)
-    adapter = pruned(run.model)
-    adapter.set_all_weights(weights)
-    adapter.set_masks(masks)
+    network = pruned(run.model)
+    network.set_all_weights(weights)
+    network.set_masks(masks)
 
 
 def train_to_end(
@@ -152,18 +188,12 @@ def train_to_end(
     if finished is not None:
         return finished
     model, config = run.model, run.config.train
-    metrics_log = MetricsLog(None, None, phase)
-    checkpoint = run.checkpoint(phase, metrics_log)
-    done, _ = checkpoint.restore(model)
-    if not done:
-        done = start()
-    first = metrics_log.rows[0]["epoch"] - 1 if metrics_log.rows else done
-    if done < config.epochs:
-        fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase)
+    metrics_log, done = train_on(run, phase, start, config.epochs)
+    rows = metrics_log.rows
+    first = rows[0]["epoch"] - 1 if rows else done
     steps = pruned(model).step() - first * run.steps_per_epoch
     evaluation = model.evaluate(run.data.test(config.batch_size), verbose=0, return_dict=True)
     at_end()
-    rows = metrics_log.rows
     result = run.finish(
         phase,
         {
@@ -178,6 +208,22 @@ def train_to_end(
     return result
 
 
+def train_on(
+    run: Run, phase: str, start: Callable[[], int], last_epoch: int
+) -> tuple[MetricsLog, int]:
+    """Trains to the end of `last_epoch` from where the phase stands, or from `start()`.
+
+    Returns:
+        The metrics, and the epochs of the schedule that were done before.
+    """
+    metrics_log = MetricsLog(None, None, phase)
+    checkpoint = run.checkpoint(phase, metrics_log)
+    done = checkpoint.restore(run.model)[0] or start()
+    if done < last_epoch:
+        fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase, last_epoch)
+    return metrics_log, done
+
+
 def _keep_only(result: Path) -> None:
     """Removes what a restart would need: it takes more room than all results of a grid."""
     for path in result.parent.iterdir():
@@ -186,11 +232,11 @@ def _keep_only(result: Path) -> None:
 
 
 def _begin_pruning(run: Run, ramp_steps: int) -> None:
-    adapter = pruned(run.model)
+    network = pruned(run.model)
     frequency = run.config.pruning.frequency
     if frequency is None:
         frequency = update_frequency(ramp_steps, run.config.train.steps_per_execution)
-    adapter.begin_schedule(adapter.step(), ramp_steps=ramp_steps, frequency=frequency)
+    network.begin_schedule(network.step(), ramp_steps=ramp_steps, frequency=frequency)
 
 
 def _gradual_masks(run: Run, mask_epoch: int) -> dict[str, np.ndarray]:
@@ -199,21 +245,14 @@ def _gradual_masks(run: Run, mask_epoch: int) -> dict[str, np.ndarray]:
     path = run.directory(phase) / "masks.npz"
     if path.exists():
         return load_weights(path)
-    metrics_log = MetricsLog(None, None, phase)
-    checkpoint = run.checkpoint(phase, metrics_log)
-    done, _ = checkpoint.restore(run.model)
-    if not done:
+
+    def start() -> int:
         restore_epoch(run, mask_epoch)
         _begin_pruning(run, run.plan.ramp_steps)
-        done = mask_epoch
-    last = mask_epoch + run.plan.ramp_epochs
-    if done < last:
-        fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase, last)
+        return mask_epoch
+
+    train_on(run, phase, start, mask_epoch + run.plan.ramp_epochs)
     masks = pruned(run.model).masks()
     save_weights(path, masks)
     _keep_only(path)
     return masks
-
-
-def _other_seed(run: Run) -> int:
-    return (run.config.seed + _OTHER_SEED) % 2**31

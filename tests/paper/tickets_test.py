@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tf_earlyticket.paper.controls import random_masks, shuffled_masks
+from tf_earlyticket.paper.tickets import random_masks, shuffled_masks
 
 shapes = st.lists(
     st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple), min_size=1, max_size=4

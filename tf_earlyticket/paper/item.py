@@ -1,0 +1,346 @@
+"""What a figure or table of the paper is: one object with its grid, cells, drawing and claims.
+
+A file per item holds such an object. It imports neither TensorFlow nor Matplotlib before they are
+used, so that the command can refuse a name at once.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_earlyticket import checks
+from tf_earlyticket.config import Config
+from tf_earlyticket.paper import recipes
+from tf_earlyticket.registry import Registry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tf_earlyticket.job.run_state import Run
+
+SCALES = ("paper", "small", "smoke")
+# Kinds of tickets: sparsity rises along a ramp, or at once.
+MODES = ("gradual", "one_shot")
+PAPER_EPOCHS = 200
+# Accuracies within a point of each other count as equal: seeds differ by about as much.
+MARGIN = 0.01
+
+# The content of an item's `results.json`.
+Results = Mapping[str, Any]
+# Whether a claim held and what was measured; None where that cannot be told.
+Judged = tuple[bool, str] | None
+# Header and rows.
+Table = tuple[list[str], list[list[str]]]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values that the cells of an item run through; an item uses those it needs.
+
+    Attributes:
+        seeds: Each is a dense run of its own.
+        mask_epochs: s, epochs (from 1) after which the mask is taken.
+        rewind_epochs: v, epochs after which the weights are taken; 0 are the initial ones.
+        group_sizes: Weights along the input channels that live or die together.
+        examples: N, numbers of randomly labelled images.
+        memorization_epochs: Passes over these images.
+        learning_rates: Of the probes' retraining.
+        prune_fraction: Part of the remaining weights that a round of iterative pruning removes.
+    """
+
+    seeds: tuple[int, ...] = (0,)
+    mask_epochs: tuple[int, ...] = ()
+    rewind_epochs: tuple[int, ...] = ()
+    group_sizes: tuple[int, ...] = (1,)
+    examples: tuple[int, ...] = ()
+    memorization_epochs: int = 100
+    learning_rates: tuple[float, ...] = (0.1, 0.01)
+    prune_fraction: float = 0.2
+
+    def check(self, epochs: int, train_examples: int) -> None:
+        """Checks every value, for dense runs of `epochs` on so many examples.
+
+        Raises:
+            InputError: For the first value that cannot be used.
+        """
+        self.needed("seeds")
+        for name, low, high in (
+            ("seeds", 0, 2**31 - 1),
+            ("mask_epochs", 1, epochs),
+            ("rewind_epochs", 0, epochs),
+            ("group_sizes", 1, None),
+            ("examples", 1, train_examples),
+        ):
+            values = [checks.integer(name, value, low, high) for value in getattr(self, name)]
+            if len(set(values)) < len(values):
+                raise checks.refuse(name, values, "values that differ from each other")
+        checks.integer("memorization_epochs", self.memorization_epochs, 1)
+        checks.number("prune_fraction", self.prune_fraction, above=0, below=1)
+        for rate in self.learning_rates:
+            checks.number("learning_rates", rate, above=0)
+
+    def needed(self, name: str) -> Sequence:
+        """Returns the values of that name, of which the item needs at least one.
+
+        Raises:
+            InputError: If there is none.
+        """
+        values = getattr(self, name)
+        if not values:
+            raise checks.refuse(name, values, "at least one value for this item")
+        return values
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One result of a grid, independent of all others but for the dense run of its seed.
+
+    Attributes:
+        kind: What it is, in front of its name.
+        seed: Of its run.
+        values: What tells it from the other cells of its kind.
+        make: Called as make(run, phase) in a run whose dense run is recorded; returns the result,
+            at once where the phase is finished.
+        epochs: What it will cost about, for the time left.
+    """
+
+    kind: str
+    seed: int
+    values: Mapping[str, Any]
+    make: "Callable[[Run, str], dict]" = field(compare=False)
+    epochs: float = 0.0
+
+    @property
+    def phase(self) -> str:
+        """The name under which its run keeps it, such as "ticket-mask_epoch=008-control=none"."""
+        # Names sort as their numbers do.
+        values = (
+            f"{name}={value:03d}" if isinstance(value, int) else f"{name}={value}"
+            for name, value in self.values.items()
+        )
+        return "-".join([self.kind, *values])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, and how to see whether the results of an item say so too.
+
+    Attributes:
+        text: A sentence without its full stop.
+        check: Called as check(results), returns whether it held and what was measured, or None
+            where cells that it needs are not finished.
+        beside: Another item, whose results are `check`'s second argument; without them the claim
+            is not judged.
+    """
+
+    text: str
+    check: Callable[..., Judged]
+    beside: str | None = None
+
+
+class Item:
+    """A figure or table: what it varies, makes, measures, draws and claims.
+
+    Make a subclass, override what differs, and give an object of it to `et.register_item`.
+
+    Attributes:
+        name: A Python identifier, for `--item` and the folder of the results.
+        title: Of what is shown.
+        grids: By scale, the values of its `Grid` that differ from the defaults; those of "small"
+            and "smoke" go over those of "paper". Epochs are of the paper's 200-epoch schedule,
+            whatever the config's.
+        keys: Entries of its records that tell the rows of the summary apart.
+        values: Entries that are measured: the summary has their spread over the seeds.
+        claims: What is judged of its results.
+    """
+
+    name = ""
+    title = ""
+    grids: Mapping[str, Mapping[str, Any]] = {}
+    keys: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+    def config(self, scale: str) -> Config:
+        """Returns the config of its dense runs at a scale; items with the same share them."""
+        return recipes.grid_recipe(scale)
+
+    def grid(self, scale: str, epochs: int) -> Grid:
+        """Returns its default grid for a schedule of `epochs`.
+
+        Raises:
+            InputError: For an unknown scale.
+        """
+        checks.choice("scale", scale, SCALES)
+        values = {**self.grids.get("paper", {}), **self.grids.get(scale, {})}
+        for name in ("mask_epochs", "rewind_epochs"):
+            values[name] = scaled_epochs(values.get(name, ()), epochs)
+        return Grid(**values)
+
+    def cells(self, config: Config, grid: Grid) -> list[Cell]:
+        """Returns what is to be made besides a dense run per seed; default: nothing.
+
+        Raises:
+            InputError: If the grid lacks what the item needs, or asks for the impossible.
+        """
+        return []
+
+    def records(
+        self, finished: "Sequence[tuple[Cell, dict]]", runs: "Mapping[int, Run]", grid: Grid
+    ) -> list[dict]:
+        """Returns a record for each seed and row of the summary; default: one for each cell.
+
+        Args:
+            finished: Cells, the dense runs first, each with its seed, values and result.
+            runs: By seed.
+            grid: Of the item.
+        """
+        return [record for cell, record in finished if cell.kind != "dense"]
+
+    def figures(self, results: Results) -> "dict[str, Figure]":
+        """Returns the figures by file name; default: none."""
+        return {}
+
+    def table(self, results: Results) -> Table | None:
+        """Returns the table; default: none."""
+        return None
+
+
+# Filled by the files of the items, in the order of the paper.
+ITEMS: Registry[Item] = Registry("item")
+
+
+def register_item(item: Item, *, own: bool = False) -> None:
+    """Makes an item of your own known by its name, for `--item` of the reproduce command.
+
+    Args:
+        item: An object of a subclass of `tf_earlyticket.paper.item.Item`; one of the same name
+            that you registered before is replaced.
+        own: Whether it is the toolkit's own.
+
+    Raises:
+        InputError: If it is no item, its name is none or one of the toolkit's own, or its grids
+            have values that a grid does not have.
+    """
+    if not isinstance(item, Item):
+        raise checks.refuse("item", item, "an object of a subclass of paper.item.Item")
+    if not str(item.name).isidentifier():
+        raise checks.refuse("name", item.name, "a Python identifier")
+    for scale, values in item.grids.items():
+        checks.choice("grids", scale, SCALES)
+        for name in values:
+            checks.choice(f"grids[{scale!r}]", name, [known.name for known in fields(Grid)])
+    ITEMS.register(item.name, item, own=own)
+
+
+def check_claims(results: Mapping[str, Results]) -> list[dict]:
+    """Returns the claims that can be judged from the items at hand.
+
+    Args:
+        results: Contents of `results.json` by item.
+
+    Returns:
+        {"item", "claim" (the paper's), "ours" (what was measured), "held"}, in the order of items.
+    """
+    judged = []
+    for name in ITEMS:
+        for claim in ITEMS.get(name).claims:
+            needed = [name] if claim.beside is None else [name, claim.beside]
+            if all(other in results for other in needed):
+                verdict = claim.check(*(results[other] for other in needed))
+                if verdict is not None:
+                    entry = {"item": name, "claim": claim.text, "ours": verdict[1]}
+                    judged.append({**entry, "held": bool(verdict[0])})
+    return judged
+
+
+def scaled_epochs(paper_epochs: Sequence[int], epochs: int) -> tuple[int, ...]:
+    """Returns epochs of the paper's 200-epoch schedule at the same shares of another one.
+
+    They rise; 0 stays 0, no other becomes 0, and those that fall together appear once.
+    """
+    scaled = {min(max(1, round(e * epochs / PAPER_EPOCHS)), epochs) if e else 0
+              for e in paper_epochs}  # fmt: skip
+    return tuple(sorted(scaled))
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Returns (index, count) of a shard such as "0/4", the first of four.
+
+    Raises:
+        InputError: If it is of another form, or the index is not below the count.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    index, count = map(int, match.groups()) if match else (0, 0)
+    if index >= count:
+        raise checks.refuse("shard", text, "i/n with 0 <= i < n, such as 0/4")
+    return index, count
+
+
+def summarize(
+    records: Iterable[Mapping[str, Any]], keys: Sequence[str], values: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Returns a row for each combination of `keys`, sorted by them.
+
+    Each has the keys, "seeds" (number of records) and of each of `values` "<value>_mean", "_min",
+    "_max" and "_std" (of the sample; None for a single one).
+    """
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    for record in records:
+        groups.setdefault(tuple(record[key] for key in keys), []).append(record)
+    rows = []
+    for group, members in sorted(groups.items(), key=lambda entry: entry[0]):
+        row = {**dict(zip(keys, group, strict=True)), "seeds": len(members)}
+        for value in values:
+            numbers = np.array([record[value] for record in members], np.float64)
+            row[f"{value}_mean"] = float(numbers.mean())
+            row[f"{value}_min"] = float(numbers.min())
+            row[f"{value}_max"] = float(numbers.max())
+            row[f"{value}_std"] = float(numbers.std(ddof=1)) if numbers.size > 1 else None
+        rows.append(row)
+    return rows
+
+
+def describe(results: Results) -> str:
+    """Returns what an item was run on: network, data, sparsity and seeds."""
+    config, seeds = results["config"], len(results["grid"]["seeds"])
+    examples = config["data"]["train_examples"]
+    data = config["data"]["name"] + (f" ({examples:,} images)" if examples else "")
+    return (
+        f"{config['model']['name']} on {data}, {100 * config['pruning']['final_sparsity']:g} % "
+        f"sparse, {seeds} seed{'s' * (seeds > 1)}"
+    )
+
+
+def percent(value: float) -> str:
+    """Returns a fraction in percent, with one digit."""
+    return f"{100 * value:.1f} %"
+
+
+def spread_text(row: Mapping[str, Any], value: str, scale: float = 100) -> str:
+    """Returns "mean (min to max)" of a summary row's value, only the mean of a single one."""
+    mean, low, high = (scale * row[f"{value}_{name}"] for name in ("mean", "min", "max"))
+    return f"{mean:.2f}" if row["seeds"] == 1 else f"{mean:.2f} ({low:.2f} to {high:.2f})"
+
+
+def crossed(
+    rows: Sequence[Mapping], keys: Sequence[str], across: str, value: str
+) -> tuple[list, list[tuple[tuple, list[str]]]]:
+    """Returns the values of `across`, and for each value of `keys` the texts under them."""
+    columns = sorted({row[across] for row in rows})
+    lines: dict[tuple, dict] = {}
+    for row in rows:
+        lines.setdefault(tuple(row[key] for key in keys), {})[row[across]] = row
+    return columns, [
+        (line, [spread_text(cells[c], value) if c in cells else "-" for c in columns])
+        for line, cells in sorted(lines.items())
+    ]
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
