@@ -167,7 +167,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         # The format takes the bytes as they lie in memory.
         plain[name] = np.asarray(array, order="C")
     with replacing(path) as temporary:
-        safetensors.numpy.save_file(plain, temporary)
+        # Not the library's own writing: it has other errors for a full disk.
+        temporary.write_bytes(safetensors.numpy.save(plain))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

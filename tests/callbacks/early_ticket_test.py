@@ -279,7 +279,7 @@ def test_its_state_continues_an_interrupted_search(tmp_path):
     state = first.get_state()
     detector = StartAt(3)
     second = _early_ticket(detector=detector)
-    second.set_state(state, first.get_arrays())
+    second.set_state(state)
     model.fit(data(), epochs=6, initial_epoch=2, callbacks=[second], verbose=0)
     assert detector.seen == [1, 2, 3]
     assert second.start_epoch == 3 and second.start_reason == uninterrupted.start_reason
@@ -296,12 +296,12 @@ def test_its_state_continues_a_ramp_and_the_tickets_record():
     state = first.get_state()
     pruned(model).record.start_epoch = None
     second = _early_ticket(2)
-    second.set_state(state, first.get_arrays())
+    second.set_state(state)
     model.fit(data(), epochs=6, initial_epoch=3, callbacks=[second], verbose=0)
     assert zeros(model) == pruned_count()
     assert pruned(model).record.start_epoch == 2
-    assert second.get_state()["probes"] == state["probes"]
-    assert second.get_state()["probe_fraction"] == state["probe_fraction"]
+    assert second.get_state().probes == state.probes
+    assert second.get_state().probe_fraction == state.probe_fraction
 
 
 def test_other_schedules_and_plain_models_are_refused():

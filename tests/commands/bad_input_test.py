@@ -50,7 +50,7 @@ FLAGS = [
     (train, ["--dry_run=perhaps"], ["dry_run", "perhaps"]),
     (train, ["--seed=1.5"], ["seed=1.5", "an integer"]),
     (train, ["--seed=4294967296"], ["seed=4294967296", "<= 2147483647"]),
-    (train, ["--strategy=gpu"], ["--strategy=gpu", "mirrored"]),
+    (train, ["--strategy=gpu"], ["--strategy='gpu'", "mirrored"]),
     (train, ["--config=no.py"], ["--config=no.py", "get_config()"]),
     (train, ["one", "two"], ["'one'", "flags only"]),
     (train, ["--config.data.nme=digits"], ["nme", "name"]),

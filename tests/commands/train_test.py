@@ -14,7 +14,7 @@ import tf_earlyticket as et
 from tf_earlyticket import train
 from tf_earlyticket.job import default_config
 from tf_earlyticket.job import job as run_module
-from tf_earlyticket.job.display import Display
+from tf_earlyticket.job.log import Display
 
 ROOT = Path(et.__file__).parents[1]
 TINY = (
@@ -63,7 +63,7 @@ def _config_file(folder, text):
         (["--config=DEFAULT:nope"], ["variant 'nope'", "smoke"]),
         (["--config.data.name=cifar11"], ["name='cifar11'", "cifar10"]),
         (["--config.model.name=resnet21"], ["config.model.name='resnet21'", "resnet20"]),
-        (["--strategy=miror"], ["--strategy=miror", "'mirrored'"]),
+        (["--strategy=miror"], ["--strategy='miror'", "'mirrored'"]),
         (["--config.data.name=cifar10", "--data_dir=none"], ["--data_dir=none", "cifar10"]),
         (["extra"], ["'extra'", "flags only"]),
         (["--config.train.batch_size=9999"], ["batch_size=9999", "at most"]),

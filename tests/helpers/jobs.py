@@ -42,11 +42,11 @@ def interrupted(workdir, config, points, terminate=False):
     With `terminate`, by SIGTERM, which the run is to answer by saving within the epoch.
     """
     from tf_earlyticket.errors import Interrupted
-    from tf_earlyticket.job import fit as fit_module
     from tf_earlyticket.job import job as run_module
-    from tf_earlyticket.job.progress import PlainProgress, make_progress
+    from tf_earlyticket.job import phases
+    from tf_earlyticket.job.log import Progress, make_progress
 
-    class Bomb(PlainProgress):
+    class Bomb(Progress):
         """Runs before the checkpoint of the epoch."""
 
         def on_epoch_begin(self, epoch, logs=None):
@@ -76,7 +76,7 @@ def interrupted(workdir, config, points, terminate=False):
 
         return wrapped
 
-    fit_module.make_progress = lambda display, phase: Bomb(phase)
+    phases.make_progress = Bomb
     originals = {name: getattr(run_module, name) for name in ("export_ticket", "write_html")}
     for name, function in originals.items():
         setattr(run_module, name, bomb_before(name, function))
@@ -89,7 +89,7 @@ def interrupted(workdir, config, points, terminate=False):
                 continue
         assert not points, f"never came to {points[0]}"
     finally:
-        fit_module.make_progress = make_progress
+        phases.make_progress = make_progress
         for name, function in originals.items():
             setattr(run_module, name, function)
 

@@ -21,8 +21,7 @@ def main(name: str, folder: Path) -> None:
     from tf_earlyticket.config import Config
     from tf_earlyticket.data.catalog import load
     from tf_earlyticket.job.build import dataset_spec
-    from tf_earlyticket.job.devices import make_strategy
-    from tf_earlyticket.job.preflight import STRATEGIES
+    from tf_earlyticket.job.devices import STRATEGIES, make_strategy
 
     if name == "mirrored":
         cpu = tf.config.list_physical_devices("CPU")[0]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tf_earlyticket.job.cluster import is_chief
+from tf_earlyticket.job.devices import is_chief
 
 WORKERS = {"worker": ["a:1", "b:1"]}
 

@@ -16,10 +16,11 @@ from jobs import tiny_config
 
 import tf_earlyticket as et
 from tf_earlyticket.job import job as run_module
+from tf_earlyticket.job import phases
 from tf_earlyticket.job.build import build_wrapped_model
 from tf_earlyticket.job.checkpoint import RunCheckpoint
-from tf_earlyticket.job.fit import StopIfDiverged
 from tf_earlyticket.job.log import COLUMNS, MetricsLog
+from tf_earlyticket.job.phases import StopIfDiverged
 from tf_earlyticket.models import build_model
 
 JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"
@@ -116,7 +117,7 @@ def test_every_file_of_the_interface_is_there(runs, run):
     assert list((workdir / "tensorboard/search").glob("events.out.tfevents*"))
     assert len(list((workdir / "tensorboard/outcome").glob("events.out.tfevents*"))) == 1
     assert not list(workdir.rglob("*tmp*"))
-    states = sorted(p.name for p in (workdir / "checkpoints/search").glob("state-*"))
+    states = sorted(p.name for p in (workdir / "checkpoints/search").glob("state-*.json"))
     assert len(states) == 2
 
 
@@ -253,7 +254,7 @@ def test_a_damaged_report_is_written_again_without_training(runs, monkeypatch):
     workdir = runs / "whole"
     good = (workdir / "report.json").read_text()
     (workdir / "report.json").write_text(good[:100])
-    monkeypatch.setattr(run_module, "search", None)
+    monkeypatch.setattr(phases, "_search", None)
     # Would be switched on for all tests that follow.
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
     report = et.train_and_evaluate(tiny_config(), workdir)
@@ -286,7 +287,7 @@ def test_another_config_in_the_same_directory_is_refused(runs):
 def test_a_config_that_cannot_work_writes_nothing(tmp_path, fields, message):
     with pytest.raises(et.InputError, match=message):
         et.train_and_evaluate(tiny_config(**fields), tmp_path / "run")
-    with pytest.raises(et.InputError, match="strategy=two"):
+    with pytest.raises(et.InputError, match="strategy='two'"):
         et.train_and_evaluate(tiny_config(), tmp_path / "run", strategy="two")
     assert not (tmp_path / "run").exists()
 
@@ -325,8 +326,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(runs, tmp_path, capl
         path.write_bytes(content[: len(content) // 2])
     model = build_wrapped_model(tiny_config(), STEPS, tf.distribute.get_strategy())
     checkpoint = RunCheckpoint(directory, MetricsLog(None, None, "search"))
-    done, state = checkpoint.restore(model)
-    assert done == 5 and state["start_epoch"] == START
+    assert checkpoint.restore(model) == 5
     (warning,) = [record.getMessage() for record in caplog.records]
     assert "search/ckpt-6 is damaged" in warning and "an earlier one" in warning
     expected = _weights(runs / "whole", "search")

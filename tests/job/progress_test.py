@@ -8,9 +8,8 @@ from rich.console import Console
 
 from tf_earlyticket.backends.base import TrainingRecord
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.job import progress as progress_module
-from tf_earlyticket.job.display import Display
-from tf_earlyticket.job.progress import LiveProgress, make_progress
+from tf_earlyticket.job import log as log_module
+from tf_earlyticket.job.log import Display, LiveProgress, make_progress
 
 NOTHING = float("nan")
 
@@ -24,7 +23,7 @@ class Model:
 
 @pytest.fixture(autouse=True)
 def unwrapped(monkeypatch):
-    monkeypatch.setattr(progress_module, "pruned", lambda model: model)
+    monkeypatch.setattr(log_module, "pruned", lambda model: model)
 
 
 def _two_epochs(progress):
@@ -76,7 +75,7 @@ def test_quiet_is_silent(capsys):
 def test_on_a_terminal_one_line_of_80_columns_moves():
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=80, color_system=None)
-    _two_epochs(LiveProgress("retrain", console))
+    _two_epochs(LiveProgress(Display("line"), "retrain", console))
     line = [line for line in shown.getvalue().splitlines() if "retrain" in line][-1]
     for part in ("5/6", "accuracy 37.5 %", "sparsity 0.0 %", "left"):
         assert part in line, line
@@ -87,12 +86,12 @@ def test_on_a_terminal_one_line_of_80_columns_moves():
 
 def test_the_line_tells_the_latest_probe_then_since_when_it_prunes():
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
-    live, seen = LiveProgress("search", console), []
+    live, seen = LiveProgress(Display("line"), "search", console), []
     show = live.show_epoch
 
     def spy(row):
         show(row)
-        seen.append(live._progress.tasks[0].fields["text"])
+        seen.append(live._line.tasks[0].fields["text"])
 
     live.show_epoch = spy
     _two_epochs(live)

@@ -7,7 +7,7 @@ from tiny import tiny_config
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.log import MetricsLog
-from tf_earlyticket.paper import tickets
+from tf_earlyticket.job.phases import Phase
 from tf_earlyticket.paper.dense_record import record_dense, recorded_weights, restore_epoch
 from tf_earlyticket.paper.fig4 import probe_epoch
 from tf_earlyticket.paper.memorization import recorded_capacity
@@ -79,7 +79,7 @@ def test_a_ticket_is_the_mask_of_s_on_the_weights_of_v_trained_in_full(run, star
 
 def test_a_finished_ticket_is_not_trained_again(run, monkeypatch):
     first = train_rewound_ticket(run, "ticket-b", TicketSpec(2, 0))
-    monkeypatch.setattr(tickets, "fit", None)
+    monkeypatch.setattr(Phase, "fit", None)
     assert train_rewound_ticket(run, "ticket-b", TicketSpec(2, 0)) == first
 
 
@@ -125,7 +125,7 @@ def test_a_gradual_ticket_takes_the_mask_at_the_end_of_a_ramp(run, starts):
     assert any((masks[name] != one_shot[name]).any() for name in masks)
     # A ramp of one epoch, then four of training.
     assert result["epochs"] == 5.0
-    assert [p.name for p in run.directory("gradual_masks-002").iterdir()] == ["masks.npz"]
+    assert [p.name for p in run.directory("gradual_masks-002").iterdir()] == ["masks.safetensors"]
 
 
 def test_a_probe_sees_the_recorded_epoch_and_undoes_itself(run):

@@ -5,13 +5,17 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.config import Config
 from tf_earlyticket.detectors.base import Observation, WeightSignals
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.paper import tickets as tickets_module
+from tf_earlyticket.files import read_arrays
+from tf_earlyticket.job.build import build_wrapped_model
+from tf_earlyticket.job.phases import Phase
 from tf_earlyticket.paper.detector_study import (
     accuracy_at,
     best_epoch,
@@ -74,10 +78,10 @@ def test_tickets_end_at_the_final_sparsity_and_leave_no_checkpoint(studied):
 
 
 def test_the_signals_are_those_of_the_recorded_weights(studied):
-    study, folder, _ = studied
-    with np.load(folder / "seed3" / "checkpoints" / "dense" / "weights-005.npz") as file:
-        kernels = [file[f"array_{n}"] for n in range(len(file["names"]))]
-    kernels = [kernel for kernel in kernels if kernel.ndim in (2, 4)][1:-1]
+    study, folder, config = studied
+    recorded = read_arrays(folder / "seed3/checkpoints/dense/weights-005.safetensors")
+    model = build_wrapped_model(config, 3, tf.distribute.get_strategy())
+    kernels = [recorded[name] for name in pruned(model).masks()]
     magnitudes = np.sort(np.concatenate([np.abs(kernel).ravel() for kernel in kernels]))
     threshold = magnitudes[-round(0.2 * magnitudes.size)]
     rates = [float(np.mean(np.abs(kernel) < threshold)) for kernel in kernels]
@@ -87,13 +91,13 @@ def test_the_signals_are_those_of_the_recorded_weights(studied):
 def test_a_second_call_computes_only_what_is_missing(studied, monkeypatch):
     study, folder, config = studied
     trained = []
-    fit = tickets_module.fit
+    train = Phase.fit
 
-    def counted(run, done, callbacks, phase, last_epoch):
-        trained.append(phase)
-        return fit(run, done, callbacks, phase, last_epoch)
+    def counted(phase, done, callbacks, last_epoch=None):
+        trained.append(phase.name)
+        return train(phase, done, callbacks, last_epoch)
 
-    monkeypatch.setattr(tickets_module, "fit", counted)
+    monkeypatch.setattr(Phase, "fit", counted)
     again = study_detectors(config, folder, seeds=[3], finished_only=True)
     assert trained == [] and again["seeds"] == study["seeds"]
     more = study_detectors(config, folder, seeds=[3], start_epochs=[3], modes=["one_shot"])

@@ -9,7 +9,7 @@ from tiny import tiny_config
 
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.job.progress import PlainProgress
+from tf_earlyticket.job.log import Progress
 from tf_earlyticket.paper import reproduction
 from tf_earlyticket.paper.item import Cell, Grid
 from tf_earlyticket.paper.reproduction import cells_of, reproduce
@@ -79,13 +79,13 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(whole, tmp_path, mon
 
     points = [("dense", 3), ("ticket", 1), ("ticket", 3)]
 
-    class Bomb(PlainProgress):
+    class Bomb(Progress):
         def on_epoch_end(self, epoch, logs=None):
             if points and points[0] == (self._phase, epoch + 1):
                 points.pop(0)
                 raise Bang
 
-    monkeypatch.setattr("tf_earlyticket.job.fit.make_progress", lambda display, phase: Bomb(phase))
+    monkeypatch.setattr("tf_earlyticket.job.phases.make_progress", Bomb)
     for _ in range(3):
         with pytest.raises(Bang):
             _reproduce("fig1", tmp_path)

@@ -57,7 +57,7 @@ def test_signals_are_lists_over_epochs(report):
         {"pruning_rates": (0.7, 0.9), "mask_distances": (), "similarities": ()},
         {"pruning_rates": (0.75, 0.85), "mask_distances": (0.12,), "similarities": (0.97,)},
     ]
-    signals = report({"epochs": [1, 2], "values": values})["signals"]
+    signals = report(dict(zip(("1", "2"), values, strict=True)))["signals"]
     assert signals == {
         "epochs": [1, 2],
         "layers": ["conv1", "conv2"],
@@ -69,5 +69,5 @@ def test_signals_are_lists_over_epochs(report):
 
 
 def test_signals_may_be_of_no_epoch(report):
-    signals = report({"epochs": [], "values": []})["signals"]
+    signals = report({})["signals"]
     assert signals["epochs"] == signals["pruning_rates"] == signals["mask_distances"] == []

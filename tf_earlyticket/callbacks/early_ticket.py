@@ -3,23 +3,55 @@
 import copy
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
-from tf_earlyticket.callbacks.ppr_probe import PPRProbe
-from tf_earlyticket.callbacks.start_search import StartSearch
+from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
 from tf_earlyticket.callbacks.weight_statistics import WeightStatistics
 from tf_earlyticket.checks import refuse
-from tf_earlyticket.detectors.base import Detector, WeightSignals
+from tf_earlyticket.detectors.base import Decision, Detector, Observation, WeightSignals
+from tf_earlyticket.detectors.ppr_saturation import PPRSaturation
+from tf_earlyticket.detectors.weight_signals import SignalTracker
 from tf_earlyticket.pruning.masks import mask_sparsity
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
 from tf_earlyticket.pruning.schedule import PolynomialSparsity
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """What a search for the start epoch saw and decided, for a restart and for the report.
+
+    Attributes:
+        probes: Results of the probes, in order.
+        probe_learning_rate: Of the probes' retraining; None where no probe was planned.
+        probe_fraction: Part of an epoch that a probe was planned to retrain for.
+        signals: What the weights alone told, by epoch (from 1).
+        start_epoch: Epoch at whose end pruning started; None if it did not.
+        start_reason: Why then.
+        detected: Whether the detector decided.
+        updates: (step, sparsity reached) of every mask update.
+        weight_std: As `WeightStatistics.history`.
+        recent_masks: What the signals of the next epoch are compared with, as arrays by name.
+    """
+
+    probes: tuple[ProbeResult, ...] = ()
+    probe_learning_rate: float | None = None
+    probe_fraction: float = 0.0
+    signals: dict[int, WeightSignals] = field(default_factory=dict)
+    start_epoch: int | None = None
+    start_reason: str = ""
+    detected: bool = False
+    updates: tuple[tuple[int, float], ...] = ()
+    weight_std: dict[str, Any] = field(default_factory=lambda: {"epochs": [], "layers": {}})
+    recent_masks: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class EarlyTicket(Callback):
@@ -54,6 +86,8 @@ class EarlyTicket(Callback):
     Attributes:
         start_epoch: Epoch (from 1) at whose end pruning started; None before.
         start_reason: Why then, in words and numbers.
+        signals: What the weights alone told, by epoch (from 1) until pruning started.
+        detector: The detector in use; None before `fit` if none was given.
         detected: True if the detector decided, False if the fallback did.
         plan: The `Plan` of this `fit`; None if pruning began in an earlier one.
 
@@ -65,6 +99,8 @@ class EarlyTicket(Callback):
     Example:
         >>> model.fit(train, validation_data=val, epochs=60, callbacks=[et.EarlyTicket(train, val)])
     """
+
+    state_kind = SearchState
 
     def __init__(
         self,
@@ -96,8 +132,9 @@ class EarlyTicket(Callback):
         )
         self.mask_update = MaskUpdate()
         self.statistics = WeightStatistics()
-        self._search = StartSearch(self.probe, detector=detector)
+        self.detector, self._own_detector = detector, detector is None
         self._verbose, self._rewind_epoch = verbose, rewind_epoch
+        self._before_start, self._stop_at_start = before_start, stop_at_start
         self._lengths = {
             "ramp_epochs": ramp_epochs,
             "hold_epochs": hold_epochs,
@@ -106,18 +143,17 @@ class EarlyTicket(Callback):
             "probe_fraction": probe_fraction,
             "rewind_epoch": rewind_epoch,
         }
-        self._before_start, self._stop_at_start = before_start, stop_at_start
-        self._restored: tuple[dict, Mapping[str, np.ndarray]] | None = None
+        self._restored: SearchState | None = None
+        self._forget()
 
-    @property
-    def detector(self) -> Detector | None:
-        """The detector in use; None before `fit` if none was given."""
-        return self._search.detector
-
-    @property
-    def signals(self) -> dict[int, WeightSignals]:
-        """What the weights alone told, by epoch (from 1) until pruning started."""
-        return self._search.signals
+    def _forget(self):
+        self.plan: Plan | None = None
+        self.signals: dict[int, WeightSignals] = {}
+        self.start_epoch: int | None = None
+        self.start_reason, self.detected = "", False
+        self.statistics.history = {"epochs": [], "layers": {}}
+        self._tracker: SignalTracker | None = None
+        self._first_epoch = True
 
     @property
     def _parts(self):
@@ -131,22 +167,22 @@ class EarlyTicket(Callback):
 
     def on_train_begin(self, logs=None):
         """Checks everything and plans the run; forgets an earlier `fit`."""
+        self._forget()
         self.adapter = pruned(self.model)
         self.adapter.early_ticket_schedule()
-        begun = self.adapter.sparsity_schedule() is not None
-        self._search.forget()
-        self.plan: Plan | None = None if begun else self._begin_search()
+        if self.adapter.sparsity_schedule() is None:
+            self._begin_search()
         for part in self._parts:
             part.on_train_begin(logs)
-        self.start_epoch: int | None = None
-        self.start_reason, self.detected = "", False
-        self.statistics.history = {"epochs": [], "layers": {}}
-        self._first_epoch = True
 
-    def _begin_search(self) -> Plan:
-        plan = self._resolve_plan(self.params.get("steps"))
-        self._search.begin(self.adapter, plan)
-        return plan
+    def _begin_search(self):
+        adapter, plan = self.adapter, self._resolve_plan(self.params.get("steps"))
+        self.plan, self.signals = plan, {}
+        self.probe.epochs, self.probe.fraction = plan.probe_epochs, plan.probe_fraction
+        if self._own_detector:
+            self.detector = PPRSaturation(plan.latest_start_epoch, lead_epochs=plan.ramp_epochs)
+        self.detector.reset()
+        self._tracker = SignalTracker(adapter.final_sparsity(), adapter.criterion)
 
     def _resolve_plan(self, steps_per_epoch: int | None) -> Plan:
         schedule = self.adapter.early_ticket_schedule()
@@ -173,9 +209,9 @@ class EarlyTicket(Callback):
         schedule = self.adapter.sparsity_schedule()
         if schedule is None and self.plan is None:
             # A checkpoint from before the start was restored since `on_train_begin`.
-            self.plan = self._begin_search()
+            self._begin_search()
         if self._restored is not None:
-            self._restore(*self._restored, searching=schedule is None)
+            self._restore(self._restored, searching=schedule is None)
             self._restored = None
         # Then the rewind weights of the earlier `fit` stay: the present ones are trained.
         self._pruned_before = mask_sparsity(self.adapter.masks()) > 0
@@ -214,28 +250,45 @@ class EarlyTicket(Callback):
         logs = {} if logs is None else logs
         logs["ppr_accuracy"] = float("nan")
         if self.adapter.sparsity_schedule() is None:
-            found = self._search.look(epoch + 1)
-            logs.update(found.logs)
+            observation = self._look(epoch + 1)
+            if observation.ppr_accuracy is not None:
+                logs["ppr_accuracy"] = observation.ppr_accuracy
+            decision = self.detector.update(epoch + 1, observation)
             # The ticket's rewind weights come from before its mask.
-            detected = found.decision.saturated and epoch + 1 > self._rewind_epoch
+            detected = decision.saturated and epoch + 1 > self._rewind_epoch
             if detected or epoch + 1 >= self.plan.latest_start_epoch:
-                self._start(epoch + 1, found.reason, detected=detected)
+                self._start(epoch + 1, decision, detected)
         self.mask_update.on_epoch_end(epoch, logs)
         self.statistics.on_epoch_end(epoch, logs)
 
-    def _start(self, number: int, reason: str, *, detected: bool):
-        self.start_epoch, self.start_reason, self.detected = number, reason, detected
-        self.adapter.record.start(number, reason)
+    def _look(self, epoch: int) -> Observation:
+        """Looks at the network at the end of `epoch` (from 1), which is left as it was."""
+        signals = self.signals[epoch] = self._tracker.update(self.adapter.weights())
+        observation = Observation()
+        if epoch in self.plan.probe_epochs and self.detector.wants_probe(epoch, signals):
+            observation = self.probe.probe(epoch).observation
+        return replace(observation, signals=signals)
+
+    def _start(self, epoch: int, decision: Decision, detected: bool):
+        plan, reason = self.plan, f"saturated: {decision.reason}"
+        if not decision.saturated:
+            reason = (
+                f"no saturation seen by epoch {epoch}, the last that leaves room for "
+                f"{plan.ramp_epochs} ramp and {plan.hold_epochs} further epochs "
+                f"({decision.reason}; {self.probe.latest()})"
+            )
+        self.start_epoch, self.start_reason, self.detected = epoch, reason, detected
+        self.adapter.record.start(epoch, reason)
         if self._verbose:
-            print(f"\nPruning starts after epoch {number}: {reason}.")
+            print(f"\nPruning starts after epoch {epoch}: {reason}.")
         if self._before_start is not None:
-            self._before_start(number)
+            self._before_start(epoch)
         if self._stop_at_start:
             self.model.stop_training = True
-        else:
-            if self.plan.steps_per_epoch is None:
-                self.plan = self._resolve_plan(self.probe.steps_per_epoch)
-            self.mask_update.begin(self.plan.ramp_steps, self.plan.frequency)
+            return
+        if plan.steps_per_epoch is None:
+            plan = self.plan = self._resolve_plan(self.probe.steps_per_epoch)
+        self.mask_update.begin(plan.ramp_steps, plan.frequency)
 
     def on_train_end(self, logs=None):
         """Says so if training was stopped before the final sparsity."""
@@ -246,30 +299,43 @@ class EarlyTicket(Callback):
             logger.warning("Training stopped at sparsity %.4f, before the final one.", sparsity)
         self.adapter.finish()
 
-    def get_state(self) -> dict:
-        """Returns what a restart needs besides the model, as plain JSON values."""
-        return {
-            **self._search.get_state(),
-            "start_epoch": self.start_epoch,
-            "start_reason": self.start_reason,
-            "detected": self.detected,
-            "updates": [list(update) for update in self.mask_update.updates],
-            "weight_std": copy.deepcopy(self.statistics.history),
-        }
+    def get_state(self) -> SearchState:
+        """Returns what a restart needs besides the model."""
+        if self._restored is not None:
+            return self._restored
+        searching = self._tracker is not None and self.start_epoch is None
+        return SearchState(
+            probes=tuple(self.probe.results),
+            probe_learning_rate=self.probe.learning_rate,
+            probe_fraction=self.probe.fraction,
+            signals=dict(self.signals),
+            start_epoch=self.start_epoch,
+            start_reason=self.start_reason,
+            detected=self.detected,
+            updates=tuple(self.mask_update.updates),
+            weight_std=copy.deepcopy(self.statistics.history),
+            recent_masks=self._tracker.get_arrays() if searching else {},
+        )
 
-    def get_arrays(self) -> dict[str, np.ndarray]:
-        """Returns what a restart needs besides, as arrays of numbers."""
-        return self._search.get_arrays() if self.start_epoch is None else {}
+    def set_state(self, state: SearchState) -> None:
+        """Takes the result of `get_state`; the next `fit` continues from there."""
+        self._restored = state
 
-    def set_state(self, state: dict, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes the results of `get_state` and `get_arrays`; the next `fit` continues there."""
-        self._restored = state, arrays
-
-    def _restore(self, state: dict, arrays: Mapping[str, np.ndarray], *, searching: bool):
-        self._search.restore(state, arrays, searching=searching)
-        self.start_epoch = state["start_epoch"]
-        self.start_reason, self.detected = state["start_reason"], state["detected"]
+    def _restore(self, state: SearchState, *, searching: bool):
+        self.probe.results = list(state.probes)
+        self.probe.learning_rate = state.probe_learning_rate
+        self.probe.fraction = state.probe_fraction
+        self.signals = dict(state.signals)
+        self.start_epoch = state.start_epoch
+        self.start_reason, self.detected = state.start_reason, state.detected
         if self.start_epoch is not None:
             self.adapter.record.start(self.start_epoch, self.start_reason)
-        self.mask_update.updates = [tuple(update) for update in state["updates"]]
-        self.statistics.history = copy.deepcopy(state["weight_std"])
+        self.mask_update.updates = list(state.updates)
+        self.statistics.history = copy.deepcopy(state.weight_std)
+        if searching:
+            # The detector has still to decide, and so has to see it all again.
+            self._tracker.set_arrays(state.recent_masks)
+            probed = {result.epoch: result.observation for result in state.probes}
+            for epoch, signals in state.signals.items():
+                observation = probed.get(epoch, Observation())
+                self.detector.update(epoch, replace(observation, signals=signals))

@@ -19,7 +19,8 @@ from tf_earlyticket.commands import notices
 from tf_earlyticket.config import Config, field_paths
 from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion
 from tf_earlyticket.job import default_config
-from tf_earlyticket.job.preflight import STRATEGIES, check_config
+from tf_earlyticket.job.devices import STRATEGIES
+from tf_earlyticket.job.preflight import check_config
 
 
 def define_common_flags(config_file: str = default_config.__file__) -> None:

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     command_line.import_tensorflow()
 
     from tf_earlyticket.commands import ticket_data as examples
-    from tf_earlyticket.job.report_update import add_to_report
+    from tf_earlyticket.job.job import add_to_report
     from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows
     from tf_earlyticket.report.build import environment
 

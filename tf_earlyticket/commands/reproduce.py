@@ -19,7 +19,8 @@ from tf_earlyticket import checks
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.data.catalog import describe
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.job.preflight import check_run, check_strategy, check_tf_keras
+from tf_earlyticket.job.devices import check_strategy
+from tf_earlyticket.job.preflight import check_run, check_tf_keras
 from tf_earlyticket.paper import recipes as reproduce_config
 from tf_earlyticket.paper.item import ITEMS, SCALES, parse_shard
 

@@ -16,7 +16,8 @@ from absl import flags
 
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.job.preflight import check_run, check_strategy, check_tf_keras
+from tf_earlyticket.job.devices import check_strategy
+from tf_earlyticket.job.preflight import check_run, check_tf_keras
 from tf_earlyticket.paper.item import MODES
 
 PROGRAM = "python -m tf_earlyticket.study_detectors"

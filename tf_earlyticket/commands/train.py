@@ -13,9 +13,9 @@ from absl import flags
 from tf_earlyticket.backends import FRAMEWORKS, backend_named
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.files import write_text
-from tf_earlyticket.job.cluster import is_chief
-from tf_earlyticket.job.display import PROGRESS_MODES, Display
-from tf_earlyticket.job.preflight import check_run, check_strategy
+from tf_earlyticket.job.devices import check_strategy, is_chief
+from tf_earlyticket.job.log import PROGRESS_MODES, Display
+from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.workdir import RunPaths
 
 PROGRAM = "python -m tf_earlyticket.train"

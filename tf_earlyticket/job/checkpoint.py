@@ -1,36 +1,54 @@
 """`RunCheckpoint`: everything that a restart needs, after every epoch and before a termination."""
 
-import json
 import logging
 import re
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.errors import Interrupted, RunError
-from tf_earlyticket.files import read_arrays, write_arrays, write_json
+from tf_earlyticket.files import read_arrays, read_json, write_arrays, write_json
+from tf_earlyticket.job.devices import TERMINATION
 from tf_earlyticket.job.log import MetricsLog
-from tf_earlyticket.job.termination import TERMINATION
 
 logger = logging.getLogger(__name__)
-_NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.(?:index|npz)")
+_NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.(?:index|npz|safetensors)")
 
 
 class Restartable(Protocol):
-    """What else has a state that a restart needs, such as `EarlyTicket`."""
+    """What else has a state that a restart needs, such as `EarlyTicket`.
 
-    def get_state(self) -> dict:
-        """Returns the state as plain JSON values."""
+    Attributes:
+        state_kind: Type of its state: a dataclass, or a tuple of them; arrays may be in it.
+    """
 
-    def get_arrays(self) -> dict[str, np.ndarray]:
-        """Returns what else belongs to the state, as arrays of numbers; may be empty."""
+    state_kind: Any
 
-    def set_state(self, state: dict, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes the results of both; the next `fit` continues from there."""
+    def get_state(self) -> Any:
+        """Returns the state."""
+
+    def set_state(self, state: Any) -> None:
+        """Takes the result of `get_state`; the next `fit` continues from there."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is saved beside the model.
+
+    Attributes:
+        rows: Of metrics, one an epoch.
+        searcher: The state of a `Restartable`; None without one.
+        metrics: What Keras' metrics had counted within the epoch; None at its end.
+    """
+
+    rows: list[dict[str, Any]]
+    searcher: Any = None
+    metrics: list | None = None
 
 
 class RunCheckpoint(Callback):
@@ -71,7 +89,7 @@ class RunCheckpoint(Callback):
         self._metrics: list | None = None
         self.first_step = 0
 
-    def restore(self, model, epoch: int | None = None) -> tuple[int, dict | None]:
+    def restore(self, model, epoch: int | None = None) -> int:
         """Restores a checkpoint, if there is one, and the callbacks' state with it.
 
         A damaged one is passed over with a warning, for the one before it.
@@ -81,7 +99,7 @@ class RunCheckpoint(Callback):
             epoch: Which one, of those kept; None for the latest.
 
         Returns:
-            The epochs done, 0 if there is no checkpoint, and the state of `searcher`.
+            The epochs done, 0 if there is no checkpoint.
 
         Raises:
             RunError: If there are checkpoints and none can be read.
@@ -92,38 +110,27 @@ class RunCheckpoint(Callback):
         if epoch is not None:
             found = [(epoch, 0)]
         for place in found:
+            path = self._restored_from / _name(*place)
             try:
-                state = self._read(model, *place)
+                state = self._read_state(*place)
+                backend_of(model).read_state(model, path)
             except (OSError, LookupError, ValueError) as error:
                 reason = " ".join(str(error).split())
                 logger.warning(
-                    "Checkpoint %s is damaged (%.200s); looking for an earlier one.",
-                    self._restored_from / _name(*place),
-                    reason,
+                    "Checkpoint %s is damaged (%.200s); looking for an earlier one.", path, reason
                 )
                 continue
-            self._metrics_log.rows = state["rows"]
+            self._metrics_log.rows = state.rows
             if self._searcher is not None:
-                self._searcher.set_state(state["early_ticket"], state["arrays"])
-            self.first_step, self._metrics = place[1], state.get("metrics")
-            return place[0], state["early_ticket"]
+                self._searcher.set_state(state.searcher)
+            self.first_step, self._metrics = place[1], state.metrics
+            return place[0]
         if found:
             raise RunError(
                 f"No checkpoint in {self._restored_from} can be read: expected at least one of "
                 f"{', '.join(_name(*place) for place in found)}; start again in a new --workdir."
             )
-        return 0, None
-
-    def _read(self, model, epoch: int, step: int) -> dict:
-        state = json.loads((self._restored_from / _state_name(epoch, step)).read_text())
-        arrays = {}
-        if state.get("has_arrays"):
-            arrays = read_arrays(self._restored_from / _arrays_name(epoch, step))
-        backend_of(model).read_state(model, self._restored_from / _name(epoch, step))
-        return {name: state[name] for name in ("rows", "early_ticket")} | {
-            "metrics": state.get("metrics"),
-            "arrays": arrays,
-        }
+        return 0
 
     def on_train_begin(self, logs=None):
         """Lets Keras begin within the epoch if a checkpoint within one was restored."""
@@ -148,8 +155,7 @@ class RunCheckpoint(Callback):
             return
         backend = backend_of(self.model)
         if backend.starts_within_epochs:
-            metrics = backend.metric_values(self.model)
-            self._write(self._epoch, batch + 1, {"metrics": metrics})
+            self._write(self._epoch, batch + 1, backend.metric_values(self.model))
             raise Interrupted(f"saved after step {batch + 1} of epoch {self._epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
@@ -160,28 +166,57 @@ class RunCheckpoint(Callback):
 
     def save(self, epoch: int) -> None:
         """Saves everything as of the end of `epoch` (from 1)."""
-        self._write(epoch, 0, {})
+        self._write(epoch, 0)
         backend_of(self.model).point_to(self._directory, _name(epoch, 0))
         if self._keep is not None:
             for kept in self._kept(self._directory):
                 if kept <= (epoch - self._keep, 0) or (kept[1] and kept < (epoch, 0)):
                     self._remove(*kept)
 
-    def _write(self, epoch: int, step: int, more: dict) -> None:
+    def _write(self, epoch: int, step: int, metrics: list | None = None) -> None:
         pruned(self.model).synchronize_replicas()
-        arrays = {} if self._searcher is None else self._searcher.get_arrays()
-        state = {
-            "rows": self._metrics_log.rows,
-            "early_ticket": self._searcher.get_state() if self._searcher is not None else None,
-            "has_arrays": bool(arrays),
-            **more,
-        }
+        searcher = None if self._searcher is None else self._searcher.get_state()
         self._directory.mkdir(parents=True, exist_ok=True)
-        if arrays:
-            write_arrays(self._directory / _arrays_name(epoch, step), arrays)
         # The state goes first: a checkpoint without one could not be continued.
-        write_json(self._directory / _state_name(epoch, step), state)
+        self._write_state(epoch, step, _State(self._metrics_log.rows, searcher, metrics))
         backend_of(self.model).write_state(self.model, self._directory / _name(epoch, step))
+
+    def _write_state(self, epoch: int, step: int, state: _State) -> None:
+        """Writes the state as JSON, its arrays, such as masks, to a file beside."""
+        arrays: dict[str, np.ndarray] = {}
+
+        def set_aside(value: object) -> str:
+            if not isinstance(value, np.ndarray):
+                raise TypeError(f"a {type(value).__name__} cannot be saved")
+            name = f"array_{len(arrays)}"
+            arrays[name] = value
+            return name
+
+        values = msgspec.to_builtins(state, enc_hook=set_aside, str_keys=True)
+        if arrays:
+            write_arrays(self._directory / _state_name(epoch, step, ".safetensors"), arrays)
+        write_json(self._directory / _state_name(epoch, step), values)
+
+    def _read_state(self, epoch: int, step: int) -> _State:
+        values = read_json(self._restored_from / _state_name(epoch, step))
+        path = self._restored_from / _state_name(epoch, step, ".safetensors")
+        arrays = read_arrays(path) if path.exists() else {}
+
+        def bring_back(kind: type, name: str) -> np.ndarray:
+            if name not in arrays:
+                raise ValueError(f"{path} has no {name}")
+            return arrays[name]
+
+        try:
+            state = msgspec.convert(values, _State)
+            if self._searcher is None:
+                return state
+            searcher = msgspec.convert(
+                state.searcher, self._searcher.state_kind, dec_hook=bring_back, str_keys=True
+            )
+            return _State(state.rows, searcher, state.metrics)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"its state is of another form: {error}") from None
 
     def latest(self) -> str:
         """Returns the path of the latest checkpoint, in words where there is none."""
@@ -200,7 +235,7 @@ class RunCheckpoint(Callback):
             self._directory / f"{name}{backend.state_index}",
             *self._directory.glob(f"{name}{backend.state_others}"),
             self._directory / _state_name(epoch, step),
-            self._directory / _arrays_name(epoch, step),
+            self._directory / _state_name(epoch, step, ".safetensors"),
         ):
             path.unlink(missing_ok=True)
 
@@ -209,9 +244,5 @@ def _name(epoch: int, step: int) -> str:
     return f"ckpt-{epoch}-{step}" if step else f"ckpt-{epoch}"
 
 
-def _state_name(epoch: int, step: int) -> str:
-    return _name(epoch, step).replace("ckpt", "state") + ".json"
-
-
-def _arrays_name(epoch: int, step: int) -> str:
-    return _name(epoch, step).replace("ckpt", "arrays") + ".safetensors"
+def _state_name(epoch: int, step: int, ending: str = ".json") -> str:
+    return _name(epoch, step).replace("ckpt", "state") + ending

@@ -1,17 +1,64 @@
-"""Which devices a run uses."""
+"""Which devices a run uses, which of several processes it is, and when it is told to end.
+
+TensorFlow is imported when a strategy is made.
+"""
+
+from __future__ import annotations
 
 import contextlib
+import json
+import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
+from tf_earlyticket import checks
 from tf_earlyticket.config import Config
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.job.cluster import is_chief
-from tf_earlyticket.job.preflight import check_strategy
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+
+
+def check_strategy(name: str) -> None:
+    """Checks the value of --strategy, and TF_CONFIG where that counts.
+
+    Raises:
+        InputError: If it is unknown, or TF_CONFIG has another form than TensorFlow's.
+    """
+    checks.choice("--strategy", name, STRATEGIES)
+    is_chief(name)
+
+
+def is_chief(strategy: str) -> bool:
+    """Returns whether this process writes the files of a run.
+
+    With strategy "multi_worker" that is the task of type "chief", or else worker 0; every process
+    of another strategy does.
+
+    Raises:
+        InputError: If TF_CONFIG is of another form than TensorFlow's.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if strategy != "multi_worker" or not text:
+        return True
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        given = json.loads(text)
+        workers, task = given["cluster"]["worker"], given["task"]
+        kind, index = task["type"], task["index"]
+        if kind == "chief" or (isinstance(index, int) and 0 <= index < len(workers)):
+            return kind == "chief" or (index == 0 and "chief" not in given["cluster"])
+    raise checks.refuse(
+        "TF_CONFIG",
+        text,
+        '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}',
+    )
 
 
 def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
@@ -25,6 +72,8 @@ def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
     Raises:
         InputError: If the name is unknown or there is no TPU of that name.
     """
+    import tensorflow as tf
+
     check_strategy(name)
     if name == "multi_worker":
         # Before anything else asks for devices: collectives must be set up first.
@@ -67,20 +116,17 @@ def config_for_replicas(config: Config, strategy: tf.distribute.Strategy) -> Con
         )
         return replace(config, train=scaled)
     if train.batch_size % replicas:
-        raise InputError(
-            f"config.train.batch_size={train.batch_size}: expected a multiple of the {replicas} "
-            "replicas, or config.train.scale_with_replicas=true."
+        raise checks.refuse(
+            "config.train.batch_size",
+            train.batch_size,
+            f"a multiple of the {replicas} replicas, or config.train.scale_with_replicas=true",
         )
     return config
 
 
 @contextlib.contextmanager
 def output_directory(strategy: str) -> Iterator[Path | None]:
-    """Gives workers that are not the chief a place to write to, until the end; others None.
-
-    Args:
-        strategy: Its name.
-    """
+    """Gives workers that are not the chief a place to write to, until the end; others None."""
     if is_chief(strategy):
         yield None
         return
@@ -90,11 +136,59 @@ def output_directory(strategy: str) -> Iterator[Path | None]:
 
 def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
     """Returns once all workers have come here: what the chief wrote before is there to read."""
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        _meet(strategy)
+    if not works_with_others(strategy):
+        return
+    import tensorflow as tf
+
+    @tf.function
+    def meet():
+        ones = strategy.run(lambda: tf.constant(1.0))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
+
+    meet()
 
 
-@tf.function
-def _meet(strategy: tf.distribute.Strategy) -> tf.Tensor:
-    ones = strategy.run(lambda: tf.constant(1.0))
-    return strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
+def works_with_others(strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether this process is one of several that train together."""
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+class Termination:
+    """Notes SIGTERM, the warning of a machine that is about to be taken away, while training.
+
+    The step in progress then ends and its state is saved.
+
+    Attributes:
+        requested: Whether the signal came.
+    """
+
+    def __init__(self):
+        self.requested = False
+
+    @contextlib.contextmanager
+    def noticed(self) -> Iterator[None]:
+        """Notes the signal within a `with` block; a second one ends the process as always.
+
+        Does nothing outside of the main thread, where Python sets no handlers.
+        """
+        self.requested = False
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        former = signal.getsignal(signal.SIGTERM)
+
+        def note(number, frame):
+            self.requested = True
+            signal.signal(signal.SIGTERM, former)
+
+        signal.signal(signal.SIGTERM, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, former)
+
+
+# Signals are the process's, not an object's.
+TERMINATION = Termination()

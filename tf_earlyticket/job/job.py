@@ -1,8 +1,9 @@
 """`train_and_evaluate`: the main job from a config to a ticket with its report."""
 
-import dataclasses
-import json
+import csv
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -10,16 +11,17 @@ from tf_earlyticket.backends import backend_named, pruned
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.deploy.export import export_ticket
-from tf_earlyticket.files import write_json
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.files import read_json, write_csv, write_json
 from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy, output_directory
-from tf_earlyticket.job.display import Display
-from tf_earlyticket.job.phases import retrain, search, train_dense, train_on
+from tf_earlyticket.job.log import COLUMNS, Display
+from tf_earlyticket.job.phases import Run, retrain, search, train_dense, train_ticket
 from tf_earlyticket.job.preflight import check_run
-from tf_earlyticket.job.run_state import Run
-from tf_earlyticket.job.ticket_start import adopt_ticket
+from tf_earlyticket.job.results import Evaluation, Origin, SearchResult, TrainingResult, to_json
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.report.build import build_report, environment
+from tf_earlyticket.report.captions import CAPTIONS
 from tf_earlyticket.report.figures import draw_all
 from tf_earlyticket.report.html import write_html
 from tf_earlyticket.report.tensorboard import write_outcome
@@ -82,93 +84,104 @@ def _run(run: Run, strategy: str, command: str) -> dict:
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     found, retrained, dense = _train_phases(run)
-    rows = found["rows"] + (retrained["rows"] if retrained else [])
-    evaluation = run.result("evaluation") or _evaluate_and_export(run, found)
+    evaluation = run.once(
+        "evaluation", Evaluation, lambda: _evaluate_and_export(run, found, retrained, dense)
+    )
+    rows = [*found.rows, *(retrained.rows if retrained else [])]
     report = build_report(
         config.to_dict(),
-        search=found,
-        retrain=retrained,
-        dense=dense,
-        evaluation=evaluation,
+        search=to_json(found),
+        retrain=retrained and to_json(retrained),
+        dense=dense and to_json(dense),
+        evaluation=to_json(evaluation),
         environment=environment(strategy, run.strategy.num_replicas_in_sync),
         steps_per_epoch=run.steps_per_epoch,
         command=command,
         notes=[NOTES[config.data.name]] if config.data.name in NOTES else [],
     )
-    write_json(paths.weight_statistics, found["weight_std"])
-    figures = draw_all(report, rows, found["weight_std"], paths.figures)
-    write_html(report, rows, found["weight_std"], figures, paths.report_html)
+    write_csv(paths.metrics, rows + (dense.rows if dense else []), COLUMNS)
+    write_json(paths.weight_statistics, found.weight_std)
+    figures = draw_all(report, rows, found.weight_std, paths.figures)
+    write_html(report, rows, found.weight_std, figures, paths.report_html)
     write_outcome(report, figures, paths.tensorboard)
     # Last: a report.json stands for a complete run.
     write_json(paths.report, report)
     return report
 
 
-def _train_phases(run: Run) -> tuple[dict, dict | None, dict | None]:
+def _train_phases(
+    run: Run,
+) -> tuple[SearchResult, TrainingResult | None, TrainingResult | None]:
     """Returns the results of the search, of the ticket's retraining and of the dense baseline."""
-    config = run.config
-    if config.ticket is not None:
-        found, retrained = run.result("search"), run.result("retrain")
-        if retrained is None:
-            found = run.finish("search", adopt_ticket(run))
-            retrained = train_on(run, "retrain", [])
-        dense = None
-        if config.train.dense_baseline:
-            # On a model of its own: nothing of it comes from the ticket.
-            fresh = dataclasses.replace(run)
-            dense = run.result("dense") or train_on(fresh, "dense", retrained["rows"])
-        return found, retrained, dense
-    found = run.result("search") or search(run)
-    rows = found["rows"]
-    retrained = None
-    if config.pruning.mode == "rewind":
-        retrained = run.result("retrain") or retrain(run, rows)
-        rows = rows + retrained["rows"]
-    dense = None
-    if config.train.dense_baseline:
-        dense = run.result("dense") or train_dense(run, rows)
+    if run.config.ticket is not None:
+        return train_ticket(run)
+    found = search(run)
+    retrained = retrain(run) if run.config.pruning.mode == "rewind" else None
+    dense = train_dense(run, found.start_epoch) if run.config.train.dense_baseline else None
     return found, retrained, dense
 
 
 def _finished(paths: RunPaths) -> dict | None:
     try:
-        return json.loads(paths.saved_report.read_text())
-    except (FileNotFoundError, ValueError):
+        return read_json(paths.saved_report) if paths.saved_report.exists() else None
+    except InputError:
         # A damaged report is written anew from the results of the phases.
         return None
 
 
-def _evaluate_and_export(run: Run, found: dict) -> dict:
+def _evaluate_and_export(
+    run: Run, found: SearchResult, retrained: TrainingResult | None, dense: TrainingResult | None
+) -> Evaluation:
     started = time.perf_counter()
     config = run.config
-    test = run.data.test(config.train.batch_size)
-    dense_accuracy = None
-    if config.train.dense_baseline:
-        run.restore("dense")
-        dense_accuracy = run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
-    retrained = config.ticket is not None or config.pruning.mode == "rewind"
-    run.restore("retrain" if retrained else "search")
-    accuracy = run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+    dense_accuracy = _accuracy(run, "dense") if dense else None
+    accuracy = _accuracy(run, "retrain" if retrained else "search")
     record = pruned(run.model).record
     record.rewind_weights = run.rewind_weights()
-    origin = found.get("ticket") or {
-        "rewind_epoch": config.pruning.rewind_epoch,
-        "start_epoch": found["start_epoch"],
-    }
-    record.rewind_epoch, record.start_epoch = origin["rewind_epoch"], origin["start_epoch"]
-    record.start_reason = found["start_reason"]
+    origin = found.ticket or Origin(found.start_epoch, config.pruning.rewind_epoch)
+    record.rewind_epoch, record.start_epoch = origin.rewind_epoch, origin.start_epoch
+    record.start_reason = found.start_reason
     ticket = export_ticket(
         run.model,
         run.paths.ticket,
         provenance={"config": config.to_dict(), "test_accuracy": accuracy},
     )
-    return run.finish(
-        "evaluation",
-        {
-            "ticket_accuracy": accuracy,
-            "dense_accuracy": dense_accuracy,
-            "sparsity": ticket.sparsity,
-            "layers": ticket.layers(),
-            "seconds": time.perf_counter() - started,
-        },
+    return Evaluation(
+        ticket_accuracy=accuracy,
+        dense_accuracy=dense_accuracy,
+        sparsity=ticket.sparsity,
+        layers=ticket.layers(),
+        seconds=time.perf_counter() - started,
     )
+
+
+def _accuracy(run: Run, phase: str) -> float:
+    """Returns the accuracy on the test set of the network with which a phase ended."""
+    run.restore(phase)
+    test = run.data.test(run.config.train.batch_size)
+    return run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+
+
+def add_to_report(workdir: Path, artefacts: Sequence[Mapping]) -> bool:
+    """Adds artefacts to `report.json` and `report.html` of a finished run.
+
+    Returns:
+        Whether there is such a run.
+    """
+    paths = RunPaths(workdir)
+    try:
+        report = read_json(paths.saved_report)
+        with open(paths.metrics, newline="") as file:
+            metrics = list(csv.DictReader(file))
+        weight_std = read_json(paths.weight_statistics)
+    except (OSError, ValueError):
+        return False
+    report["artefacts"] = list(artefacts)
+    order = list(CAPTIONS)
+    drawn = sorted(
+        paths.figures.glob("*.png"),
+        key=lambda path: (order.index(path.stem) if path.stem in order else len(order), path.stem),
+    )
+    write_html(report, metrics, weight_std, {p.stem: p for p in drawn}, paths.report_html)
+    write_json(paths.report, report)
+    return True

@@ -1,16 +1,23 @@
-"""What a run tells while it trains: metrics.csv and TensorBoard."""
+"""What a run tells: rows for metrics.csv and TensorBoard, and what it shows while it trains.
 
-import csv
-import io
+Nothing here changes what a run computes.
+"""
+
+import json
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
-from tf_earlyticket.files import write_text
+from tf_earlyticket.files import write_csv
 
 COLUMNS = (
     "epoch",
@@ -25,16 +32,24 @@ COLUMNS = (
     "seconds",
     "phase",
 )
+PROGRESS_MODES = ("auto", "line", "plain", "json", "quiet")
+_LABELS = {
+    "accuracy": "accuracy",
+    "val_accuracy": "validation",
+    "sparsity": "sparsity",
+    "ppr_accuracy": "PPR",
+}
 
 
 class MetricsLog(Callback):
     """Collects a row per epoch and writes all rows so far to `metrics.csv` and TensorBoard.
 
     Args:
-        path: The CSV file, or None to write none (processes other than the chief).
+        path: The CSV file, or None to write none.
         tensorboard: Directory for summaries, or None.
         phase: Value of the column `phase`.
         earlier_rows: Rows of the phases before, written in front.
+        later_rows: Rows of the phases after, which are done where this one is done again.
         histograms: Also summarize the distribution of every weight.
     """
 
@@ -43,17 +58,19 @@ class MetricsLog(Callback):
         path: Path | None,
         tensorboard: Path | None,
         phase: str,
-        earlier_rows=(),
+        earlier_rows: Sequence[dict] = (),
+        later_rows: Sequence[dict] = (),
         *,
         histograms: bool = False,
     ):
         super().__init__()
-        self._histograms = histograms
         self.rows: list[dict] = []
-        self._path, self._phase = path, phase
-        self._earlier_rows = list(earlier_rows)
+        self._path, self._phase, self._histograms = path, phase, histograms
+        self._earlier_rows, self._later_rows = earlier_rows, later_rows
         self._writer = None
         if tensorboard is not None:
+            import tensorflow as tf
+
             self._writer = tf.summary.create_file_writer(str(tensorboard / phase))
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -63,10 +80,9 @@ class MetricsLog(Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the row of the epoch."""
-        adapter = pruned(self.model)
         known = {
             "epoch": epoch + 1,
-            "step": adapter.step(),
+            "step": pruned(self.model).step(),
             "learning_rate": self._learning_rate,
             "seconds": time.perf_counter() - self._started,
             "phase": self._phase,
@@ -74,16 +90,21 @@ class MetricsLog(Callback):
         values = {**(logs or {}), **known}
         self.rows.append({column: _plain(values.get(column)) for column in COLUMNS})
         if self._path is not None:
-            write_text(self._path, to_csv(self._earlier_rows + self.rows))
+            write_csv(self._path, [*self._earlier_rows, *self.rows, *self._later_rows], COLUMNS)
         if self._writer is not None:
-            with self._writer.as_default(step=epoch + 1):
-                for column, value in self.rows[-1].items():
-                    if isinstance(value, float):
-                        tf.summary.scalar(column, value)
-                if self._histograms:
-                    for name, weight in adapter.all_weights().items():
-                        tf.summary.histogram(name, weight)
-            self._writer.flush()
+            self._summarize(epoch + 1)
+
+    def _summarize(self, epoch: int) -> None:
+        import tensorflow as tf
+
+        with self._writer.as_default(step=epoch):
+            for column, value in self.rows[-1].items():
+                if isinstance(value, float):
+                    tf.summary.scalar(column, value)
+            if self._histograms:
+                for name, weight in pruned(self.model).all_weights().items():
+                    tf.summary.histogram(name, weight)
+        self._writer.flush()
 
 
 def _plain(value):
@@ -95,10 +116,157 @@ def _plain(value):
     return value if math.isfinite(value) else None
 
 
-def to_csv(rows: list[dict]) -> str:
-    """Returns the rows as CSV text; None becomes an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+@dataclass(frozen=True)
+class Display:
+    """What a run shows while it trains.
+
+    Attributes:
+        progress: "line": one live line; "plain": a line per epoch; "json": a JSON object per line,
+            for programs; "quiet": nothing; "auto": "line" on a terminal, else "plain".
+        histograms: Also write histograms of all weights to TensorBoard, every epoch.
+
+    Raises:
+        InputError: For another progress.
+    """
+
+    progress: str = "auto"
+    histograms: bool = False
+
+    def __post_init__(self):
+        checks.choice("progress", self.progress, PROGRESS_MODES)
+
+    def say(self, text: str) -> None:
+        """Prints a text for people: neither where programs read nor in silence."""
+        if self.progress not in ("json", "quiet"):
+            print(text, flush=True)
+
+    def tell(self, event: str, **values) -> None:
+        """Prints {"event": event, **values} as one line, where programs read."""
+        if self.progress == "json":
+            print(json.dumps({"event": event, **values}), flush=True)
+
+
+class Progress(Callback):
+    """Tells of each epoch, to people a line: accuracy, sparsity, latest probe, time left.
+
+    Args:
+        display: To whom.
+        phase: Name of the part of the run.
+    """
+
+    def __init__(self, display: Display, phase: str):
+        super().__init__()
+        self._display, self._phase = display, phase
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock; notes whether pruning has started already."""
+        self._started = time.perf_counter()
+        self._start_epoch = pruned(self.model).record.start_epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Tells of the epoch, and of the start of pruning if it was decided in it."""
+        seconds = time.perf_counter() - self._started
+        epochs = self.params["epochs"]
+        values = {name: _plain((logs or {}).get(name)) for name in _LABELS}
+        row = {"phase": self._phase, "epoch": epoch + 1, "epochs": epochs, **values}
+        left = (epochs - epoch - 1) * seconds
+        self.show_epoch({**row, "seconds": seconds, "seconds_left": left})
+        record = pruned(self.model).record
+        if record.start_epoch != self._start_epoch:
+            self.show_start(record.start_epoch, record.start_reason)
+
+    def on_train_end(self, logs=None):
+        """Ends what is shown."""
+        self.close()
+
+    def show_epoch(self, row: dict) -> None:
+        """Tells of an epoch; values that are not known are None, shares are fractions."""
+        self._display.say(
+            f"{row['phase']:<7} epoch {row['epoch']}/{row['epochs']}  {_text(row)}  "
+            f"{row['seconds']:.1f} s/epoch, {row['seconds_left']:.0f} s left"
+        )
+        self._display.tell("epoch", **row)
+
+    def show_start(self, epoch: int, reason: str) -> None:
+        """Tells that pruning starts at the end of an epoch, and why."""
+        self._display.say(f"Pruning starts after epoch {epoch}: {reason}.")
+        self._display.tell("start", phase=self._phase, epoch=epoch, reason=reason)
+
+    def close(self) -> None:
+        """Ends what is shown; may be called twice."""
+
+
+class LiveProgress(Progress):
+    """One line on a terminal that moves with every batch; what is printed goes above it.
+
+    Args:
+        display: As for `Progress`.
+        phase: As for `Progress`.
+        console: Where to; default the terminal.
+    """
+
+    def __init__(self, display: Display, phase: str, console: Console | None = None):
+        super().__init__(display, phase)
+        self._console = console
+        self._line: RichProgress | None = None
+        self._probe = ""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the line, at the epoch where a resumed run continues."""
+        super().on_epoch_begin(epoch, logs)
+        self._epoch = epoch
+        if self._line is None:
+            # Within 80 columns.
+            self._line = RichProgress(
+                TextColumn("{task.description} {task.fields[epoch]}/{task.total}"),
+                BarColumn(bar_width=8),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                TextColumn("left"),
+                console=self._console,
+            )
+            self._line.start()
+            self._task = self._line.add_task(
+                self._phase, total=self.params["epochs"], completed=epoch, epoch=epoch + 1, text=""
+            )
+        self._line.update(self._task, epoch=epoch + 1)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar."""
+        part = (batch + 1) / (self.params.get("steps") or math.inf)
+        self._line.update(self._task, completed=self._epoch + min(part, 1.0))
+
+    def show_epoch(self, row):
+        """Shows the epoch's validation accuracy until that of the next is there."""
+        if row["ppr_accuracy"] is not None:
+            self._probe = f"PPR {100 * row['ppr_accuracy']:.1f} % at {row['epoch']}"
+        text = _text({**row, "accuracy": row["val_accuracy"]}, ("accuracy", "sparsity"))
+        self._line.update(
+            self._task, completed=row["epoch"], text=f"{text}  {self._probe}".rstrip()
+        )
+
+    def show_start(self, epoch, reason):
+        """Prints it above the line, which tells of it from now on."""
+        super().show_start(epoch, reason)
+        self._probe = f"pruning since {epoch}"
+
+    def close(self):
+        """Ends the line, if it still runs, and gives the terminal its cursor back."""
+        if self._line is not None:
+            self._line.stop()
+            self._line = None
+
+
+def make_progress(display: Display, phase: str) -> Progress:
+    """Returns the callback that tells of a `fit`, the name of a part of a run in front."""
+    live = display.progress == "line"
+    if live or (display.progress == "auto" and Console().is_terminal):
+        return LiveProgress(display, phase)
+    return Progress(display, phase)
+
+
+def _text(row: dict, names: Sequence[str] = tuple(_LABELS)) -> str:
+    """Returns the named shares of an epoch in percent, those that are known."""
+    return "  ".join(
+        f"{_LABELS[name]} {100 * row[name]:.1f} %" for name in names if row[name] is not None
+    )

@@ -1,15 +1,294 @@
-"""The phases of a run. Each continues from its last checkpoint and ends with a result file."""
+"""The phases of a run. Each goes on from its last checkpoint and leaves a result.
 
+What all of them have in common is here once: `Run.once` returns the finished result or makes it,
+and `Phase` is a training that can be stopped anywhere.
+"""
+
+import contextlib
 import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
 
-from tf_earlyticket.backends import pruned
+import numpy as np
+import tensorflow as tf
+
+from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
+from tf_earlyticket.config import Config
+from tf_earlyticket.data.streams import Data
 from tf_earlyticket.detectors.base import make_detector
-from tf_earlyticket.job.fit import fit
-from tf_earlyticket.job.run_state import REWIND_FILE, Run
-from tf_earlyticket.job.weights_file import save_weights
+from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.files import read_arrays, read_json, write_arrays, write_json
+from tf_earlyticket.job.build import build_wrapped_model, plan_of
+from tf_earlyticket.job.checkpoint import Restartable, RunCheckpoint
+from tf_earlyticket.job.devices import TERMINATION, wait_for_workers, works_with_others
+from tf_earlyticket.job.log import Display, MetricsLog, make_progress
+from tf_earlyticket.job.results import (
+    Origin,
+    ScheduleSteps,
+    SearchResult,
+    TrainingResult,
+    from_json,
+    to_json,
+)
+from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.pruning.plan import Plan
+from tf_earlyticket.tickets.rewind import rewind
+from tf_earlyticket.tickets.ticket import Ticket
+
+logger = logging.getLogger(__name__)
+Kind = TypeVar("Kind")
+# In this order their rows stand in metrics.csv.
+TRAININGS = ("search", "retrain", "dense")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all phases of a run share."""
+
+    config: Config
+    paths: RunPaths
+    data: Data
+    strategy: tf.distribute.Strategy
+    display: Display = Display()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+        return self.data.steps_per_epoch(self.config.train.batch_size)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How the epochs are divided; every phase reads it."""
+        return plan_of(self.config, self.steps_per_epoch)
+
+    @cached_property
+    def model(self):
+        """The compiled, wrapped model into which every phase restores its state."""
+        return build_wrapped_model(self.config, self.steps_per_epoch, self.strategy)
+
+    def directory(self, phase: str) -> Path:
+        """Where the checkpoints of a phase go."""
+        return self.paths.checkpoints / phase
+
+    def once(self, phase: str, kind: type[Kind], make: Callable[[], Kind]) -> Kind:
+        """Returns the result of a phase, which is made if it is not there; see `Phase`."""
+        found = self.result(phase, kind)
+        return self.finish(phase, make()) if found is None else found
+
+    def result(self, phase: str, kind: type[Kind] = dict) -> Kind | None:
+        """Returns the result of a finished phase, else None."""
+        path = self.paths.saved_result(phase)
+        if not path.exists():
+            return None
+        try:
+            return from_json(read_json(path), kind)
+        except ValueError as error:
+            logger.warning("%s is damaged (%s); the phase ends anew.", path, error)
+            return None
+
+    def finish(self, phase: str, result: Kind) -> Kind:
+        """Writes the result of a phase, which makes it a finished one."""
+        write_json(self.paths.result(phase), to_json(result))
+        wait_for_workers(self.strategy)
+        return result
+
+    def rows(self, phase: str) -> list[dict[str, Any]]:
+        """Returns the rows of metrics of a finished phase, none of another one."""
+        found = self.result(phase, TrainingResult)
+        return [] if found is None else found.rows
+
+    def checkpoint(
+        self,
+        phase: str,
+        metrics_log: MetricsLog,
+        searcher: Restartable | None = None,
+        keep: int | None = 2,
+    ) -> RunCheckpoint:
+        """Returns the callback that saves and restores the state of a phase."""
+        saved = self.paths.saved_checkpoints / phase
+        return RunCheckpoint(self.directory(phase), metrics_log, searcher, keep, saved)
+
+    def restore(self, phase: str, epoch: int | None = None) -> None:
+        """Restores the model's state of a phase: the last one, or that of a kept epoch."""
+        wait_for_workers(self.strategy)
+        self.checkpoint(phase, MetricsLog(None, None, phase)).restore(self.model, epoch)
+
+    def rewind_weights(self) -> dict[str, np.ndarray]:
+        """Returns the weights of the rewind epoch, from the file that the search wrote."""
+        arrays = read_arrays(self.paths.saved_rewind_weights)
+        return {name: arrays[name] for name in backend_of(self.model).named_weights(self.model)}
+
+
+class Phase:
+    """A training of a run that can be stopped anywhere: the next time it goes on from there.
+
+    Args:
+        run: The run.
+        name: Under which the run keeps its checkpoints and its result.
+        searcher: Has a state of its own that a restart needs, such as `EarlyTicket`.
+        logged: Whether metrics.csv and TensorBoard tell of it.
+        keep: Checkpoints to keep, the latest ones; None for all.
+
+    Attributes:
+        name: As given.
+        log: The callback that collects the rows of metrics.
+        checkpoint: The callback that saves and restores.
+
+    Example:
+        >>> def trained() -> TrainingResult:
+        ...     phase = Phase(run, "retrain")
+        ...     phase.train([MaskUpdate()], start=put_the_ticket_in_place)
+        ...     return TrainingResult(phase.rows)
+        >>> result = run.once("retrain", TrainingResult, trained)
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        *,
+        searcher: Restartable | None = None,
+        logged: bool = True,
+        keep: int | None = 2,
+    ):
+        self._run, self.name = run, name
+        self.log = MetricsLog(None, None, name)
+        if logged:
+            place = TRAININGS.index(name)
+            self.log = MetricsLog(
+                run.paths.metrics,
+                run.paths.tensorboard,
+                name,
+                [row for phase in TRAININGS[:place] for row in run.rows(phase)],
+                [row for phase in TRAININGS[place + 1 :] for row in run.rows(phase)],
+                histograms=run.display.histograms,
+            )
+        self.checkpoint = run.checkpoint(name, self.log, searcher, keep)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics so far, one an epoch."""
+        return self.log.rows
+
+    def begin(self, start: Callable[[], int] = lambda: 0) -> int:
+        """Restores the last checkpoint, or else brings the model to its start.
+
+        Args:
+            start: Does the latter and returns the epochs of the schedule that are done by then.
+
+        Returns:
+            The epochs done.
+        """
+        return self.checkpoint.restore(self._run.model) or start()
+
+    def train(
+        self,
+        callbacks: Sequence,
+        start: Callable[[], int] = lambda: 0,
+        last_epoch: int | None = None,
+    ) -> None:
+        """Trains from the last checkpoint, or else from `start`, as for `begin`, to the end.
+
+        Args:
+            callbacks: Work before the row of metrics is written and the state saved.
+            start: As for `begin`.
+            last_epoch: Where to end; default the schedule's end.
+        """
+        self.fit(self.begin(start), callbacks, last_epoch)
+
+    def fit(self, done: int, callbacks: Sequence, last_epoch: int | None = None) -> None:
+        """Trains from `done` epochs on, if that is not the end; as for `train`."""
+        run, config, checkpoint = self._run, self._run.config.train, self.checkpoint
+        last_epoch = config.epochs if last_epoch is None else last_epoch
+        if done >= last_epoch:
+            return
+        # The cell of a grid is too long a name for a line per epoch.
+        title = self.name.partition("-")[0] if "=" in self.name else self.name
+        progress = make_progress(run.display, title)
+        train = run.data.train(config.batch_size, seed=run.config.seed, first_epoch=done + 1)
+        if checkpoint.first_step:
+            train = train.skip(checkpoint.first_step)
+            # Keras makes its metrics with the first batch, and what they had counted goes into
+            # them.
+            pruned(run.model).evaluate(run.data.validation(config.batch_size), 1)
+        # One worker cannot stop by itself: the others would wait for it.
+        alone = not works_with_others(run.strategy)
+        try:
+            with TERMINATION.noticed() if alone else contextlib.nullcontext():
+                run.model.fit(
+                    train,
+                    epochs=last_epoch,
+                    initial_epoch=done,
+                    steps_per_epoch=run.steps_per_epoch,
+                    validation_data=run.data.validation(config.batch_size),
+                    callbacks=[
+                        StopIfDiverged(checkpoint),
+                        *callbacks,
+                        self.log,
+                        progress,
+                        checkpoint,
+                    ],
+                    # The data set has its own order.
+                    shuffle=False,
+                    verbose=0,
+                )
+        except tf.errors.DataLossError as error:
+            reason = " ".join(str(error.message).split())
+            raise InputError(
+                f"data.name={run.config.data.name!r}: a file of it is damaged ({reason:.300}); "
+                "expected a complete prepared data set."
+            ) from error
+        finally:
+            progress.close()
+
+
+class StopIfDiverged(Callback):
+    """Ends the run at a loss that is not finite, before anything is saved with it.
+
+    Losses are read every few steps, so that an accelerator need not wait for each one; the first
+    that is not finite is told exactly.
+
+    Args:
+        checkpoint: What the message names as the last state that is good.
+    """
+
+    _EVERY = 20
+
+    def __init__(self, checkpoint: RunCheckpoint):
+        super().__init__()
+        self._checkpoint = checkpoint
+        self._losses: list = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Begins to collect losses."""
+        self._epoch, self._losses = epoch, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at the losses, every few steps."""
+        self._losses.append((batch + 1, (logs or {}).get("loss", 0.0)))
+        if len(self._losses) >= self._EVERY:
+            self._check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks at the rest."""
+        self._check()
+
+    def _check(self):
+        for step, loss in self._losses:
+            if not np.isfinite(float(loss)):
+                raise RunError(
+                    f"The loss is {float(loss)} at step {step} of epoch {self._epoch + 1}: "
+                    f"training diverged. The last good state is {self._checkpoint.latest()}. Try "
+                    "a smaller config.train.learning_rate in a new --workdir."
+                )
+        self._losses = []
 
 
 class _KeepRewindWeights(Callback):
@@ -17,31 +296,28 @@ class _KeepRewindWeights(Callback):
 
     def __init__(self, run: Run, done_within: int):
         super().__init__()
-        self._path = run.paths.checkpoints / REWIND_FILE
-        self._epoch = run.config.pruning.rewind_epoch
+        self._path, self._epoch = run.paths.rewind_weights, run.plan.rewind_epoch
         self._done_within = done_within
 
     def on_epoch_begin(self, epoch, logs=None):
         # A run that goes on within an epoch has written them at its beginning.
         within, self._done_within = self._done_within, 0
         if epoch == self._epoch and not within:
-            save_weights(self._path, pruned(self.model).all_weights())
+            write_arrays(self._path, pruned(self.model).all_weights())
 
 
-def search(run: Run) -> dict:
+def search(run: Run) -> SearchResult:
     """Trains dense with probes until the start epoch; in mode `continue` prunes to the end.
 
     The state right before pruning is kept as phase "branch", from where the dense baseline
     continues.
-
-    Returns:
-        The state of `EarlyTicket`, the detector, the schedule's steps and the rows of metrics.
     """
-    config, model, plan = run.config, run.model, run.plan
+    return run.once("search", SearchResult, lambda: _search(run))
+
+
+def _search(run: Run) -> SearchResult:
+    config, plan, adapter = run.config, run.plan, pruned(run.model)
     stop = config.pruning.mode == "rewind"
-    metrics_log = run.metrics_log("search")
-    branch = run.checkpoint("branch", metrics_log)
-    branch.set_model(model)
     probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
     validation = run.data.validation(config.train.batch_size)
     detector = make_detector(
@@ -64,74 +340,116 @@ def search(run: Run) -> dict:
         ramp_epochs=plan.ramp_epochs,
         hold_epochs=plan.hold_epochs,
         rewind_epoch=plan.rewind_epoch,
-        before_start=branch.save,
+        before_start=lambda epoch: branch.save(epoch),
         stop_at_start=stop,
         # The run's own progress tells of the start.
         verbose=0,
     )
-    checkpoint = run.checkpoint("search", metrics_log, early_ticket)
-    done, state = checkpoint.restore(model)
-    if done + bool(checkpoint.first_step) > config.pruning.rewind_epoch:
-        record = pruned(model).record
-        record.rewind_weights = run.rewind_weights()
-        record.rewind_epoch = config.pruning.rewind_epoch
-    if done < config.train.epochs and not (stop and state and state["start_epoch"]):
-        keep_rewind = _KeepRewindWeights(run, checkpoint.first_step)
-        fit(run, done, [early_ticket, metrics_log, keep_rewind, checkpoint], "search")
-        state = early_ticket.get_state()
-    schedule = pruned(model).sparsity_schedule()
-    steps = ("begin_step", "end_step", "frequency")
-    return run.finish(
-        "search",
-        {
-            **state,
-            "latest_start_epoch": plan.latest_start_epoch,
-            "detector": detector.name,
-            "schedule": {step: getattr(schedule, step) for step in steps} if schedule else None,
-            "rows": metrics_log.rows,
-        },
+    phase = Phase(run, "search", searcher=early_ticket)
+    branch = run.checkpoint("branch", phase.log)
+    branch.set_model(run.model)
+    done, within = phase.begin(), phase.checkpoint.first_step
+    if done + bool(within) > plan.rewind_epoch:
+        record = adapter.record
+        record.rewind_weights, record.rewind_epoch = run.rewind_weights(), plan.rewind_epoch
+    if not (stop and early_ticket.get_state().start_epoch):
+        phase.fit(done, [early_ticket, _KeepRewindWeights(run, within)])
+    state, schedule = early_ticket.get_state(), adapter.sparsity_schedule()
+    steps = None
+    if schedule is not None:
+        steps = ScheduleSteps(schedule.begin_step, schedule.end_step, schedule.frequency)
+    return SearchResult(
+        **{**vars(state), "recent_masks": {}},
+        rows=phase.rows,
+        detector=detector.name,
+        latest_start_epoch=plan.latest_start_epoch,
+        schedule=steps,
     )
 
 
-def retrain(run: Run, earlier_rows: list[dict]) -> dict:
-    """Mode `rewind`: the mask of the start epoch on the rewound weights, trained in full.
-
-    Returns:
-        {"rows": the rows of metrics}.
-    """
-    run.restore("search")
-    adapter = pruned(run.model)
-    masks = adapter.ranked_masks(run.config.pruning.final_sparsity)
+def retrain(run: Run) -> TrainingResult:
+    """Mode `rewind`: the mask of the start epoch on the rewound weights, trained in full."""
     # A model of its own: the optimizer begins anew.
     fresh = dataclasses.replace(run)
-    adapter = pruned(fresh.model)
+
+    def start() -> int:
+        run.restore("search")
+        masks = pruned(run.model).ranked_masks(run.config.pruning.final_sparsity)
+        adapter = pruned(fresh.model)
+        adapter.set_all_weights(run.rewind_weights())
+        adapter.set_masks(masks)
+        return 0
+
+    return run.once("retrain", TrainingResult, lambda: _train_on(fresh, "retrain", start))
+
+
+def train_dense(run: Run, start_epoch: int) -> TrainingResult:
+    """Finishes the dense training from the state right before pruning, for comparison."""
+
+    def start() -> int:
+        run.restore("branch")
+        return start_epoch
+
+    return run.once("dense", TrainingResult, lambda: _train_on(run, "dense", start))
+
+
+def train_ticket(run: Run) -> tuple[SearchResult, TrainingResult, TrainingResult | None]:
+    """Trains the ticket of the config, and the dense network for comparison.
+
+    Returns:
+        What `search`, `retrain` and `train_dense` return in other runs.
+    """
+
+    def start() -> int:
+        run.finish("search", _adopt_ticket(run))
+        return 0
+
+    retrained = run.once("retrain", TrainingResult, lambda: _train_on(run, "retrain", start))
+    found = run.once("search", SearchResult, lambda: _adopt_ticket(run))
+    dense = None
+    if run.config.train.dense_baseline:
+        # On a model of its own: nothing of it comes from the ticket.
+        fresh = dataclasses.replace(run)
+        dense = run.once("dense", TrainingResult, lambda: _train_on(fresh, "dense"))
+    return found, retrained, dense
+
+
+def _train_on(run: Run, name: str, start: Callable[[], int] = lambda: 0) -> TrainingResult:
+    """Trains the model, its masks unchanged, to the schedule's end."""
+    phase = Phase(run, name)
+    phase.train([MaskUpdate()], start)
+    return TrainingResult(phase.rows)
+
+
+def _adopt_ticket(run: Run) -> SearchResult:
+    """Makes the run's model the ticket of its config, also for other classes or channels.
+
+    Unpruned layers whose shape depends on the data set (the classifier, the first convolution)
+    are new where it differs.
+
+    Returns:
+        The result of a search, with no probe and no start epoch in it.
+
+    Raises:
+        InputError: If the ticket is damaged or of another network.
+    """
+    ticket = Ticket.load(run.config.ticket)
+    adapter = pruned(run.model)
     adapter.prepare()
-    adapter.set_all_weights(run.rewind_weights())
-    adapter.set_masks(masks)
-    return train_on(fresh, "retrain", earlier_rows)
-
-
-def train_dense(run: Run, earlier_rows: list[dict]) -> dict:
-    """Finishes the dense training from the state right before pruning, for comparison.
-
-    Returns:
-        {"rows": the rows of metrics of the epochs after the start epoch}.
-    """
-    run.restore("branch")
-    start = run.result("search")["start_epoch"]
-    return train_on(run, "dense", earlier_rows, start)
-
-
-def train_on(run: Run, phase: str, earlier_rows: list[dict], first_done: int = 0) -> dict:
-    """Trains the model as it is, its masks unchanged, to the schedule's end, or continues that.
-
-    Returns:
-        {"rows": the rows of metrics}.
-    """
-    metrics_log = run.metrics_log(phase, earlier_rows)
-    checkpoint = run.checkpoint(phase, metrics_log)
-    done, _ = checkpoint.restore(run.model)
-    done = done or first_done
-    if done < run.config.train.epochs:
-        fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase)
-    return run.finish(phase, {"rows": metrics_log.rows})
+    present = backend_of(run.model).named_weights(run.model)
+    with_masks = {name.rpartition("/")[0] for name in ticket.masks}
+    new_layers = sorted(
+        {
+            name.rpartition("/")[0]
+            for name, weight in ticket.rewind_weights.items()
+            if name in present and np.shape(weight) != tuple(present[name].shape)
+        }
+        - with_masks
+    )
+    rewind(run.model, ticket, new_layers=new_layers)
+    write_arrays(run.paths.rewind_weights, adapter.all_weights())
+    return SearchResult(
+        start_reason=f"no search: the ticket {Path(run.config.ticket)}"
+        + (f", with new layers {', '.join(new_layers)}" if new_layers else ""),
+        ticket=Origin(ticket.start_epoch, ticket.rewind_epoch),
+    )

@@ -9,12 +9,10 @@ from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.job.build import plan_of
-from tf_earlyticket.job.cluster import is_chief
+from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.models import MODELS
 from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.tickets.ticket import Ticket
-
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
 
 def check_config(config: Config) -> None:
@@ -145,20 +143,6 @@ def _choice(name, value, accepted):
             f"config.{name}={value!r}: expected one of {', '.join(accepted)}."
             f"{suggestion(str(value), accepted)}"
         )
-
-
-def check_strategy(name: str) -> None:
-    """Checks the value of --strategy, and TF_CONFIG where that counts.
-
-    Raises:
-        InputError: If it is unknown, or TF_CONFIG has another form than TensorFlow's.
-    """
-    if name not in STRATEGIES:
-        raise InputError(
-            f"--strategy={name}: expected one of {', '.join(STRATEGIES)}."
-            f"{suggestion(name, STRATEGIES)}"
-        )
-    is_chief(name)
 
 
 def check_tf_keras(config: Config) -> None:

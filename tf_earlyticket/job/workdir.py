@@ -1,13 +1,12 @@
-"""The files of a run, named in one place, and how they are written: whole or not at all."""
+"""The files of a run, named in one place, and who may write them."""
 
-import json
 import os
 import tempfile
 from pathlib import Path
 
 from tf_earlyticket.config import Config, flatten
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import write_json
+from tf_earlyticket.files import read_json, write_json
 
 
 class RunPaths:
@@ -27,6 +26,7 @@ class RunPaths:
         self.flags = self.workdir / "flags.txt"
         self.saved_report = self.workdir / "report.json"
         self.saved_checkpoints = self.workdir / "checkpoints"
+        self.saved_rewind_weights = self.saved_checkpoints / "rewind_weights.safetensors"
         self.output = self.workdir if output is None else Path(output)
         self.metrics = self.output / "metrics.csv"
         self.weight_statistics = self.output / "weight_statistics.json"
@@ -35,8 +35,17 @@ class RunPaths:
         self.figures = self.output / "figures"
         self.tensorboard = self.output / "tensorboard"
         self.checkpoints = self.output / "checkpoints"
+        self.rewind_weights = self.checkpoints / "rewind_weights.safetensors"
         self.ticket = self.output / "ticket"
         self.saved_model = self.ticket / "saved_model"
+
+    def result(self, phase: str) -> Path:
+        """Where a phase leaves its result."""
+        return self.checkpoints / phase / "result.json"
+
+    def saved_result(self, phase: str) -> Path:
+        """Where the result of a phase is read."""
+        return self.saved_checkpoints / phase / "result.json"
 
     def claim(self, config: Config) -> None:
         """Creates the directory and writes `config.json`, or checks that it holds this config.
@@ -66,11 +75,8 @@ class RunPaths:
     def _check_config(self, config: Config) -> None:
         try:
             # Fields that came after the run was started had their defaults in it.
-            present = {
-                **flatten(Config().to_dict()),
-                **flatten(json.loads(self.config.read_text())),
-            }
-        except (json.JSONDecodeError, AttributeError) as error:
+            present = {**flatten(Config().to_dict()), **flatten(read_json(self.config))}
+        except (InputError, AttributeError) as error:
             raise InputError(
                 f"--workdir={self.workdir}: its config.json cannot be read; expected an empty "
                 "directory or one of an earlier run."

@@ -1,6 +1,5 @@
 """A recorded dense run: state, weights and a probe of every epoch, from which tickets are made."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,10 +9,9 @@ from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
-from tf_earlyticket.job.fit import fit
-from tf_earlyticket.job.log import MetricsLog
-from tf_earlyticket.job.run_state import Run
-from tf_earlyticket.job.weights_file import load_weights, save_weights
+from tf_earlyticket.files import read_arrays, write_arrays
+from tf_earlyticket.job.phases import Phase, Run
+from tf_earlyticket.job.results import to_json
 from tf_earlyticket.pruning.select import resolve_criterion
 
 PHASE = "dense"
@@ -36,30 +34,28 @@ def record_dense(run: Run, probing: bool = True) -> dict:
         {"test_accuracy": fraction, "epochs": trained, "probes": [`ProbeResult` as a dict], "rows":
         of metrics}.
     """
-    finished = run.result(PHASE)
-    if finished is not None:
-        return finished
-    metrics_log = MetricsLog(run.paths.metrics, run.paths.tensorboard, PHASE)
+    return run.once(PHASE, dict, lambda: _recorded(run, probing))
+
+
+def _recorded(run: Run, probing: bool) -> dict:
     recorder = _Recorder(run, probing)
-    checkpoint = run.checkpoint(PHASE, metrics_log, recorder, keep=None)
-    done, _ = checkpoint.restore(run.model)
-    if not done:
-        start = run.checkpoint(_INITIAL, metrics_log)
-        start.set_model(run.model)
-        start.save(0)
-    if done < run.config.train.epochs:
-        fit(run, done, [MaskUpdate(), recorder, metrics_log, checkpoint], PHASE)
+    phase = Phase(run, PHASE, searcher=recorder, keep=None)
+
+    def start() -> int:
+        initial = run.checkpoint(_INITIAL, phase.log)
+        initial.set_model(run.model)
+        initial.save(0)
+        return 0
+
+    phase.train([MaskUpdate(), recorder], start)
     test = run.data.test(run.config.train.batch_size)
     evaluation = run.model.evaluate(test, verbose=0, return_dict=True)
-    return run.finish(
-        PHASE,
-        {
-            "test_accuracy": evaluation["accuracy"],
-            "epochs": pruned(run.model).step() / run.steps_per_epoch,
-            **recorder.get_state(),
-            "rows": metrics_log.rows,
-        },
-    )
+    return {
+        "test_accuracy": evaluation["accuracy"],
+        "epochs": pruned(run.model).step() / run.steps_per_epoch,
+        "probes": to_json(recorder.get_state()),
+        "rows": phase.rows,
+    }
 
 
 def restore_epoch(run: Run, epoch: int) -> None:
@@ -73,7 +69,7 @@ def restore_epoch(run: Run, epoch: int) -> None:
 
 def recorded_weights(run: Run, epoch: int) -> Arrays:
     """Returns every weight of the dense network after `epoch` epochs, 0 for the initial ones."""
-    return load_weights(_weights_path(run, epoch))
+    return read_arrays(_weights_path(run, epoch))
 
 
 def recorded_kernels(run: Run, epoch: int) -> Arrays:
@@ -107,11 +103,13 @@ def masks_of(
 
 
 def _weights_path(run: Run, epoch: int) -> Path:
-    return run.directory(PHASE) / f"weights-{epoch:03d}.npz"
+    return run.directory(PHASE) / f"weights-{epoch:03d}.safetensors"
 
 
 class _Recorder(Callback):
     """Probes at the end of every epoch, if asked to, and writes the weights."""
+
+    state_kind = tuple[ProbeResult, ...]
 
     def __init__(self, run: Run, probing: bool):
         super().__init__()
@@ -141,17 +139,13 @@ class _Recorder(Callback):
         self._write_weights(epoch + 1)
 
     def _write_weights(self, epoch: int):
-        save_weights(_weights_path(self._run, epoch), pruned(self.model).all_weights())
+        write_arrays(_weights_path(self._run, epoch), pruned(self.model).all_weights())
 
-    def get_state(self) -> dict:
-        results = self._probe.results if self._probe is not None else []
-        return {"probes": [dataclasses.asdict(result) for result in results]}
+    def get_state(self) -> tuple[ProbeResult, ...]:
+        return tuple(self._probe.results) if self._probe is not None else ()
 
-    def get_arrays(self) -> dict:
-        return {}
-
-    def set_state(self, state: dict, arrays: Mapping) -> None:
-        self._restored = [ProbeResult.from_dict(values) for values in state["probes"]]
+    def set_state(self, state: tuple[ProbeResult, ...]) -> None:
+        self._restored = list(state)
 
 
 def _make_probe(run: Run) -> PPRProbe:

@@ -26,7 +26,7 @@ from tf_earlyticket.detectors.weight_signals import (
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import write_csv, write_json
 from tf_earlyticket.job.build import plan_of
-from tf_earlyticket.job.run_state import Run
+from tf_earlyticket.job.phases import Run
 from tf_earlyticket.paper.dense_record import record_dense, recorded_kernels
 from tf_earlyticket.paper.drawing import band
 from tf_earlyticket.paper.item import MODES

@@ -19,7 +19,7 @@ from tf_earlyticket.registry import Registry
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tf_earlyticket.job.run_state import Run
+    from tf_earlyticket.job.phases import Run
 
 SCALES = ("paper", "small", "smoke")
 # Kinds of tickets: sparsity rises along a ramp, or at once.

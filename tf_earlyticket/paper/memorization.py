@@ -9,7 +9,7 @@ from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of, pruned, strip_pruning, wrap_for_pruning
 from tf_earlyticket.data.in_memory import InMemoryData
 from tf_earlyticket.data.preprocess import normalize
-from tf_earlyticket.job.run_state import Run
+from tf_earlyticket.job.phases import Run
 from tf_earlyticket.paper.tickets import put
 
 

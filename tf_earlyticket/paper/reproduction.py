@@ -16,7 +16,7 @@ from tf_earlyticket.files import write_csv, write_json, write_text
 from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy
 from tf_earlyticket.job.job import NOTES
-from tf_earlyticket.job.run_state import Run
+from tf_earlyticket.job.phases import Run
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.paper.dense_record import record_dense
 from tf_earlyticket.paper.item import (

@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 
+from tf_earlyticket.files import read_arrays, write_arrays
 from tf_earlyticket.paper.fig5 import SMALL, SMOKE, capacity_cells
 from tf_earlyticket.paper.item import (
     MARGIN,
@@ -103,36 +104,34 @@ def pruned_in_shots(run, epochs) -> list[dict[str, np.ndarray]]:
         run: A run whose dense run is recorded.
         epochs: Rising, from 1; one for each shot.
     """
-    from tf_earlyticket.job.weights_file import load_weights
-
     phase = "shots-" + "-".join(f"{epoch:03d}" for epoch in epochs)
     sparsities = shot_sparsities(run.config.pruning.final_sparsity, len(epochs))
-    paths = [run.directory(phase) / f"weights-{n:02d}.npz" for n in range(len(epochs))]
+    paths = [run.directory(phase) / f"weights-{n:02d}.safetensors" for n in range(len(epochs))]
     for n, path in enumerate(paths):
         if not path.exists():
             _shoot(run, phase, epochs, n, sparsities[n], path)
-    return [load_weights(path) for path in paths]
+    return [read_arrays(path) for path in paths]
 
 
 def _shoot(run, phase, epochs, n, sparsity, path) -> None:
     """Trains from the state after the shot before, prunes and writes the weights."""
     from tf_earlyticket.backends import pruned
-    from tf_earlyticket.job.weights_file import save_weights
+    from tf_earlyticket.callbacks.mask_update import MaskUpdate
+    from tf_earlyticket.job.phases import Phase
     from tf_earlyticket.paper.dense_record import restore_epoch
-    from tf_earlyticket.paper.tickets import train_on
 
     def start() -> int:
         restore_epoch(run, epochs[0])
         return epochs[0]
 
-    metrics_log, _ = train_on(run, phase, start, epochs[n])
+    training = Phase(run, phase, logged=False)
+    training.train([MaskUpdate()], start, epochs[n])
     network = pruned(run.model)
     network.set_masks(network.ranked_masks(sparsity))
     # Before the weights: what continues from here has to be pruned already.
-    checkpoint = run.checkpoint(phase, metrics_log)
-    checkpoint.set_model(run.model)
-    checkpoint.save(epochs[n])
-    save_weights(path, network.all_weights())
+    training.checkpoint.set_model(run.model)
+    training.checkpoint.save(epochs[n])
+    write_arrays(path, network.all_weights())
 
 
 register_item(Table1(), own=True)

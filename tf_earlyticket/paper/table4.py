@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+from tf_earlyticket.files import read_arrays, write_arrays
 from tf_earlyticket.paper import recipes
 from tf_earlyticket.paper.item import (
     MARGIN,
@@ -176,19 +177,19 @@ def early_ticket(run, phase: str) -> dict:
         paths=RunPaths(run.paths.workdir / "early_ticket"),
     )
     own.paths.claim(own.config)
-    found = own.result("search") or search(own)
+    found = search(own)
     own.restore("search")
     test = run.data.test(run.config.train.batch_size)
     evaluation = own.model.evaluate(test, verbose=0, return_dict=True)
     network = pruned(own.model)
-    probe_epochs = sum(probe["cost_epochs"] for probe in found["probes"])
+    probe_epochs = sum(probe.cost_epochs for probe in found.probes)
     return run.finish(
         phase,
         {
             "test_accuracy": evaluation["accuracy"],
             "sparsity": mask_sparsity(network.masks()),
-            "start_epoch": found["start_epoch"],
-            "start_reason": found["start_reason"],
+            "start_epoch": found.start_epoch,
+            "start_reason": found.start_reason,
             "probe_epochs": probe_epochs,
             "epochs": network.step() / run.steps_per_epoch + probe_epochs,
         },
@@ -238,19 +239,18 @@ def iterative_pruning(
 def _round(run, phase: str, rewound: dict, masks: dict) -> tuple[dict, dict]:
     """Returns the result of a round and the weights with which its training ended."""
     from tf_earlyticket.backends import pruned
-    from tf_earlyticket.job.weights_file import load_weights, save_weights
     from tf_earlyticket.paper.tickets import put, train_to_end
 
-    path = run.paths.checkpoints / f"{phase}-final_weights.npz"
+    path = run.paths.checkpoints / f"{phase}-final_weights.safetensors"
 
     def start() -> int:
         put(run, rewound, masks)
         return 0
 
     def keep_weights() -> None:
-        save_weights(path, pruned(run.model).all_weights())
+        write_arrays(path, pruned(run.model).all_weights())
 
-    return train_to_end(run, phase, start, {}, at_end=keep_weights), load_weights(path)
+    return train_to_end(run, phase, start, {}, at_end=keep_weights), read_arrays(path)
 
 
 register_item(Table4(), own=True)

@@ -9,10 +9,8 @@ import numpy as np
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.config import Config
-from tf_earlyticket.job.fit import fit
-from tf_earlyticket.job.log import MetricsLog
-from tf_earlyticket.job.run_state import RESULT_FILE, Run
-from tf_earlyticket.job.weights_file import load_weights, save_weights
+from tf_earlyticket.files import read_arrays, write_arrays
+from tf_earlyticket.job.phases import Phase, Run
 from tf_earlyticket.paper.dense_record import recorded_masks, recorded_weights, restore_epoch
 from tf_earlyticket.paper.item import Cell
 from tf_earlyticket.pruning.masks import Arrays, match_masks, repack
@@ -184,44 +182,28 @@ def train_to_end(
         `described` and "test_accuracy", "validation_accuracy" (fractions), "epochs" (passes over
         the training set) and "rows" (of metrics).
     """
-    finished = run.result(phase)
-    if finished is not None:
-        return finished
-    model, config = run.model, run.config.train
-    metrics_log, done = train_on(run, phase, start, config.epochs)
-    rows = metrics_log.rows
-    first = rows[0]["epoch"] - 1 if rows else done
-    steps = pruned(model).step() - first * run.steps_per_epoch
-    evaluation = model.evaluate(run.data.test(config.batch_size), verbose=0, return_dict=True)
-    at_end()
-    result = run.finish(
-        phase,
-        {
+
+    def trained() -> dict:
+        training = Phase(run, phase, logged=False)
+        done = training.begin(start)
+        training.fit(done, [MaskUpdate()])
+        rows = training.rows
+        first = rows[0]["epoch"] - 1 if rows else done
+        steps = pruned(run.model).step() - first * run.steps_per_epoch
+        test = run.data.test(run.config.train.batch_size)
+        evaluation = run.model.evaluate(test, verbose=0, return_dict=True)
+        at_end()
+        return {
             **described,
             "test_accuracy": evaluation["accuracy"],
             "validation_accuracy": rows[-1]["val_accuracy"] if rows else None,
             "epochs": earlier_epochs + steps / run.steps_per_epoch,
             "rows": rows,
-        },
-    )
-    _keep_only(run.directory(phase) / RESULT_FILE)
+        }
+
+    result = run.once(phase, dict, trained)
+    _keep_only(run.paths.result(phase))
     return result
-
-
-def train_on(
-    run: Run, phase: str, start: Callable[[], int], last_epoch: int
-) -> tuple[MetricsLog, int]:
-    """Trains to the end of `last_epoch` from where the phase stands, or from `start()`.
-
-    Returns:
-        The metrics, and the epochs of the schedule that were done before.
-    """
-    metrics_log = MetricsLog(None, None, phase)
-    checkpoint = run.checkpoint(phase, metrics_log)
-    done = checkpoint.restore(run.model)[0] or start()
-    if done < last_epoch:
-        fit(run, done, [MaskUpdate(), metrics_log, checkpoint], phase, last_epoch)
-    return metrics_log, done
 
 
 def _keep_only(result: Path) -> None:
@@ -242,17 +224,19 @@ def _begin_pruning(run: Run, ramp_steps: int) -> None:
 def _gradual_masks(run: Run, mask_epoch: int) -> dict[str, np.ndarray]:
     """Returns the masks at the end of a ramp that begins after `mask_epoch`; makes them once."""
     phase = f"gradual_masks-{mask_epoch:03d}"
-    path = run.directory(phase) / "masks.npz"
+    path = run.directory(phase) / "masks.safetensors"
     if path.exists():
-        return load_weights(path)
+        kept = read_arrays(path)
+        return {name: kept[name] for name in pruned(run.model).masks()}
 
     def start() -> int:
         restore_epoch(run, mask_epoch)
         _begin_pruning(run, run.plan.ramp_steps)
         return mask_epoch
 
-    train_on(run, phase, start, mask_epoch + run.plan.ramp_epochs)
+    last = mask_epoch + run.plan.ramp_epochs
+    Phase(run, phase, logged=False).train([MaskUpdate()], start, last)
     masks = pruned(run.model).masks()
-    save_weights(path, masks)
+    write_arrays(path, masks)
     _keep_only(path)
     return masks

@@ -38,7 +38,7 @@ def build_report(
 
     Args:
         config: The resolved config, nested.
-        search: Result of the search phase; its `signals` are a `WeightSignals` per epoch.
+        search: Result of the search phase; its `signals` are `WeightSignals` by epoch.
         retrain: Result of the retraining in mode `rewind`, else None.
         dense: Result of the dense baseline, None if it was not trained.
         evaluation: {"ticket_accuracy", "dense_accuracy" or None, "sparsity", "layers",
@@ -129,9 +129,9 @@ def _signals(found: dict, layers: list[dict]) -> dict:
     """Returns each signal as a list over epochs; the rates of an epoch are in `layers`' order."""
     names = ("pruning_rates", "mask_distances", "similarities")
     return {
-        "epochs": found["epochs"],
+        "epochs": [int(epoch) for epoch in found],
         "layers": [layer["name"] for layer in layers],
-        **{name: [list(values[name]) for values in found["values"]] for name in names},
+        **{name: [list(values[name]) for values in found.values()] for name in names},
     }
 
 
