@@ -1,6 +1,7 @@
 """`train_and_evaluate`: the main job from a config to a ticket with its report."""
 
 import csv
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.deploy.export import export_ticket
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import read_json, write_csv, write_json
+from tf_earlyticket.files import read_json, read_record, write_csv, write_json
 from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy, output_directory
 from tf_earlyticket.job.log import COLUMNS, Display
@@ -25,6 +26,9 @@ from tf_earlyticket.report.captions import CAPTIONS
 from tf_earlyticket.report.figures import draw_all
 from tf_earlyticket.report.html import write_html
 from tf_earlyticket.report.tensorboard import write_outcome
+from tf_earlyticket.tickets.ticket import Ticket
+
+logger = logging.getLogger(__name__)
 
 NOTES = {
     "cifar10": "CIFAR-10 accuracies depend on the copy of the data: one that went through JPEG "
@@ -70,11 +74,12 @@ def train_and_evaluate(
     with output_directory(strategy) as output:
         paths = RunPaths(workdir, output)
         paths.claim(config)
-        report = _finished(paths)
-        if report is None:
-            data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
-            report = _run(Run(trained, paths, data, devices, display), strategy, command)
-        return report
+        with paths.locked():
+            report = _finished(paths)
+            if report is None:
+                data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
+                report = _run(Run(trained, paths, data, devices, display), strategy, command)
+            return report
 
 
 def _run(run: Run, strategy: str, command: str) -> dict:
@@ -84,9 +89,9 @@ def _run(run: Run, strategy: str, command: str) -> dict:
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     found, retrained, dense = _train_phases(run)
-    evaluation = run.once(
-        "evaluation", Evaluation, lambda: _evaluate_and_export(run, found, retrained, dense)
-    )
+    evaluation = run.result("evaluation", Evaluation) if _is_whole(paths.saved_ticket) else None
+    if evaluation is None:
+        evaluation = run.finish("evaluation", _evaluate_and_export(run, found, retrained, dense))
     rows = [*found.rows, *(retrained.rows if retrained else [])]
     report = build_report(
         config.to_dict(),
@@ -122,11 +127,25 @@ def _train_phases(
 
 
 def _finished(paths: RunPaths) -> dict | None:
-    try:
-        return read_json(paths.saved_report) if paths.saved_report.exists() else None
-    except InputError:
-        # A damaged report is written anew from the results of the phases.
+    """Returns the report of a finished run; what is damaged or gone is made anew, None tells."""
+    if not paths.saved_report.exists() or not _is_whole(paths.saved_ticket):
         return None
+    try:
+        return read_record(paths.saved_report, dict)
+    except InputError as error:
+        logger.warning("%s; it is written anew.", error)
+        return None
+
+
+def _is_whole(ticket: Path) -> bool:
+    """Tells whether the ticket of a run is there, with its SavedModel, and undamaged."""
+    try:
+        Ticket.load(ticket)
+    except InputError as error:
+        if ticket.exists():
+            logger.warning("%s; the ticket is exported anew.", error)
+        return False
+    return (ticket / "saved_model" / "saved_model.pb").exists()
 
 
 def _evaluate_and_export(

@@ -24,7 +24,7 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.data.streams import Data
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.errors import InputError, RunError
-from tf_earlyticket.files import read_arrays, read_json, write_arrays, write_json
+from tf_earlyticket.files import read_arrays, read_json, sha256, write_arrays, write_json
 from tf_earlyticket.job.build import build_wrapped_model, plan_of
 from tf_earlyticket.job.checkpoint import Restartable, RunCheckpoint
 from tf_earlyticket.job.devices import TERMINATION, wait_for_workers, works_with_others
@@ -80,7 +80,9 @@ class Run:
     def once(self, phase: str, kind: type[Kind], make: Callable[[], Kind]) -> Kind:
         """Returns the result of a phase, which is made if it is not there; see `Phase`."""
         found = self.result(phase, kind)
-        return self.finish(phase, make()) if found is None else found
+        if found is None or not self._is_whole(phase):
+            return self.finish(phase, make())
+        return found
 
     def result(self, phase: str, kind: type[Kind] = dict) -> Kind | None:
         """Returns the result of a finished phase, else None."""
@@ -94,10 +96,36 @@ class Run:
             return None
 
     def finish(self, phase: str, result: Kind) -> Kind:
-        """Writes the result of a phase, which makes it a finished one."""
-        write_json(self.paths.result(phase), to_json(result))
+        """Writes the result of a phase, which makes it a finished one.
+
+        With it go the hashes of the checkpoint that it ended with, where others start from that.
+        """
+        values = to_json(result)
+        if phase in TRAININGS and values["rows"]:
+            directory, last = self.directory(phase), values["rows"][-1]["epoch"]
+            values["checkpoint"] = {
+                path.name: sha256(path) for path in sorted(directory.glob(f"*-{last}.*"))
+            }
+        write_json(self.paths.result(phase), values)
         wait_for_workers(self.strategy)
         return result
+
+    def _is_whole(self, phase: str) -> bool:
+        """Tells whether the checkpoint that a finished phase ended with is there, unchanged.
+
+        If not, what is left of it goes, so that the phase ends anew from the one before.
+        """
+        directory = self.paths.saved_checkpoints / phase
+        stated = (self.result(phase) or {}).get("checkpoint") or {}
+        with contextlib.suppress(InputError):
+            if all(sha256(directory / name) == stated[name] for name in stated):
+                return True
+        logger.warning("%s: its last checkpoint is damaged; the phase ends anew.", directory)
+        if self.paths.output == self.paths.workdir:
+            for name in stated:
+                (directory / name).unlink(missing_ok=True)
+        wait_for_workers(self.strategy)
+        return False
 
     def rows(self, phase: str) -> list[dict[str, Any]]:
         """Returns the rows of metrics of a finished phase, none of another one."""
@@ -116,9 +144,22 @@ class Run:
         return RunCheckpoint(self.directory(phase), metrics_log, searcher, keep, saved)
 
     def restore(self, phase: str, epoch: int | None = None) -> None:
-        """Restores the model's state of a phase: the last one, or that of a kept epoch."""
+        """Restores the model's state with which a phase ended, or that of a kept epoch.
+
+        Raises:
+            RunError: If it is not there.
+        """
         wait_for_workers(self.strategy)
-        self.checkpoint(phase, MetricsLog(None, None, phase)).restore(self.model, epoch)
+        rows = self.rows(phase)
+        if epoch is None and rows:
+            # A checkpoint before the end must not pass for it.
+            epoch = rows[-1]["epoch"]
+        checkpoint = self.checkpoint(phase, MetricsLog(None, None, phase))
+        if not checkpoint.restore(self.model, epoch) and epoch != 0:
+            raise RunError(
+                f"{self.paths.saved_checkpoints / phase} holds no checkpoint: expected the one "
+                "that the run left there; start again in a new --workdir."
+            )
 
     def rewind_weights(self) -> dict[str, np.ndarray]:
         """Returns the weights of the rewind epoch, from the file that the search wrote."""

@@ -1,8 +1,12 @@
 """The files of a run, named in one place, and who may write them."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 from tf_earlyticket.config import Config, flatten
 from tf_earlyticket.errors import InputError
@@ -27,6 +31,7 @@ class RunPaths:
         self.saved_report = self.workdir / "report.json"
         self.saved_checkpoints = self.workdir / "checkpoints"
         self.saved_rewind_weights = self.saved_checkpoints / "rewind_weights.safetensors"
+        self.saved_ticket = self.workdir / "ticket"
         self.output = self.workdir if output is None else Path(output)
         self.metrics = self.output / "metrics.csv"
         self.weight_statistics = self.output / "weight_statistics.json"
@@ -53,7 +58,7 @@ class RunPaths:
         A process that writes elsewhere only checks.
 
         Raises:
-            InputError: If the directory cannot be written or holds a run of another config.
+            InputError: If the directory cannot be written, or holds another run or other files.
         """
         if self.output != self.workdir:
             if self.config.exists():
@@ -69,8 +74,36 @@ class RunPaths:
                 "directory that can be created and written."
             ) from error
         if not self.config.exists():
+            if any(not path.name.startswith(".") for path in self.workdir.iterdir()):
+                raise InputError(
+                    f"--workdir={self.workdir}: it holds files but no config.json; expected an "
+                    "empty directory or one of an earlier run."
+                )
             write_json(self.config, config.to_dict())
         self._check_config(config)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out of the run within a `with` block, if this one writes there.
+
+        Raises:
+            InputError: If another process is at work in it.
+        """
+        if self.output != self.workdir:
+            yield
+            return
+        lock = filelock.FileLock(self.workdir / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise InputError(
+                f"--workdir={self.workdir}: another process is at work in it; expected another "
+                "directory, or the end of that one."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _check_config(self, config: Config) -> None:
         try:

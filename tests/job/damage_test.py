@@ -1,0 +1,149 @@
+"""A run directory tells the truth: what is damaged or gone is made again, or the run says so."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+import pytest
+import tensorflow as tf
+from jobs import tiny_config
+
+import tf_earlyticket as et
+from tf_earlyticket.errors import RunError
+
+JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Returns the folder of two finished runs, "whole" and "rewind"."""
+    folder = tmp_path_factory.mktemp("finished")
+    environment = {**os.environ, "PYTHONPATH": str(Path(et.__file__).parents[1])}
+    command = [sys.executable, str(JOBS), str(folder), "whole", "rewind"]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    return folder
+
+
+@pytest.fixture
+def again(finished, tmp_path, monkeypatch):
+    """Returns a function that damages a copy of a run and continues it: (before, after)."""
+    # Would be switched on for all tests that follow.
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+
+    def do(damage, run="whole"):
+        workdir = tmp_path / run
+        shutil.copytree(finished / run, workdir)
+        (workdir / "report.json").unlink()
+        damage(workdir)
+        fields = {"pruning__mode": "rewind", "train__dense_baseline": False}
+        config = tiny_config(**(fields if run == "rewind" else {}))
+        after = et.train_and_evaluate(config, workdir)
+        return json.loads((finished / run / "report.json").read_text()), after
+
+    return do
+
+
+def _flip(path):
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + bytes([content[half] ^ 255]) + content[half + 1 :])
+
+
+def _without_outcome(workdir):
+    shutil.rmtree(workdir / "ticket")
+    shutil.rmtree(workdir / "checkpoints/evaluation")
+
+
+def _assert_same(before, after):
+    assert after["start_epoch"] == before["start_epoch"]
+    # Without op determinism the last epoch is made again up to rounding.
+    for part in ("ticket", "dense"):
+        if before[part] is not None:
+            expected = before[part]["test_accuracy"]
+            assert after[part]["test_accuracy"] == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["ckpt-6.index", "ckpt-6.data-00000-of-00001", "state-6.json"])
+@pytest.mark.parametrize("damage", [_flip, Path.unlink])
+def test_the_epoch_before_never_passes_for_the_end_of_a_search(again, caplog, name, damage):
+    def act(workdir):
+        _without_outcome(workdir)
+        damage(workdir / "checkpoints/search" / name)
+
+    with caplog.at_level(logging.WARNING):
+        before, after = again(act)
+    assert "search: its last checkpoint is damaged; the phase ends anew" in caplog.text
+    _assert_same(before, after)
+
+
+def test_a_search_without_checkpoints_is_made_again_before_its_ticket_is_trained(again):
+    def act(workdir):
+        _without_outcome(workdir)
+        for path in (workdir / "checkpoints/search").glob("*-*"):
+            path.unlink()
+
+    _assert_same(*again(act, "rewind"))
+
+
+def test_a_dense_network_that_is_gone_is_trained_again_from_the_branch(again):
+    def act(workdir):
+        _without_outcome(workdir)
+        shutil.rmtree(workdir / "checkpoints/dense")
+
+    _assert_same(*again(act))
+
+
+def test_without_the_branch_there_is_no_dense_network_to_train(again):
+    def act(workdir):
+        _without_outcome(workdir)
+        shutil.rmtree(workdir / "checkpoints/dense")
+        shutil.rmtree(workdir / "checkpoints/branch")
+
+    with pytest.raises(RunError, match=r"checkpoints/branch holds no checkpoint: expected"):
+        again(act)
+
+
+@pytest.mark.parametrize("part", ["", "masks.safetensors", "saved_model/saved_model.pb"])
+def test_a_ticket_that_is_gone_is_exported_again(finished, tmp_path, monkeypatch, part):
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+    workdir = tmp_path / "run"
+    shutil.copytree(finished / "whole", workdir)
+    path = workdir / "ticket" / part
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = json.loads((workdir / "report.json").read_text())
+    after = et.train_and_evaluate(tiny_config(), workdir)
+    assert after["ticket"]["layers"] == before["ticket"]["layers"]
+    et.Ticket.load(workdir / "ticket")
+    assert (workdir / "ticket/saved_model/saved_model.pb").exists()
+
+
+def test_rows_of_finished_phases_come_back(again, finished, tmp_path):
+    again(lambda workdir: (workdir / "metrics.csv").unlink())
+    after = (tmp_path / "whole/metrics.csv").read_text()
+    assert after == (finished / "whole/metrics.csv").read_text()
+
+
+def test_another_process_in_the_directory_is_told_of_and_changes_nothing(finished, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished / "whole", workdir)
+    (workdir / "report.json").unlink()
+    with (
+        filelock.FileLock(workdir / ".lock"),
+        pytest.raises(et.InputError, match=f"--workdir={workdir}: another process is at work"),
+    ):
+        et.train_and_evaluate(tiny_config(), workdir)
+    assert not (workdir / "report.json").exists()
+
+
+def test_a_directory_with_files_but_no_config_is_refused(finished, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished / "whole", workdir)
+    (workdir / "config.json").unlink()
+    with pytest.raises(et.InputError, match="it holds files but no config.json"):
+        et.train_and_evaluate(tiny_config(), workdir)
+    assert not (workdir / "config.json").exists()
