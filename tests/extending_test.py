@@ -1,21 +1,26 @@
 """The extensions of docs/extending.md work as written, alone and together in a run."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import tiny_config
 
 import tf_earlyticket as et
 from tf_earlyticket.config import Config
 from tf_earlyticket.data import DATASETS
 from tf_earlyticket.detectors.base import DETECTORS
 from tf_earlyticket.models import MODELS
+from tf_earlyticket.paper.item import ITEMS, Item, check_claims
 from tf_earlyticket.pruning.select import RANKINGS, STRUCTURES, resolve_criterion
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-REGISTRIES = [registry._entries for registry in (DATASETS, MODELS, DETECTORS, RANKINGS, STRUCTURES)]
+REGISTRIES = [
+    registry._entries for registry in (DATASETS, MODELS, DETECTORS, RANKINGS, STRUCTURES, ITEMS)
+]
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def extended():
 
 
 def test_each_extension_is_short():
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
     assert all(len(block.splitlines()) < 40 for block in BLOCKS)
 
 
@@ -54,6 +59,27 @@ def test_a_run_uses_all_of_them(extended, tmp_path):
     assert report["ticket"]["test_accuracy"] > 0.5
 
 
+def test_an_item_is_made_drawn_and_judged_like_the_paper_s(extended, tmp_path):
+    from tf_earlyticket.paper.reproduction import reproduce
+
+    grid = dataclasses.replace(ITEMS.get("rewinding").grid("small", 4), seeds=(1,))
+    assert (grid.mask_epochs, grid.rewind_epochs) == ((2,), (0, 1, 2))
+    results = reproduce(
+        "rewinding", tiny_config(), grid, tmp_path, scale="small", tell=lambda _: None
+    )
+    assert results["finished"] == results["cells"] == 4
+    assert [row["rewind_epoch"] for row in results["summary"]] == [0, 1, 2]
+    (claim,) = results["claims"]
+    better = (
+        results["summary"][2]["test_accuracy_mean"] > results["summary"][0]["test_accuracy_mean"]
+    )
+    assert claim["item"] == "rewinding" and claim["held"] is better
+    files = {path.name for path in (tmp_path / "items" / "rewinding").iterdir()}
+    assert files == {"results.json", "results.csv", "figure.png", "table.md"}
+    # Nothing is judged of nothing.
+    assert check_claims({"rewinding": {"summary": []}}) == []
+
+
 def test_the_ranking_is_its_own(extended):
     weights = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([10.0, 20.0, 30.0])}
     own = resolve_criterion("scaled").masks(weights, 1 / 3)
@@ -69,6 +95,12 @@ def test_the_structure_is_its_own(extended):
         [False, False, True],
         [True, True, False],
     ]
+
+
+def item(name, **grids):
+    made = Item()
+    made.name, made.grids = name, grids
+    return made
 
 
 SIZES = {
@@ -104,6 +136,11 @@ SIZES = {
         (lambda: et.register_detector("gated_ppr", dict), "name='gated_ppr': expected another"),
         (lambda: et.register_detector("own", 3), "make=3: expected a function"),
         (lambda: et.register_ranking("global", et.Ranking()), "name='global': expected another"),
+        (lambda: et.register_item(item("fig5")), "name='fig5': expected another"),
+        (lambda: et.register_item(item("no-name")), "name='no-name': expected a Python identifier"),
+        (lambda: et.register_item(3), "item=3: expected an object of a subclass"),
+        (lambda: et.register_item(item("own", paper={"epochs": (1,)})), "expected one of seeds,"),
+        (lambda: et.register_item(item("own", big={})), "grids='big': expected one of paper"),
         (lambda: et.register_ranking("own", 3), "ranking=3: expected an et.Ranking or"),
         (lambda: et.register_structure("elements", lambda: 0), "name='elements': expected another"),
         (lambda: et.register_structure("own", 3), "make=3: expected a class or function"),

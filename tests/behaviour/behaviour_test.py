@@ -6,6 +6,7 @@ import pytest
 import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.detectors.base import Decision
+from tf_earlyticket.paper.memorization import random_labels
 from tf_earlyticket.pruning.masks import kept_count
 
 KERNELS = {"middle/kernel": (3, 3, 4, 8), "last_conv/kernel": (3, 3, 8, 8)}
@@ -270,3 +271,18 @@ def test_mixed_precision_keeps_pruned_weights_at_zero(bfloat16, network, compile
     assert adapter.violations() == 0
     assert all(weight.dtype == np.float32 for weight in adapter.weights().values())
     et.export_ticket(model, tmp_path / "ticket")
+
+
+def test_memorization_is_measured_on_a_sparse_copy(network, examples):
+    images, _ = examples
+    model = et.wrap_for_pruning(network())
+    before = [np.array(weight) for weight in model.get_weights()]
+    options = {"num_classes": 2, "epochs": 40, "batch_size": 16}
+    dense = et.memorization_capacity(model, images[:32], **options)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    # Blind, it can learn no more than the most frequent label.
+    pruned(model).set_masks({name: np.zeros(shape, bool) for name, shape in KERNELS.items()})
+    blind = et.memorization_capacity(model, images[:32], **options)
+    assert blind == np.bincount(random_labels(32, 2, 0)).max() / 32 < 0.7
+    assert dense > 0.85

@@ -21,8 +21,6 @@ def _layers(results: Results, value: str) -> tuple[list[int], np.ndarray]:
 
 
 def _rates_settle(results: Results) -> Judged:
-    if not results["summary"]:
-        return None
     total = results["config"]["train"]["epochs"]
     epochs, rates = _layers(results, "pruning_rate")
     moved = [np.abs(rates[i:] - rates[-1]).max() for i in range(len(epochs))]
@@ -35,7 +33,7 @@ def _rates_settle(results: Results) -> Judged:
 
 def _parallel(results: Results) -> Judged:
     drops = results["config"]["train"]["drop_epochs"]
-    if not results["summary"] or not drops:
+    if not drops:
         return None
     changes = np.diff(np.log(_layers(results, "weight_std")[1]), axis=0)
     before, after = (
@@ -51,7 +49,7 @@ def _parallel(results: Results) -> Judged:
 
 def _low_gradient_law(results: Results) -> Judged:
     train = results["config"]["train"]
-    if not results["summary"] or not train["drop_epochs"]:
+    if not train["drop_epochs"]:
         return None
     epochs, std = _layers(results, "weight_std")
     begin, end = [*train["drop_epochs"], train["epochs"]][:2]

@@ -12,8 +12,6 @@ def _distant_masks(results: Results) -> Judged:
     sparsity = results["config"]["pruning"]["final_sparsity"]
     cells = {(row["a"], row["b"]): row["distance_mean"] for row in results["summary"]}
     known = sorted({a for a, _ in cells})
-    if not known:
-        return None
     half = min(known, key=lambda epoch: abs(epoch - epochs / 2))
     distance = cells[half, known[-1]]
     return distance >= 0.1, (

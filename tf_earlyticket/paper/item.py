@@ -130,8 +130,8 @@ class Claim:
 
     Attributes:
         text: A sentence without its full stop.
-        check: Called as check(results), returns whether it held and what was measured, or None
-            where cells that it needs are not finished.
+        check: Called as check(results), whose "summary" has rows; returns whether it held and
+            what was measured, or None where cells that it needs are not finished.
         beside: Another item, whose results are `check`'s second argument; without them the claim
             is not judged.
     """
@@ -249,7 +249,8 @@ def check_claims(results: Mapping[str, Results]) -> list[dict]:
     for name in ITEMS:
         for claim in ITEMS.get(name).claims:
             needed = [name] if claim.beside is None else [name, claim.beside]
-            if all(other in results for other in needed):
+            # Nothing can be said of nothing.
+            if all(other in results and results[other]["summary"] for other in needed):
                 verdict = claim.check(*(results[other] for other in needed))
                 if verdict is not None:
                     entry = {"item": name, "claim": claim.text, "ours": verdict[1]}
