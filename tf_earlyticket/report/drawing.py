@@ -1,42 +1,34 @@
-"""What the figures have in common: palette, axes, text that is safe to draw, file writing."""
+"""What figures and tables have in common: palette, axes, numbers as text, safe text, PNG files.
 
-import io
+Figures are drawn with Matplotlib's objects only, so no backend, style or figure of the caller is
+touched; it is imported when the first one is made.
+"""
+
 import math
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from tf_earlyticket import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
 
 # Okabe and Ito's palette: told apart with every common colour vision.
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 INK, GREY, SHADE = "#222222", "#6B6B6B", "#EFEFEF"
+UNKNOWN = "–"
 SMALL, NORMAL, LARGE = 9, 10, 10.5  # points; a phone shows about half of it
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes `content` to `path`; a reader finds the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save(figure: Figure, path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
     """Writes a figure as PNG, whole or not at all."""
-    image = io.BytesIO()
-    figure.savefig(image, format="png", facecolor="white")
-    replace_file(path, image.getvalue())
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, format="png", facecolor="white")
 
 
 def number(value: Any) -> float:
@@ -59,6 +51,40 @@ def percents(fractions: Sequence[Any]) -> list[float]:
     return [100 * number(value) for value in fractions]
 
 
+def percent(fraction: Any, digits: int = 1, sign: str = "\u00a0%") -> str:
+    """Returns a fraction as text in percent: 0.8 gives "80.0 %", nothing known a dash."""
+    value = number(fraction)
+    return UNKNOWN if math.isnan(value) else f"{100 * value:.{digits}f}{sign}"
+
+
+def points(difference: float, digits: int = 1) -> str:
+    """Returns a difference of fractions as text: -0.004 gives "0.4 points"."""
+    return f"{100 * abs(difference):.{digits}f} points"
+
+
+def count(value: Any, digits: int = 0) -> str:
+    """Returns a number with thousands separators: 1234567 gives "1,234,567"."""
+    value = number(value)
+    return UNKNOWN if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def short(value: Any) -> str:
+    """Returns a number with its first four digits: 0.1 stored as float32 gives "0.1"."""
+    return UNKNOWN if math.isnan(number(value)) else f"{number(value):.4g}"
+
+
+def duration(seconds: Any) -> str:
+    """Returns seconds as text: 3725 gives "1 h 2 min 5 s"."""
+    value = number(seconds)
+    if math.isnan(value):
+        return UNKNOWN
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours} h " if hours else "") + f"{minutes} min {rest} s"
+
+
 def plain(text: str, width: int) -> str:
     """Returns `text` on one line of about `width` characters, with no TeX in it."""
     text = " ".join(str(text).split())
@@ -68,8 +94,11 @@ def plain(text: str, width: int) -> str:
     return text.replace("$", r"\$")
 
 
-def new_figure(height: float, title: str) -> Figure:
+def new_figure(height: float, title: str) -> "Figure":
     """Returns a figure of 6 by `height` inches, unknown to pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, height), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     # Broken here, as the layout reserves one line for a title that Matplotlib breaks itself;
@@ -79,7 +108,7 @@ def new_figure(height: float, title: str) -> Figure:
     return figure
 
 
-def style(axes: Axes, x_label: str, y_label: str) -> None:
+def style(axes: "Axes", x_label: str, y_label: str) -> None:
     """Gives axes their labels and the common look."""
     axes.set_facecolor("white")
     axes.set_axisbelow(True)
@@ -90,19 +119,21 @@ def style(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_ylabel(y_label, fontsize=NORMAL)
 
 
-def epoch_axis(axes: Axes, last_epoch: float) -> None:
+def epoch_axis(axes: "Axes", last_epoch: float) -> None:
     """Lets x run from 0 to just beyond `last_epoch`, with ticks at whole epochs."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_xlim(0, max(last_epoch, 1) * 1.02)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
-def nothing(axes: Axes) -> None:
+def nothing(axes: "Axes") -> None:
     """Says in the middle of empty axes that they are empty on purpose."""
     axes.set_yticks([])
     axes.text(0.5, 0.5, "nothing was measured", transform=axes.transAxes, ha="center", color=GREY)
 
 
-def mark(axes: Axes, x: float, label: str, line: str = "-") -> None:
+def mark(axes: "Axes", x: float, label: str, line: str = "-") -> None:
     """Draws a vertical line at `x`, labelled above the axes where no curve can be.
 
     Call it last: where the label goes depends on the limits of the x axis.

@@ -1,33 +1,119 @@
-"""The figures of a run, as PNG files.
+"""The figures of a run: each with its name, how it is drawn, and what stands under it.
 
-Input is what `report.json` and `metrics.csv` hold. Accuracies and sparsities
-are fractions in [0, 1] there and percent in the figures; epochs are counted
-from 1, and a value at epoch e was measured at the end of that epoch. Figures
-are drawn with Matplotlib's objects only, so no backend, style or figure of the
-caller is touched.
+The toolkit's own are registered as users register theirs. Accuracies and sparsities are fractions
+in [0, 1] in the data and percent in the figures; epochs are counted from 1, and a value at epoch e
+was measured at the end of that epoch. Matplotlib is imported when the first figure is drawn.
 """
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-
+from tf_earlyticket import checks
+from tf_earlyticket.detectors.ppr_saturation import Observation
+from tf_earlyticket.detectors.weight_detectors import LayerRateConvergence, MaskDistance
+from tf_earlyticket.detectors.weight_signals import WeightSignals
+from tf_earlyticket.pruning.statistics import predicted_std
+from tf_earlyticket.registry import Registry
 from tf_earlyticket.report import drawing
-from tf_earlyticket.report.drawing import Rows, column, number, percents
-from tf_earlyticket.report.weight_figures import (
-    draw_layer_rates,
-    draw_mask_distance,
-    draw_weight_std,
-)
+from tf_earlyticket.report.drawing import Rows, column, number, percent, percents, points
+from tf_earlyticket.report.report import Report, Signals
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# {"epochs": [int], "layers": {name: [float per epoch]}}, the input layer first.
+WeightStd = Mapping[str, Any]
 
 
-def _ppr_title(report: Mapping[str, Any], probes: int) -> str:
-    start, detected = report.get("start_epoch"), (report.get("decision") or {}).get("detected")
-    if not probes:
+@dataclass(frozen=True)
+class RunFigure:
+    """How a figure is drawn, and the sentences under it."""
+
+    draw: Callable[[Report, Rows, WeightStd], "Figure | None"]
+    caption: str
+
+
+FIGURES: Registry[RunFigure] = Registry("figure")
+
+
+def register_figure(
+    name: str,
+    draw: Callable[[Report, Rows, WeightStd], "Figure | None"],
+    caption: str,
+    *,
+    own: bool = False,
+) -> None:
+    """Adds a figure to those of every run: to `figures/`, the page and TensorBoard.
+
+    Args:
+        name: That of the file, without `.png`; a figure that was registered before is replaced.
+        draw: From the report, the rows of `metrics.csv` (dicts) and the spread of the weights
+            ({"epochs": [int], "layers": {name: [float per epoch]}}) to a Matplotlib figure, or
+            None where there is nothing to show.
+        caption: What stands under it.
+        own: Whether it is the toolkit's own, which cannot be replaced.
+
+    Raises:
+        InputError: If an argument is of another kind, or the name is one of the toolkit's.
+
+    Example:
+        >>> def draw_loss(report, metrics, weight_std):
+        ...     figure = matplotlib.figure.Figure()
+        ...     figure.subplots().plot([row["loss"] for row in metrics])
+        ...     return figure
+        >>> et.register_figure("loss", draw_loss, "The loss on the training data.")
+    """
+    checks.function("draw", draw)
+    if not isinstance(caption, str):
+        raise checks.refuse("caption", caption, "a text")
+    FIGURES.register(name, RunFigure(draw, caption), own=own)
+
+
+def draw_all(
+    report: Report, metrics: Rows, weight_std: WeightStd, directory: Path
+) -> dict[str, Path]:
+    """Writes every figure of a run to `directory`, which is made where it is missing.
+
+    Args:
+        report: The run's report.
+        metrics: The rows of `metrics.csv`, in the order of their epochs.
+        weight_std: The spread of the weights of each layer.
+        directory: Where the PNG files go.
+
+    Returns:
+        The path of each figure by its name, in the order to show them in. `layer_rates` and
+        `mask_distance` need signals, which runs before these were recorded do not have.
+    """
+    paths = {}
+    for name in FIGURES:
+        figure = FIGURES.get(name).draw(report, metrics, weight_std)
+        if figure is not None:
+            paths[name] = Path(directory) / f"{name}.png"
+            drawing.save(figure, paths[name])
+    return paths
+
+
+def drawn_figures(directory: Path) -> dict[str, Path]:
+    """Returns the figures that are in a directory as `draw_all` does; others come last."""
+    order = list(FIGURES)
+    found = {path.stem: path for path in sorted(directory.glob("*.png"))}
+    known = {name: found.pop(name) for name in order if name in found}
+    return known | found
+
+
+def caption_of(name: str) -> str:
+    """Returns what stands under a figure; of one that nobody registered here, its name."""
+    return FIGURES.get(name).caption if name in FIGURES else name.replace("_", " ")
+
+
+def _ppr_title(report: Report) -> str:
+    start, detected = report.start_epoch, report.decision.detected
+    if not report.probe.epochs:
         return "Validation accuracy of the run; no probe was made"
     if start is None:
         return "Accuracy of the pruned-then-retrained probes; no start epoch was chosen"
@@ -38,17 +124,16 @@ def _ppr_title(report: Mapping[str, Any], probes: int) -> str:
     return f"The probes showed no saturation in time: pruning had to start at epoch {start}"
 
 
-def draw_ppr(report: Mapping[str, Any], metrics: Rows) -> Figure:
+def draw_ppr(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
     """Draws the probes' accuracies and the start epoch (Fig. 4 and 6 of the paper)."""
-    probe, start = report.get("probe") or {}, report.get("start_epoch")
-    epochs = list(probe.get("epochs") or [])
-    figure = drawing.new_figure(3.8, _ppr_title(report, len(epochs)))
+    probe, start, epochs = report.probe, report.start_epoch, list(report.probe.epochs)
+    figure = drawing.new_figure(3.8, _ppr_title(report))
     axes = figure.subplots()
     drawing.style(axes, "Epoch", "Validation accuracy (%)")
     curves = [
-        ("dense", probe.get("dense_accuracy"), drawing.GREEN, "^:"),
-        ("pruned, then retrained (PPR)", probe.get("ppr_accuracy"), drawing.BLUE, "o-"),
-        ("pruned, not retrained", probe.get("pruned_accuracy"), drawing.VERMILLION, "s--"),
+        ("dense", probe.dense_accuracy, drawing.GREEN, "^:"),
+        ("pruned, then retrained (PPR)", probe.ppr_accuracy, drawing.BLUE, "o-"),
+        ("pruned, not retrained", probe.pruned_accuracy, drawing.VERMILLION, "s--"),
     ]
     if not epochs:
         epochs = column(metrics, "epoch")
@@ -65,47 +150,58 @@ def draw_ppr(report: Mapping[str, Any], metrics: Rows) -> Figure:
     # What comes after the last probe is in the figure of the sparsity.
     drawing.epoch_axis(axes, max([*epochs, start or 0]))
     if start is not None:
-        reason = textwrap.shorten(report.get("start_reason") or "", 56, placeholder=" …")
+        reason = textwrap.shorten(report.start_reason, 56, placeholder=" …")
         drawing.mark(axes, start, drawing.plain(f"start epoch {start}: {reason}", 80).rstrip(": "))
     return figure
 
 
-def _staircase(report: Mapping[str, Any], metrics: Rows) -> list[tuple[float, float]]:
+register_figure(
+    "ppr",
+    draw_ppr,
+    "The probes. After each probed epoch a copy of the network is pruned at once to the final "
+    "sparsity, retrained for a short while and measured on validation data, then thrown away. "
+    "Compare Fig. 4 and 6 of the paper.",
+    own=True,
+)
+
+
+def _staircase(report: Report, metrics: Rows) -> list[tuple[float, float]]:
     """Returns (epoch, sparsity as a fraction); each sparsity holds until the next epoch."""
-    schedule = report.get("schedule") or {}
-    updates, steps_per_epoch = schedule.get("updates"), schedule.get("steps_per_epoch")
+    updates, steps_per_epoch = report.schedule.updates, report.schedule.steps_per_epoch
     if updates and steps_per_epoch:
-        points = [(step / steps_per_epoch, float(sparsity)) for step, sparsity in updates]
+        reached = [(step / steps_per_epoch, float(sparsity)) for step, sparsity in updates]
     else:
         # When within its epoch a row's sparsity was reached is not known; its end is safe.
-        points = [(number(row["epoch"]), number(row.get("sparsity"))) for row in metrics]
-    return [(0.0, 0.0), *points]
+        reached = [(number(row["epoch"]), number(row.get("sparsity"))) for row in metrics]
+    return [(0.0, 0.0), *reached]
 
 
 def _sparsity_title(changes: Sequence[tuple[float, float]]) -> str:
     if not changes:
         return "Sparsity: nothing was pruned"
     first, last = (f"{epoch:.1f}".removesuffix(".0") for epoch, _ in (changes[0], changes[-1]))
-    goal = f"{100 * changes[-1][1]:.1f} %"
+    goal = percent(changes[-1][1])
     if len(changes) == 1:
         return f"Sparsity goes to {goal} at once, after epoch {first}"
     return f"Sparsity rises to {goal} in {len(changes)} updates (epochs {first} to {last})"
 
 
-def draw_sparsity(report: Mapping[str, Any], metrics: Rows) -> Figure:
+def draw_sparsity(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
     """Draws sparsity and, below it, validation accuracy over epochs and steps."""
-    points = _staircase(report, metrics)
+    from matplotlib.ticker import FuncFormatter
+
+    stairs = _staircase(report, metrics)
     changes = [
-        point
-        for point, previous in zip(points[1:], points, strict=False)
-        if point[1] != previous[1] and not math.isnan(point[1])
+        stair
+        for stair, previous in zip(stairs[1:], stairs, strict=False)
+        if stair[1] != previous[1] and not math.isnan(stair[1])
     ]
-    last_epoch = drawing.last_epoch(metrics, [points[-1][0]])
-    points.append((last_epoch, points[-1][1]))
+    last_epoch = drawing.last_epoch(metrics, [stairs[-1][0]])
+    stairs.append((last_epoch, stairs[-1][1]))
     figure = drawing.new_figure(4.8, _sparsity_title(changes))
     top, bottom = figure.subplots(2, 1, sharex=True)
     drawing.style(top, "", "Sparsity (%)")
-    x, y = zip(*points, strict=True)
+    x, y = zip(*stairs, strict=True)
     top.step(x, percents(y), where="post", color=drawing.BLUE, linewidth=1.6)
     top.set_ylim(-3, 103)
     drawing.style(bottom, "Epoch", "Validation accuracy (%)")
@@ -122,7 +218,7 @@ def draw_sparsity(report: Mapping[str, Any], metrics: Rows) -> Figure:
         figure.supxlabel(
             "Grey: from the first to the last change of the mask", fontsize=drawing.SMALL
         )
-    if per_epoch := (report.get("schedule") or {}).get("steps_per_epoch"):
+    if per_epoch := report.schedule.steps_per_epoch:
         there_and_back = (lambda epoch: epoch * per_epoch, lambda step: step / per_epoch)
         steps = top.secondary_xaxis("top", functions=there_and_back)
         steps.set_xlabel("Training step", fontsize=drawing.NORMAL)
@@ -131,16 +227,293 @@ def draw_sparsity(report: Mapping[str, Any], metrics: Rows) -> Figure:
     return figure
 
 
-def draw_layer_sparsity(report: Mapping[str, Any]) -> Figure:
-    """Draws the ticket's sparsity per layer, the input at the top, and over all layers."""
-    ticket = report.get("ticket") or {}
-    layers = ticket.get("layers") or []
-    values, overall = percents([layer["sparsity"] for layer in layers]), ticket.get("sparsity")
-    title = "Sparsity per layer"
-    if layers and overall is not None:
+register_figure(
+    "sparsity",
+    draw_sparsity,
+    "Sparsity and validation accuracy over the run. Gradual pruning follows equation 6 of the "
+    "paper, in steps.",
+    own=True,
+)
+
+
+def _draw_by_depth(
+    figure: "Figure", axes: "Axes", epochs: Sequence[int], layers: Sequence[Sequence[float]]
+) -> None:
+    """Draws a line over epochs per layer, coloured by depth, and a bar that tells the depth."""
+    import matplotlib as mpl
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    depth = len(layers)
+    # The yellow end of the palette is too faint on white.
+    palette = mpl.colormaps["viridis"]([0.92 * i / max(depth - 1, 1) for i in range(depth)])
+    for colour, values in zip(palette, layers, strict=True):
+        axes.plot(epochs, values, "o" if len(epochs) == 1 else "-", color=colour, linewidth=1.2)
+    scale = ScalarMappable(BoundaryNorm(range(1, depth + 2), depth), ListedColormap(palette))
+    ticks = sorted({1 + round((depth - 1) * i / 6) for i in range(7)})
+    bar = figure.colorbar(scale, ax=axes, ticks=[tick + 0.5 for tick in ticks], pad=0.02)
+    bar.ax.set_yticklabels([str(tick) for tick in ticks], fontsize=drawing.SMALL)
+    bar.ax.tick_params(which="both", length=0)
+    bar.ax.invert_yaxis()
+    bar.set_label("Layer, 1 = nearest the input", fontsize=drawing.NORMAL)
+
+
+def _rates_title(epochs: Sequence[int], rates: Sequence[Sequence[float]]) -> str:
+    if not epochs:
+        return "Share of each layer that pruning would take"
+    latest = percents(rates[-1])
+    title = (
+        f"Pruned after epoch {epochs[-1]}, layers would lose {min(latest):.0f} to "
+        f"{max(latest):.0f}\u00a0% of their weights"
+    )
+    if len(epochs) == 1:
+        return title
+    recent = min(LayerRateConvergence().window, len(epochs))
+    moved = max(max(layer) - min(layer) for layer in zip(*rates[-recent:], strict=True))
+    return f"{title}; rates moved by up to {points(moved)} since epoch {epochs[-recent]}"
+
+
+def draw_layer_rates(
+    epochs: Sequence[int], rates: Sequence[Sequence[float]], start: int | None = None
+) -> "Figure":
+    """Draws the pseudo pruning rate of each layer per epoch (Fig. 2b of the paper), in percent.
+
+    Args:
+        epochs: From 1, or from 0 for the initial weights.
+        rates: Fractions [epoch][layer].
+        start: The start epoch, to be marked.
+    """
+    figure = drawing.new_figure(4, _rates_title(epochs, rates))
+    axes = figure.subplots()
+    drawing.style(axes, "Epoch", "Pseudo pruning rate (%)")
+    drawing.epoch_axis(axes, max([*epochs, start or 0]))
+    if not epochs:
+        drawing.nothing(axes)
+        return figure
+    _draw_by_depth(figure, axes, epochs, [percents(layer) for layer in zip(*rates, strict=True)])
+    if start is not None:
+        drawing.mark(axes, start, f"start epoch {start}")
+    return figure
+
+
+register_figure(
+    "layer_rates",
+    lambda report, metrics, weight_std: (
+        draw_layer_rates(report.signals.epochs, report.signals.pruning_rates, report.start_epoch)
+        if report.signals.epochs
+        else None
+    ),
+    "How much of each layer would go if the network were pruned at once after the epoch; "
+    "nothing is pruned, and no training is needed to know it. Compare Fig. 2b of the paper: "
+    "once the rates settle, the layers' shares of the ticket are known.",
+    own=True,
+)
+
+
+def _early_bird_epoch(signals: Signals) -> int | None:
+    """Returns the epoch at which `MaskDistance` would have started pruning, if any."""
+    detector = MaskDistance()
+    lists = (signals.pruning_rates, signals.mask_distances, signals.similarities)
+    for epoch, *lists_of_epoch in zip(signals.epochs, *lists, strict=True):
+        values = map(tuple, lists_of_epoch)
+        if detector.update(epoch, Observation(signals=WeightSignals(*values))).saturated:
+            return epoch
+    return None
+
+
+def draw_mask_distance(report: Report, _: Rows, __: WeightStd) -> "Figure | None":
+    """Draws how far each epoch's mask is from those before (compare Fig. 3 of the paper).
+
+    Normalised Hamming distances in percent, and the threshold of Early-Bird tickets.
+    """
+    signals, start, epochs = report.signals, report.start_epoch, report.signals.epochs
+    if not epochs:
+        return None
+    every = zip(epochs, signals.mask_distances, strict=True)
+    found = [(epoch, percents(values)) for epoch, values in every if values]
+    threshold = 100 * MaskDistance().threshold
+    title = "Distance between the masks of successive epochs"
+    if found:
+        met = _early_bird_epoch(signals)
         title = (
-            f"Overall {100 * overall:.1f} % sparse; single layers range from "
-            f"{min(values):.1f} to {max(values):.1f} %"
+            f"Early-Bird's criterion, {MaskDistance().window} masks in a row within "
+            f"{threshold:g}\u00a0% of each other, is "
+            + (f"not met by epoch {epochs[-1]}" if met is None else f"first met at epoch {met}")
+        )
+    figure = drawing.new_figure(3.8, title)
+    axes = figure.subplots()
+    drawing.style(axes, "Epoch", "Mask distance (%)")
+    drawing.epoch_axis(axes, max([*epochs, start or 0]))
+    if not found:
+        drawing.nothing(axes)
+        return figure
+    seen, values = zip(*found, strict=True)
+    look = {"markersize": 4, "markevery": max(1, len(seen) // 30), "linewidth": 1.5}
+    largest = f"to the farthest of up to {max(map(len, values))} before"
+    axes.plot(seen, list(map(max, values)), "s--", color=drawing.VERMILLION, label=largest, **look)
+    previous = [value[0] for value in values]
+    axes.plot(seen, previous, "o-", color=drawing.BLUE, label="to the epoch before", **look)
+    limit = {"color": drawing.INK, "linestyle": ":", "label": f"Early-Bird: {threshold:g} %"}
+    axes.axhline(threshold, linewidth=1.4, **limit)
+    axes.set_ylim(bottom=0)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=drawing.SMALL, frameon=False)
+    if start is not None:
+        drawing.mark(axes, start, f"start epoch {start}")
+    return figure
+
+
+register_figure(
+    "mask_distance",
+    draw_mask_distance,
+    "How far the mask that pruning at once would give is from those of the epochs before: "
+    "normalised Hamming distance, the share of weights that only one of both keeps. "
+    "Early-Bird tickets (You et al., 2020) are drawn when five masks in a row are within the "
+    "dotted line of each other. Unrelated masks of sparsity p differ in 2p(1 - p) of the weights. "
+    "Compare Fig. 3 of the paper: equally good tickets can be far apart.",
+    own=True,
+)
+
+
+def learning_rate_drops(metrics: Rows) -> list[tuple[float, float]]:
+    """Returns (epoch, new rate) where the learning rate left a plateau for half or less."""
+    rates, epochs = column(metrics, "learning_rate"), column(metrics, "epoch")
+    # Without the plateau, the last epochs of a cosine schedule would count as drops.
+    return [
+        (epochs[i - 1], rates[i])
+        for i in range(1, len(rates))
+        if rates[i] <= 0.51 * rates[i - 1] and (i == 1 or rates[i - 1] == rates[i - 2])
+    ]
+
+
+def _steady_stretches(rows: Rows) -> list[tuple[list[float], float]]:
+    """Returns (epochs, learning rate) where neither rate nor mask changes after the first drop.
+
+    The first epoch of a stretch is the one after which it begins.
+    """
+    epochs, sparsity = column(rows, "epoch"), column(rows, "sparsity")
+    rates, drops = column(rows, "learning_rate"), learning_rate_drops(rows)
+    stretches: list[tuple[list[float], float]] = []
+    for i in range(1, len(epochs)):
+        if not drops or epochs[i] <= drops[0][0] or sparsity[i] != sparsity[i - 1]:
+            continue
+        if stretches and stretches[-1][0][-1] == epochs[i - 1] and stretches[-1][1] == rates[i]:
+            stretches[-1][0].append(epochs[i])
+        else:
+            stretches.append(([epochs[i - 1], epochs[i]], rates[i]))
+    # A ramp with rare updates also has single epochs without one: too short to compare.
+    return [stretch for stretch in stretches if len(stretch[0]) > 2]
+
+
+def _predictions(
+    rows: Rows,
+    epochs: Sequence[int],
+    layers: Sequence[Sequence[float]],
+    shrinkage: Callable[[float, float], float],
+) -> Iterator[tuple[list[float], list[float]]]:
+    """Yields (epochs, W_std) as eq. 5 has it, from the W_std measured where a stretch begins."""
+    for values in layers:
+        measured = dict(zip(epochs, values, strict=True))
+        for stretch, rate in _steady_stretches(rows):
+            predicted = [measured.get(stretch[0], math.nan)]
+            if not math.isnan(predicted[0]):
+                for _ in stretch[1:]:
+                    predicted.append(shrinkage(predicted[-1], rate))
+                yield stretch, predicted
+
+
+def draw_weight_std(
+    metrics: Rows,
+    weight_std: WeightStd,
+    *,
+    weight_decay: float | None = None,
+    momentum: float | None = None,
+    steps_per_epoch: int | None = None,
+) -> "Figure":
+    """Draws W_std, the standard deviation of each layer's weights, per epoch (paper, Fig. 2a).
+
+    Dashed, for three layers: the low-gradient law (paper, eq. 5), where the last three are known.
+
+    Args:
+        metrics: The rows of all phases; those of the search count.
+        weight_std: {"epochs": [int], "layers": {name: [float per epoch]}}, input layer first.
+        weight_decay: The paper's lambda.
+        momentum: Of SGD.
+        steps_per_epoch: Optimizer steps of an epoch.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    rows = [row for row in metrics if row.get("phase", "search") == "search"]
+    epochs = weight_std.get("epochs") or []
+    layers = [list(map(number, values)) for values in (weight_std.get("layers") or {}).values()]
+    title = "Standard deviation of the weights of each layer"
+    if epochs and layers:
+        first, last = ([values[i] for values in layers] for i in (0, -1))
+        title = (
+            f"Spread of the weights per layer: {min(first):.2g} to {max(first):.2g} at epoch "
+            f"{epochs[0]}, {min(last):.2g} to {max(last):.2g} at epoch {epochs[-1]}"
+        )
+    figure = drawing.new_figure(4, title)
+    axes = figure.subplots()
+    drawing.style(axes, "Epoch", "Standard deviation of kept weights (log)")
+    drawing.epoch_axis(axes, drawing.last_epoch(rows, epochs))
+    if not epochs or not layers:
+        drawing.nothing(axes)
+        return figure
+    _draw_by_depth(figure, axes, epochs, layers)
+    # More layers than three would hide what was measured.
+    chosen = [layers[i] for i in sorted({0, len(layers) // 2, len(layers) - 1})]
+    line = None
+    if None not in (weight_decay, momentum, steps_per_epoch):
+
+        def shrinkage(std: float, rate: float) -> float:
+            return predicted_std(std, steps_per_epoch, rate, weight_decay, momentum)
+
+        for stretch, predicted in _predictions(rows, epochs, chosen, shrinkage):
+            (line,) = axes.plot(stretch, predicted, "--", color=drawing.GREY, linewidth=1.6)
+    if line is not None:
+        line.set_label("eq. 5: weight decay alone (first, middle and last layer)")
+        figure.legend(loc="outside lower center", fontsize=drawing.SMALL, frameon=False)
+    # Weight decay shrinks by a factor, and equal factors are parallel on a log scale only.
+    axes.set_yscale("log", nonpositive="mask")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    for epoch, rate in learning_rate_drops(rows):
+        drawing.mark(axes, epoch, f"LR {rate:.3g}", line=":")
+    return figure
+
+
+def _draw_weight_std(report: Report, metrics: Rows, weight_std: WeightStd) -> "Figure":
+    return draw_weight_std(
+        metrics,
+        weight_std,
+        weight_decay=report.recipe.train.weight_decay,
+        momentum=report.recipe.train.momentum,
+        steps_per_epoch=report.schedule.steps_per_epoch,
+    )
+
+
+register_figure(
+    "weight_std",
+    _draw_weight_std,
+    "How far the kept weights of each layer spread; pruning removes the small ones, so lines "
+    "rise. Compare Fig. 2a of the paper, where nothing is pruned: once lines run in parallel, "
+    "the layers' shares of the kept weights change little. Dashed: equation 5 of the paper, "
+    "the shrinkage by weight decay alone, for stretches after the first drop of the learning "
+    "rate (LR) in which neither it nor the mask changes.",
+    own=True,
+)
+
+
+def draw_layer_sparsity(report: Report, _: Rows, __: WeightStd) -> "Figure":
+    """Draws the ticket's sparsity per layer, the input at the top, and over all layers."""
+    layers, overall = report.ticket.layers, report.ticket.sparsity
+    values = percents([layer.sparsity for layer in layers])
+    title = "Sparsity per layer"
+    if layers:
+        title = (
+            f"Overall {percent(overall)} sparse; single layers range from {min(values):.1f} to "
+            f"{max(values):.1f}\u00a0%"
         )
     figure = drawing.new_figure(max(2.2, 1.1 + 0.16 * len(layers)), title)
     axes = figure.subplots()
@@ -154,40 +527,19 @@ def draw_layer_sparsity(report: Mapping[str, Any]) -> Figure:
     axes.barh(places, values, height=0.72, color=drawing.BLUE)
     for place, value in zip(places, values, strict=True):
         axes.text(102, place, f"{value:.1f}", va="center", fontsize=7.5, color=drawing.INK)
-    names = [drawing.plain(layer["name"], 34) for layer in layers]
+    names = [drawing.plain(layer.name, 34) for layer in layers]
     axes.set_yticks(places, names, fontsize=7.5)
     axes.set_ylim(len(layers) - 0.4, -0.6)
     axes.grid(False, axis="y")
-    if overall is not None:
-        axes.axvline(100 * overall, color=drawing.VERMILLION, linewidth=1.4, label="all layers")
-        figure.legend(loc="outside lower center", fontsize=drawing.SMALL, frameon=False)
+    axes.axvline(100 * overall, color=drawing.VERMILLION, linewidth=1.4, label="all layers")
+    figure.legend(loc="outside lower center", fontsize=drawing.SMALL, frameon=False)
     return figure
 
 
-def draw_all(
-    report: Mapping[str, Any], metrics: Rows, weight_std: Mapping[str, Any], directory: Path
-) -> dict[str, Path]:
-    """Writes every figure of a run to `directory`, which is made where it is missing.
-
-    Args:
-        report: The content of `report.json`; fractions in [0, 1].
-        metrics: The rows of `metrics.csv`, in the order of their epochs.
-        weight_std: {"epochs": [int], "layers": {name: [float per epoch]}}, input layer first.
-        directory: Where the PNG files go.
-
-    Returns:
-        The path of each figure by its name, which is the file's name without `.png`, in the
-        order to show them in. `layer_rates` and `mask_distance` need the report's `signals`,
-        which runs before these were recorded do not have.
-    """
-    drawn = {"ppr": draw_ppr(report, metrics), "sparsity": draw_sparsity(report, metrics)}
-    if (report.get("signals") or {}).get("epochs"):
-        drawn["layer_rates"] = draw_layer_rates(report)
-        drawn["mask_distance"] = draw_mask_distance(report)
-    drawn["weight_std"] = draw_weight_std(report, metrics, weight_std)
-    drawn["layer_sparsity"] = draw_layer_sparsity(report)
-    paths = {}
-    for name, figure in drawn.items():
-        paths[name] = Path(directory) / f"{name}.png"
-        drawing.save(figure, paths[name])
-    return paths
+register_figure(
+    "layer_sparsity",
+    draw_layer_sparsity,
+    "How much of each layer the ticket does without. Compare the last epoch of Fig. 2b of the "
+    "paper, where one ranking over all layers decides.",
+    own=True,
+)
