@@ -15,12 +15,12 @@ from tf_earlyticket.detectors.base import DETECTORS
 from tf_earlyticket.models import MODELS
 from tf_earlyticket.paper.item import ITEMS, Item, check_claims
 from tf_earlyticket.pruning.select import RANKINGS, STRUCTURES, resolve_criterion
+from tf_earlyticket.report.figures import FIGURES
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-REGISTRIES = [
-    registry._entries for registry in (DATASETS, MODELS, DETECTORS, RANKINGS, STRUCTURES, ITEMS)
-]
+KINDS = (DATASETS, MODELS, DETECTORS, RANKINGS, STRUCTURES, FIGURES, ITEMS)
+REGISTRIES = [registry._entries for registry in KINDS]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def extended():
 
 
 def test_each_extension_is_short():
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
     assert all(len(block.splitlines()) < 40 for block in BLOCKS)
 
 
@@ -55,6 +55,10 @@ def test_a_run_uses_all_of_them(extended, tmp_path):
     ticket = et.Ticket.load(tmp_path / "run" / "ticket")
     assert list(ticket.masks) == ["second/kernel", "third/kernel"]
     assert ticket.sparsity == pytest.approx(0.8, abs=1e-3)
+    assert (tmp_path / "run" / "figures" / "loss.png").stat().st_size > 5000
+    assert "Loss; the line is where pruning starts." in (tmp_path / "run/report.html").read_text()
+    (events,) = (tmp_path / "run" / "tensorboard" / "outcome").iterdir()
+    assert b"loss" in events.read_bytes() and events.read_bytes().count(b"\x89PNG") == 7
     # Learned, and by its own ranking: layers of another spread are pruned alike.
     assert report["ticket"]["test_accuracy"] > 0.5
 

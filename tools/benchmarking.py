@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tf_earlyticket.files import write_json
-from tf_earlyticket.report.build import environment
+from tf_earlyticket.report.report import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "benchmarks"

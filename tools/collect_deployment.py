@@ -19,7 +19,8 @@ from absl import app
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import write_text
 from tf_earlyticket.paper.item import markdown_table
-from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows
+from tf_earlyticket.report.html import ARTEFACT_COLUMNS, artefact_rows
+from tf_earlyticket.report.report import read_artefacts
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "deployment"
@@ -62,12 +63,12 @@ def page(results: Path = RESULTS) -> str:
 
 def _ticket(folder: Path) -> dict:
     found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    rows = artefact_rows(found["artefacts"]["artefacts"])
+    rows = artefact_rows(read_artefacts(found["artefacts"]["artefacts"]))
     return {
         "name": folder.name,
         "collaborative": None,
         **found,
-        "table": markdown_table(COLUMNS, rows),
+        "table": markdown_table(ARTEFACT_COLUMNS, rows),
         "by_format": {item["format"]: item for item in found["artefacts"]["artefacts"]},
     }
 

@@ -5,10 +5,12 @@ import re
 
 import pytest
 
-from tf_earlyticket.report.captions import CAPTIONS
-from tf_earlyticket.report.html import count, duration, notes, percent, short, summary, write_html
+from tf_earlyticket.report.drawing import count, duration, percent, points, short
+from tf_earlyticket.report.figures import caption_of
+from tf_earlyticket.report.html import notes, summary, write_html
+from tf_earlyticket.report.report import Report
 
-REPORT = {
+VALUES = {
     "schema_version": 1,
     "config": {"pruning": {"final_sparsity": 0.8}, "data": {"name": "digits"}},
     "environment": {"python": "3.12.1", "host": {"devices": ["CPU:0", "CPU:1"]}},
@@ -69,6 +71,7 @@ def page(tmp_path):
 
     def write(report, metrics=METRICS, weight_std=WEIGHT_STD, names=("ppr",)):
         path = tmp_path / "run" / "report.html"
+        report = Report.from_json(report) if isinstance(report, dict) else report
         write_html(report, metrics, weight_std, dict.fromkeys(names, figure), path)
         assert list(path.parent.iterdir()) == [path], "a temporary file was left behind"
         return path.read_text(encoding="utf-8")
@@ -77,7 +80,10 @@ def page(tmp_path):
 
 
 def changed(**values):
-    return copy.deepcopy(REPORT) | values
+    return Report.from_json(copy.deepcopy(VALUES) | values)
+
+
+REPORT = changed()
 
 
 def visible(text):
@@ -101,7 +107,7 @@ def test_page_holds_the_numbers_of_the_report(page):
         "1 0.1 50.0 % 45.6 % 0.0 % 1.5",  # the first epoch
         "host.devices CPU:0, CPU:1",
         '"final_sparsity": 0.8',
-        REPORT["command"],
+        REPORT.command,
     ):
         assert words in text, words
 
@@ -110,10 +116,10 @@ def test_figures_stand_in_the_given_order_over_their_captions(page):
     words = ("Fig. 2b", "Early-Bird", "equation 5")
     names = ("layer_rates", "mask_distance", "weight_std")
     text = visible(page(REPORT, names=names))
-    places = [text.index(CAPTIONS[name]) for name in names]
+    places = [text.index(caption_of(name)) for name in names]
     assert places == sorted(places)
-    assert all(word in CAPTIONS[name] for word, name in zip(words, names, strict=True))
-    assert CAPTIONS["ppr"] not in text
+    assert all(word in caption_of(name) for word, name in zip(words, names, strict=True))
+    assert caption_of("ppr") not in text
 
 
 def test_page_needs_no_other_file_and_no_network(page):
@@ -135,22 +141,23 @@ def test_page_suits_phones_and_dark_screens(page):
 def test_hostile_words_stay_words(page):
     hostile = "<script>alert('x')</script>"
     report = changed(start_reason=hostile, command=hostile, config={hostile: hostile})
-    report["environment"] = {hostile: hostile}
-    report["ticket"]["layers"][0]["name"] = hostile
+    report.environment = {hostile: hostile}
+    report.ticket.layers[0].name = hostile
     text = page(report)
     assert "<script" not in text
     assert html.unescape(text).count(hostile) >= 6
 
 
-def test_page_can_be_written_without_any_result(page):
-    nulls = dict.fromkeys(("dense", "start_epoch", "ticket", "probe", "schedule", "decision"))
-    assert "No probe was made." in visible(page(changed(**nulls)))
-    assert "has not made a ticket yet" in visible(page({}, [], {}))
+def test_page_can_be_written_of_a_run_without_probes(page):
+    text = visible(page(changed(dense=None, start_epoch=None, probe={}), [], {}))
+    assert "No probe was made." in text and "Dense accuracy –" in text
 
 
 def test_an_older_page_is_replaced(page):
     page(REPORT)
-    assert "77.7 %" in page(changed(dense={"test_accuracy": 0.777})).replace("\u00a0", " ")
+    assert "77.7 %" in page(changed(dense={"test_accuracy": 0.777, "epochs": 60})).replace(
+        "\u00a0", " "
+    )
 
 
 def test_summary_is_three_sentences_with_the_comparison():
@@ -172,7 +179,7 @@ def test_summary_is_three_sentences_with_the_comparison():
     [(0.9, "1.4 points above"), (0.9136, "the same as"), (0.92, "0.6 points below")],
 )
 def test_summary_names_the_direction_of_the_difference(dense, words):
-    assert words in summary(changed(dense={"test_accuracy": dense}))[0]
+    assert words in summary(changed(dense={"test_accuracy": dense, "epochs": 60}))[0]
 
 
 def test_summary_compares_with_nothing_where_no_dense_network_was_trained():
@@ -186,13 +193,15 @@ def test_notes_say_what_the_numbers_do_not_show():
         assert words in found
     found = " ".join(notes(changed(decision={"detected": True})))
     assert "not found by the probes" not in found and "No dense baseline" not in found
-    measured = changed(cost=REPORT["cost"] | {"iterative_pruning_source": "measured"})
+    measured = changed(cost=VALUES["cost"] | {"iterative_pruning_source": "measured"})
     assert "calculated" not in " ".join(notes(measured))
 
 
 def test_numbers_are_written_for_people():
     assert percent(0.12345) == "12.3\u00a0%"
     assert percent(None) == percent(float("nan")) == percent("") == "–"
+    assert percent(0.12345, 2, sign="") == "12.35" and percent(None, sign="") == "–"
+    assert points(-0.0041) == "0.4 points"
     assert count(1234567) == "1,234,567" and count(None) == "–"
     assert duration(12.34) == "12.3 s" and duration(61) == "1 min 1 s"
     assert short(0.10000000149011612) == "0.1" and short(None) == "–"

@@ -6,6 +6,7 @@ Writes the figure to --output; --json prints the numbers for other programs.
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from absl import flags
@@ -25,12 +26,13 @@ def main(argv: list[str]) -> None:
     """Compares the runs that the arguments name."""
     if len(argv) < 2:
         raise InputError("RUN: expected the directories of one or more runs, got none.")
-    from tf_earlyticket.report.run_comparison import COLUMNS, cells, read_run, write_figure
+    from tf_earlyticket.report.comparison import COLUMNS, cells, draw, read_run
+    from tf_earlyticket.report.drawing import save
 
     values = flags.FLAGS
     runs = [read_run(Path(name)) for name in argv[1:]]
     if values.json:
-        print(json.dumps(runs, indent=1))
+        print(json.dumps([asdict(run) for run in runs], indent=1))
     else:
         table = Table(*COLUMNS)
         table.columns[0].overflow = "fold"
@@ -40,6 +42,6 @@ def main(argv: list[str]) -> None:
             table.add_row(*row)
         command_line.console().print(table)
     if values.output:
-        write_figure(runs, Path(values.output))
+        save(draw(runs), Path(values.output))
         if not values.json:
             print(f"Figure: {values.output}")

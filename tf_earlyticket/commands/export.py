@@ -58,8 +58,9 @@ def main(argv: list[str]) -> None:
 
     from tf_earlyticket.commands import ticket_data as examples
     from tf_earlyticket.job.job import add_to_report
-    from tf_earlyticket.report.artefact_table import COLUMNS, artefact_rows
-    from tf_earlyticket.report.build import environment
+    from tf_earlyticket.report.drawing import percent
+    from tf_earlyticket.report.html import ARTEFACT_COLUMNS, artefact_rows
+    from tf_earlyticket.report.report import environment, read_artefacts
 
     accuracy = None
     try:
@@ -87,13 +88,14 @@ def main(argv: list[str]) -> None:
             "environment": environment("one_device", 1),
         },
     )
-    table = Table(*COLUMNS, title=f"Ticket of sparsity {100 * result['sparsity']:.1f} %")
-    for row in artefact_rows(result["artefacts"]):
+    table = Table(*ARTEFACT_COLUMNS, title=f"Ticket of sparsity {percent(result['sparsity'])}")
+    found = read_artefacts(result["artefacts"])
+    for row in artefact_rows(found):
         table.add_row(*row)
     command_line.console().print(table)
     print("Dense: the same network in the same number type with its pruned weights filled.")
     print(f"Files: {output}")
-    if add_to_report(directory.parent, result["artefacts"]):
+    if add_to_report(directory.parent, found):
         print(f"Added to the report: {directory.parent / 'report.html'}")
 
 

@@ -16,6 +16,8 @@ from rich.table import Table
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.report.drawing import count, percent, short
+from tf_earlyticket.report.report import Report
 
 _COLUMNS = ("Name", "Shape", "Type", "Kept", "Sparsity", "Bytes")
 
@@ -78,24 +80,21 @@ def about_run(path: Path) -> dict[str, object] | None:
     paths = RunPaths(path)
     if not paths.config.is_file():
         return None
-    try:
-        report = json.loads(paths.saved_report.read_text())
-        return {
-            "data": report["config"]["data"]["name"],
-            "model": report["config"]["model"]["name"],
-            "start_epoch": report["start_epoch"],
-            "start_reason": report["start_reason"],
-            "dense_test_accuracy": (report["dense"] or {}).get("test_accuracy"),
-            "ticket_test_accuracy": report["ticket"]["test_accuracy"],
-            "total_epochs": report["cost"]["total_epochs"],
-        }
-    except FileNotFoundError:
+    if not paths.saved_report.exists():
         raise InputError(
             f"PATH={str(path)!r} is a run that has not ended: expected one with report.json; the "
             "same train command continues it."
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{paths.saved_report} is damaged: {error!s:.200}") from None
+        )
+    report = Report.read(paths.saved_report)
+    return {
+        "data": report.recipe.data.name,
+        "model": report.recipe.model.name,
+        "start_epoch": report.start_epoch,
+        "start_reason": report.start_reason,
+        "dense_test_accuracy": report.dense and report.dense.test_accuracy,
+        "ticket_test_accuracy": report.ticket.test_accuracy,
+        "total_epochs": report.cost.total_epochs,
+    }
 
 
 def _print(found: dict) -> None:
@@ -103,7 +102,7 @@ def _print(found: dict) -> None:
     print(f"{found['path']}: {found['kind']}")
     for name, value in found["about"].items():
         # Accuracies were computed in float32: more digits say nothing.
-        print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+        print(f"  {name}: {short(value) if isinstance(value, float) else value}")
     table = Table(*_COLUMNS)
     table.columns[0].overflow = "fold"
     for column in table.columns[3:]:
@@ -113,18 +112,18 @@ def _print(found: dict) -> None:
             row["name"],
             " x ".join(map(str, row["shape"])),
             row["dtype"] + (", sparse" if row.get("sparse") else ""),
-            f"{row['kept']:,}",
-            f"{100 * row['sparsity']:.2f} %",
-            f"{row['bytes']:,}",
+            count(row["kept"]),
+            percent(row["sparsity"], 2),
+            count(row["bytes"]),
         )
     total = found["totals"]
     table.add_section()
     table.add_row(
         "All",
-        f"{total['weights']:,}",
+        count(total["weights"]),
         "",
-        f"{total['kept']:,}",
-        f"{100 * total['sparsity']:.2f} %",
-        f"{total['bytes']:,}",
+        count(total["kept"]),
+        percent(total["sparsity"], 2),
+        count(total["bytes"]),
     )
     console.print(table)

@@ -3,7 +3,7 @@
 import csv
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -13,18 +13,23 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.deploy.export import export_ticket
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import read_json, read_record, write_csv, write_json
+from tf_earlyticket.files import read_json, write_csv, write_json
 from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy, output_directory
 from tf_earlyticket.job.log import COLUMNS, Display
 from tf_earlyticket.job.phases import Run, retrain, search, train_dense, train_ticket
 from tf_earlyticket.job.preflight import check_run
-from tf_earlyticket.job.results import Evaluation, Origin, SearchResult, TrainingResult, to_json
+from tf_earlyticket.job.results import (
+    Evaluation,
+    Origin,
+    SearchResult,
+    TrainingResult,
+    build_report,
+)
 from tf_earlyticket.job.workdir import RunPaths
-from tf_earlyticket.report.build import build_report, environment
-from tf_earlyticket.report.captions import CAPTIONS
-from tf_earlyticket.report.figures import draw_all
+from tf_earlyticket.report.figures import draw_all, drawn_figures
 from tf_earlyticket.report.html import write_html
+from tf_earlyticket.report.report import Artefact, Report, environment
 from tf_earlyticket.report.tensorboard import write_outcome
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -94,11 +99,11 @@ def _run(run: Run, strategy: str, command: str) -> dict:
         evaluation = run.finish("evaluation", _evaluate_and_export(run, found, retrained, dense))
     rows = [*found.rows, *(retrained.rows if retrained else [])]
     report = build_report(
-        config.to_dict(),
-        search=to_json(found),
-        retrain=retrained and to_json(retrained),
-        dense=dense and to_json(dense),
-        evaluation=to_json(evaluation),
+        config,
+        search=found,
+        retrain=retrained,
+        dense=dense,
+        evaluation=evaluation,
         environment=environment(strategy, run.strategy.num_replicas_in_sync),
         steps_per_epoch=run.steps_per_epoch,
         command=command,
@@ -110,8 +115,8 @@ def _run(run: Run, strategy: str, command: str) -> dict:
     write_html(report, rows, found.weight_std, figures, paths.report_html)
     write_outcome(report, figures, paths.tensorboard)
     # Last: a report.json stands for a complete run.
-    write_json(paths.report, report)
-    return report
+    write_json(paths.report, report.to_json())
+    return report.to_json()
 
 
 def _train_phases(
@@ -131,7 +136,7 @@ def _finished(paths: RunPaths) -> dict | None:
     if not paths.saved_report.exists() or not _is_whole(paths.saved_ticket):
         return None
     try:
-        return read_record(paths.saved_report, dict)
+        return Report.read(paths.saved_report).to_json()
     except InputError as error:
         logger.warning("%s; it is written anew.", error)
         return None
@@ -181,7 +186,7 @@ def _accuracy(run: Run, phase: str) -> float:
     return run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
 
 
-def add_to_report(workdir: Path, artefacts: Sequence[Mapping]) -> bool:
+def add_to_report(workdir: Path, artefacts: Sequence[Artefact]) -> bool:
     """Adds artefacts to `report.json` and `report.html` of a finished run.
 
     Returns:
@@ -189,18 +194,13 @@ def add_to_report(workdir: Path, artefacts: Sequence[Mapping]) -> bool:
     """
     paths = RunPaths(workdir)
     try:
-        report = read_json(paths.saved_report)
+        report = Report.read(paths.saved_report)
         with open(paths.metrics, newline="") as file:
             metrics = list(csv.DictReader(file))
         weight_std = read_json(paths.weight_statistics)
     except (OSError, ValueError):
         return False
-    report["artefacts"] = list(artefacts)
-    order = list(CAPTIONS)
-    drawn = sorted(
-        paths.figures.glob("*.png"),
-        key=lambda path: (order.index(path.stem) if path.stem in order else len(order), path.stem),
-    )
-    write_html(report, metrics, weight_std, {p.stem: p for p in drawn}, paths.report_html)
-    write_json(paths.report, report)
+    report.artefacts = list(artefacts)
+    write_html(report, metrics, weight_std, drawn_figures(paths.figures), paths.report_html)
+    write_json(paths.report, report.to_json())
     return True

@@ -1,11 +1,25 @@
-"""What the phases of a run leave: typed, with the way to JSON and back."""
+"""What the phases of a run leave: typed, with the way to JSON and back, and their report."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
 
 from tf_earlyticket.callbacks.early_ticket import SearchState
+from tf_earlyticket.config import Config
+from tf_earlyticket.pruning.plan import iterative_pruning_epochs
+from tf_earlyticket.report.report import (
+    SCHEMA_VERSION,
+    Cost,
+    Decision,
+    Dense,
+    Probe,
+    Report,
+    Schedule,
+    Signals,
+    TicketOutcome,
+)
+from tf_earlyticket.tickets.storage import Layer
 
 Kind = TypeVar("Kind")
 
@@ -91,3 +105,107 @@ class Evaluation:
     sparsity: float
     layers: list[dict[str, Any]]
     seconds: float
+
+
+def build_report(
+    config: Config,
+    *,
+    search: SearchResult,
+    retrain: TrainingResult | None,
+    dense: TrainingResult | None,
+    evaluation: Evaluation,
+    environment: dict[str, Any],
+    steps_per_epoch: int,
+    command: str,
+    notes: list[str],
+) -> Report:
+    """Puts the results of a run's phases together.
+
+    Args:
+        config: The resolved config.
+        search: Result of the search phase.
+        retrain: Result of the retraining in mode `rewind`, else None.
+        dense: Result of the dense baseline, None if it was not trained.
+        evaluation: On the test set.
+        environment: As `report.environment` gives it.
+        steps_per_epoch: Optimizer steps of an epoch.
+        command: Command line that repeats the run.
+        notes: Sentences that a reader of the numbers has to know.
+    """
+    epochs = config.train.epochs
+    # A ticket that was trained instead of searched for has a sparsity of its own.
+    given = config.ticket is not None
+    final_sparsity = evaluation.sparsity if given else config.pruning.final_sparsity
+    layers = msgspec.convert(evaluation.layers, list[Layer])
+    probes = search.probes
+    probe_epochs = sum(probe.cost_epochs for probe in probes)
+    # The epochs up to the start were trained for the mask alone where the weights were rewound.
+    before_start = search.start_epoch or 0
+    train_epochs = before_start + epochs if retrain is not None else epochs
+    iterative = iterative_pruning_epochs(final_sparsity, epochs)
+    probe_seconds = sum(probe.seconds for probe in probes)
+    seconds = {
+        "train": _seconds(search) + _seconds(retrain) - probe_seconds,
+        "probe": probe_seconds,
+        "dense_baseline": _seconds(dense),
+        "evaluate_and_export": evaluation.seconds,
+    }
+
+    def seen(name: str) -> list[float | None]:
+        return [getattr(probe.observation, name) for probe in probes]
+
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        mode="ticket" if given else config.pruning.mode,
+        config=config.to_dict(),
+        environment=environment,
+        command=command,
+        notes=notes,
+        dense=None if dense is None else Dense(evaluation.dense_accuracy, epochs),
+        probe=Probe(
+            epochs=[probe.epoch for probe in probes],
+            ppr_accuracy=seen("ppr_accuracy"),
+            pruned_accuracy=seen("pruned_accuracy"),
+            dense_accuracy=seen("dense_accuracy"),
+            cost_epochs=probe_epochs,
+            seconds=probe_seconds,
+            learning_rate=search.probe_learning_rate,
+            # Measured: a probe makes a least number of steps, whatever fraction was asked for.
+            fraction=probe_epochs / len(probes) if probes else search.probe_fraction,
+        ),
+        signals=_signals(search, [layer.name for layer in layers]),
+        start_epoch=search.start_epoch,
+        start_reason=search.start_reason,
+        decision=Decision(search.detected, search.latest_start_epoch, search.detector),
+        schedule=Schedule(
+            **asdict(search.schedule or ScheduleSteps(0, 0, 1)),
+            initial_sparsity=config.pruning.initial_sparsity,
+            final_sparsity=final_sparsity,
+            steps_per_epoch=steps_per_epoch,
+            # In mode `rewind` the mask is there from the first step of the retraining on.
+            updates=[*search.updates] if retrain is None else [(0, evaluation.sparsity)],
+        ),
+        ticket=TicketOutcome(evaluation.ticket_accuracy, evaluation.sparsity, layers),
+        cost=Cost(
+            train_epochs=float(train_epochs),
+            probe_epochs=probe_epochs,
+            total_epochs=train_epochs + probe_epochs,
+            baseline_epochs=float(epochs - before_start) if dense is not None else 0.0,
+            iterative_pruning_epochs=float(iterative),
+            iterative_pruning_source="analytic",
+            ratio=(train_epochs + probe_epochs) / iterative,
+        ),
+        seconds={**seconds, "total": sum(seconds.values())},
+    )
+
+
+def _signals(search: SearchResult, layers: list[str]) -> Signals:
+    rates, distances, similarities = (
+        [list(getattr(values, name)) for values in search.signals.values()]
+        for name in ("pruning_rates", "mask_distances", "similarities")
+    )
+    return Signals([*search.signals], layers, rates, distances, similarities)
+
+
+def _seconds(phase: TrainingResult | SearchResult | None) -> float:
+    return sum(row["seconds"] for row in phase.rows) if phase else 0.0

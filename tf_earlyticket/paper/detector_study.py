@@ -35,7 +35,7 @@ from tf_earlyticket.paper.tickets import train_ticket
 from tf_earlyticket.pruning.plan import Plan
 from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.report import drawing
-from tf_earlyticket.report.build import environment
+from tf_earlyticket.report.report import environment
 
 Accuracies = Mapping[int, float]
 

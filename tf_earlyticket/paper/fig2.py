@@ -113,7 +113,7 @@ class Fig2(Item):
 
     def figures(self, results):
         """(a) and (b), for each seed."""
-        from tf_earlyticket.report.weight_figures import draw_layer_rates, draw_weight_std
+        from tf_earlyticket.report.figures import draw_layer_rates, draw_weight_std
 
         figures = {}
         for seed in sorted({record["seed"] for record in results["records"]}):
@@ -123,17 +123,17 @@ class Fig2(Item):
             cells = {(record["epoch"], record["name"]): record for record in records}
             std = {name: [cells[e, name]["weight_std"] for e in epochs] for name in names}
             rates = [[cells[e, name]["pruning_rate"] for name in names] for e in epochs]
-            report = {
-                "config": results["config"],
-                "schedule": {"steps_per_epoch": results["steps_per_epoch"]},
-                "signals": {"epochs": epochs, "pruning_rates": rates},
-                "start_epoch": None,
-            }
             rows = [{**row, "phase": "search"} for row in results["dense"][str(seed)]["rows"]]
             end = "" if len(results["grid"]["seeds"]) == 1 else f"_seed{seed}"
             layers = {"epochs": epochs, "layers": std}
-            figures[f"weight_std{end}"] = draw_weight_std(report, rows, layers)
-            figures[f"layer_rates{end}"] = draw_layer_rates(report)
+            figures[f"weight_std{end}"] = draw_weight_std(
+                rows,
+                layers,
+                weight_decay=results["config"]["train"]["weight_decay"],
+                momentum=results["config"]["train"]["momentum"],
+                steps_per_epoch=results["steps_per_epoch"],
+            )
+            figures[f"layer_rates{end}"] = draw_layer_rates(epochs, rates)
         return figures
 
 

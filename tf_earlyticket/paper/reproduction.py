@@ -31,7 +31,7 @@ from tf_earlyticket.paper.item import (
     summarize,
 )
 from tf_earlyticket.report import drawing
-from tf_earlyticket.report.build import environment
+from tf_earlyticket.report.report import environment
 
 
 def reproduce(

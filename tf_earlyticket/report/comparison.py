@@ -116,7 +116,7 @@ def draw(runs: Sequence[Run]) -> "Figure":
     drawing.style(right, "Sparsity (%)", "")
     for number, run in enumerate(runs, start=1):
         accuracy = 100 * run.accuracy
-        label = f"{number}: {drawing.plain(run['name'], 60)}"
+        label = f"{number}: {drawing.plain(run.name, 60)}"
         left.plot(run.epochs, accuracy, "o", color=drawing.BLUE, label=label)
         right.plot(100 * run.sparsity, accuracy, "o", color=drawing.BLUE)
         for axes, x in ((left, run.epochs), (right, 100 * run.sparsity)):

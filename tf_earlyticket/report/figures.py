@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_earlyticket import checks
-from tf_earlyticket.detectors.ppr_saturation import Observation
-from tf_earlyticket.detectors.weight_detectors import LayerRateConvergence, MaskDistance
-from tf_earlyticket.detectors.weight_signals import WeightSignals
+from tf_earlyticket.detectors.base import Observation, WeightSignals
+from tf_earlyticket.detectors.weight_signals import LayerRateConvergence, MaskDistance
 from tf_earlyticket.pruning.statistics import predicted_std
 from tf_earlyticket.registry import Registry
 from tf_earlyticket.report import drawing

@@ -4,6 +4,7 @@ Accuracies and sparsities are fractions in [0, 1], costs are epochs, times are s
 counted from 1, and a value at epoch e was measured at the end of that epoch.
 """
 
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,15 @@ from typing import Any
 import msgspec
 
 from tf_earlyticket import files
-from tf_earlyticket.pruning.plan import iterative_pruning_epochs
 from tf_earlyticket.tickets.storage import Layer
 from tf_earlyticket.version import installed_versions
 
 SCHEMA_VERSION = 1
+
+
+def _check_lengths(first: list, *others: list) -> None:
+    if any(len(other) != len(first) for other in others):
+        raise ValueError("its lists must have a value for each epoch or layer")
 
 
 @dataclass
@@ -42,6 +47,10 @@ class Probe:
     learning_rate: float | None = None
     fraction: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuses lists of different lengths; raises ValueError."""
+        _check_lengths(self.epochs, self.ppr_accuracy, self.pruned_accuracy, self.dense_accuracy)
+
 
 @dataclass
 class Signals:
@@ -52,6 +61,11 @@ class Signals:
     pruning_rates: list[list[float]] = field(default_factory=list)
     mask_distances: list[list[float]] = field(default_factory=list)
     similarities: list[list[float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuses lists of different lengths; raises ValueError."""
+        _check_lengths(self.epochs, self.pruning_rates, self.mask_distances, self.similarities)
+        _check_lengths(self.layers, *self.pruning_rates)
 
 
 @dataclass
@@ -189,7 +203,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that JSON can hold."""
-        return msgspec.to_builtins(self)
+        # As it is read again: with lists where msgspec keeps tuples.
+        return json.loads(json.dumps(msgspec.to_builtins(self)))
 
     @classmethod
     def from_json(cls, values: Any) -> "Report":
@@ -230,110 +245,3 @@ def environment(strategy: str, replicas: int) -> dict[str, Any]:
         "strategy": strategy,
         "replicas": replicas,
     }
-
-
-def build_report(
-    config: dict,
-    *,
-    search: dict,
-    retrain: dict | None,
-    dense: dict | None,
-    evaluation: dict,
-    environment: dict,
-    steps_per_epoch: int,
-    command: str,
-    notes: list[str],
-) -> Report:
-    """Puts the results of a run's phases together.
-
-    Args:
-        config: The resolved config, nested.
-        search: Result of the search phase; its `signals` are a `WeightSignals` per epoch.
-        retrain: Result of the retraining in mode `rewind`, else None.
-        dense: Result of the dense baseline, None if it was not trained.
-        evaluation: {"ticket_accuracy", "dense_accuracy" or None, "sparsity", "layers",
-            "seconds"} measured on the test set.
-        environment: From `environment`.
-        steps_per_epoch: Optimizer steps of an epoch.
-        command: Command line that repeats the run.
-        notes: Sentences that a reader of the numbers has to know.
-    """
-    epochs = config["train"]["epochs"]
-    # A ticket that was trained instead of searched for has a sparsity of its own.
-    given = config.get("ticket") is not None
-    final_sparsity = evaluation["sparsity"] if given else config["pruning"]["final_sparsity"]
-    layers = msgspec.convert(evaluation["layers"], list[Layer])
-    probes = search["probes"]
-    probe_epochs = sum(probe["cost_epochs"] for probe in probes)
-    # The epochs up to the start were trained for the mask alone where the weights were rewound.
-    before_start = search["start_epoch"] or 0
-    train_epochs = before_start + epochs if retrain is not None else epochs
-    iterative = iterative_pruning_epochs(final_sparsity, epochs)
-    probe_seconds = sum(probe["seconds"] for probe in probes)
-    seconds = {
-        "train": _seconds(search) + _seconds(retrain) - probe_seconds,
-        "probe": probe_seconds,
-        "dense_baseline": _seconds(dense),
-        "evaluate_and_export": evaluation["seconds"],
-    }
-
-    def seen(name: str) -> list[float | None]:
-        return [probe["observation"][name] for probe in probes]
-
-    return Report(
-        schema_version=SCHEMA_VERSION,
-        mode="ticket" if given else config["pruning"]["mode"],
-        config=config,
-        environment=environment,
-        command=command,
-        notes=notes,
-        dense=None if dense is None else Dense(evaluation["dense_accuracy"], epochs),
-        probe=Probe(
-            epochs=[probe["epoch"] for probe in probes],
-            ppr_accuracy=seen("ppr_accuracy"),
-            pruned_accuracy=seen("pruned_accuracy"),
-            dense_accuracy=seen("dense_accuracy"),
-            cost_epochs=probe_epochs,
-            seconds=probe_seconds,
-            learning_rate=search["probe_learning_rate"],
-            # Measured: a probe makes a least number of steps, whatever fraction was asked for.
-            fraction=probe_epochs / len(probes) if probes else search["probe_fraction"],
-        ),
-        signals=_signals(search["signals"], [layer.name for layer in layers]),
-        start_epoch=search["start_epoch"],
-        start_reason=search["start_reason"],
-        decision=Decision(search["detected"], search["latest_start_epoch"], search["detector"]),
-        schedule=Schedule(
-            **(search["schedule"] or {"begin_step": 0, "end_step": 0, "frequency": 1}),
-            initial_sparsity=config["pruning"]["initial_sparsity"],
-            final_sparsity=final_sparsity,
-            steps_per_epoch=steps_per_epoch,
-            # In mode `rewind` the mask is there from the first step of the retraining on.
-            updates=[(0, evaluation["sparsity"])]
-            if retrain is not None
-            else [(step, sparsity) for step, sparsity in search["updates"]],
-        ),
-        ticket=TicketOutcome(evaluation["ticket_accuracy"], evaluation["sparsity"], layers),
-        cost=Cost(
-            train_epochs=float(train_epochs),
-            probe_epochs=probe_epochs,
-            total_epochs=train_epochs + probe_epochs,
-            baseline_epochs=float(epochs - before_start) if dense is not None else 0.0,
-            iterative_pruning_epochs=float(iterative),
-            iterative_pruning_source="analytic",
-            ratio=(train_epochs + probe_epochs) / iterative,
-        ),
-        seconds={**seconds, "total": sum(seconds.values())},
-    )
-
-
-def _signals(found: dict, layers: list[str]) -> Signals:
-    rates, distances, similarities = (
-        [list(values[name]) for values in found["values"]]
-        for name in ("pruning_rates", "mask_distances", "similarities")
-    )
-    return Signals(found["epochs"], layers, rates, distances, similarities)
-
-
-def _seconds(phase: dict | None) -> float:
-    return sum(row["seconds"] for row in phase["rows"]) if phase else 0.0
