@@ -91,11 +91,9 @@ def test_names_say_what_gates_the_probes():
     assert type(gated) is GatedPPR and gated.name == "gated_ppr_saturation"
     assert fields(gated.ppr) == PPR | {"minimum_rise": 0.0}
     assert type(gated.gate) is LayerRateConvergence and gated.gate.tolerance == 0.02
-    gated = make_detector(
-        "gated_ppr(gate='mask_distance(threshold=0.05)', tolerance=0.02, confirmations=2)", 20
-    )
+    gated = make_detector("gated_ppr(gate='mask_distance(threshold=0.05)', tolerance=0.02)", 20)
     assert type(gated.gate) is MaskDistance and gated.gate.threshold == 0.05
-    wanted = {"minimum_rise": 0.0, "lead_epochs": 0, "tolerance": 0.02, "confirmations": 2}
+    wanted = {"minimum_rise": 0.0, "lead_epochs": 0, "tolerance": 0.02}
     assert fields(gated.ppr) == PPR | wanted
     assert make_detector("gated_ppr(gate='fixed_epoch')", 20).gate.epoch == 20
 

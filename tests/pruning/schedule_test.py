@@ -43,37 +43,37 @@ def test_values_equal_the_closed_form_and_stay_between_the_ends(schedule, step):
 @given(schedules())
 def test_the_ends_are_exact_and_the_end_step_always_updates(schedule):
     assert schedule.sparsity_at(schedule.end_step) == schedule.final_sparsity
-    assert schedule.held_sparsity(schedule.end_step + 5) == schedule.final_sparsity
-    assert schedule.is_update_step(schedule.end_step)
+    assert schedule.last_update_step(schedule.end_step + 5) == schedule.end_step
     if schedule.begin_step < schedule.end_step:
         assert schedule.sparsity_at(schedule.begin_step) == schedule.initial_sparsity
 
 
 @given(schedules())
-def test_the_update_steps_are_those_said_to_be(schedule):
-    steps = range(-2, schedule.end_step + 130)
-    assert schedule.update_steps() == [step for step in steps if schedule.is_update_step(step)]
+def test_updates_are_every_so_many_steps_and_at_the_end(schedule):
+    steps = schedule.update_steps()
+    assert steps[0] == schedule.begin_step and steps[-1] == schedule.end_step
+    gaps = [b - a for a, b in zip(steps, steps[1:], strict=False)]
+    assert all(gap == schedule.frequency for gap in gaps[:-1])
+    assert all(0 < gap <= schedule.frequency for gap in gaps[-1:])
 
 
 @given(schedules(), st.integers(-50, 800))
-def test_held_sparsity_is_that_of_the_last_update(schedule, step):
+def test_the_last_update_is_the_latest_of_all_until_then(schedule, step):
     earlier = [update for update in schedule.update_steps() if update <= step]
     assert schedule.last_update_step(step) == (earlier[-1] if earlier else None)
-    expected = schedule.sparsity_at(earlier[-1]) if earlier else 0.0
-    assert schedule.held_sparsity(step) == expected
 
 
 @pytest.mark.parametrize(("begin", "end"), [(7, 300), (0, 80)])
 def test_ramps_that_tfmot_leaves_unfinished_end_at_the_final_sparsity(begin, end):
     schedule = PolynomialSparsity(0.0, 0.8, begin, end, frequency=100)
-    assert schedule.held_sparsity(end) == 0.8
+    assert schedule.sparsity_at(end) == 0.8
     assert schedule.update_steps()[-1] == end
 
 
 def test_a_common_begin_and_end_is_one_shot_pruning():
     schedule = PolynomialSparsity(0.2, 0.8, 10, 10)
     assert [schedule.sparsity_at(step) for step in (9, 10, 11)] == [0.2, 0.8, 0.8]
-    assert [schedule.held_sparsity(step) for step in (9, 10, 11)] == [0.0, 0.8, 0.8]
+    assert [schedule.last_update_step(step) for step in (9, 10, 11)] == [None, 10, 10]
     assert schedule.update_steps() == [10]
 
 
@@ -115,7 +115,7 @@ def test_fields_out_of_range_are_refused(change, message):
 
 def test_fields_may_be_at_their_bounds():
     schedule = PolynomialSparsity(0.0, 0.0, 0, 0, 1, 0.25)
-    assert schedule.update_steps() == [0] and schedule.held_sparsity(0) == 0.0
+    assert schedule.update_steps() == [0] and schedule.sparsity_at(0) == 0.0
     assert PolynomialSparsity(0.8, 0.8, 3, 9).sparsity_at(5) == 0.8
     assert PolynomialSparsity(0.0, 0.8, 3, 9).frequency == 100
     assert PolynomialSparsity(0.0, 0.8, 3, 9).power == 3

@@ -66,17 +66,6 @@ class Detector(Protocol):
 
     Attributes:
         name: What reports call it.
-
-    Example:
-        >>> class Patience(et.Detector):
-        ...     name = "patience"
-        ...
-        ...     def __init__(self, epochs=10):
-        ...         self.epochs = epochs
-        ...
-        ...     def update(self, epoch, observation):
-        ...         return et.Decision(epoch >= self.epochs, f"waited {self.epochs} epochs")
-        >>> et.register_detector("patience", Patience)
     """
 
     name: str = ""

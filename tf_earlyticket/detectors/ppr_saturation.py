@@ -10,7 +10,6 @@ from tf_earlyticket.detectors.base import (
     Detector,
     Observation,
     WeightSignals,
-    make_detector,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -244,16 +243,10 @@ def _gated_ppr(
     lead_epochs: int,
     gate: str = "layer_rate_convergence",
     tolerance: float = 0.01,
-    confirmations: int = 1,
 ) -> GatedPPR:
-    ppr = PPRSaturation(
-        latest_start_epoch,
-        lead_epochs=lead_epochs,
-        tolerance=tolerance,
-        minimum_rise=0.0,
-        confirmations=confirmations,
-    )
-    return GatedPPR(make_detector(gate, latest_start_epoch, lead_epochs=lead_epochs), ppr)
+    plan = {"latest_start_epoch": latest_start_epoch, "lead_epochs": lead_epochs}
+    ppr = PPRSaturation(**plan, tolerance=tolerance, minimum_rise=0.0)
+    return GatedPPR(DETECTORS.make(gate, **plan), ppr)
 
 
 DETECTORS.register("ppr_saturation", PPRSaturation, own=True)

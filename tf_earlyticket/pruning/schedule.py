@@ -41,12 +41,9 @@ class PolynomialSparsity:
     """Gradual pruning: sparsity rises along a polynomial of the step (paper, eq. 6).
 
     s_t = s_f + (s_i - s_f) * (1 - (t - t0) / (n * dt)) ** power, with t0 = `begin_step` and
-    n * dt = `end_step` - `begin_step`. The formula is that of Zhu & Gupta (2017), whose
-    power is 3. Unlike TFMOT's `PolynomialDecay`, masks are also due at `end_step` when
-    `frequency` does not divide the ramp, so that the ramp ends at `final_sparsity`.
-    `begin_step == end_step` is one-shot pruning: `final_sparsity` at that step.
-
-    All methods are defined for every integer step, negative ones included.
+    n * dt = `end_step` - `begin_step` (Zhu & Gupta, 2017). Unlike TFMOT's `PolynomialDecay`,
+    masks are also due at `end_step` when `frequency` does not divide the ramp. Begin and end at
+    the same step are one-shot pruning. All methods are defined for every integer step.
 
     Attributes:
         initial_sparsity: s_i, a fraction in [0, `final_sparsity`].
@@ -68,7 +65,6 @@ class PolynomialSparsity:
     power: float = 3
 
     def __post_init__(self) -> None:
-        """Checks the fields and turns NumPy scalars into Python numbers."""
         checked = {
             "final_sparsity": checks.number("final_sparsity", self.final_sparsity, low=0, below=1),
             "initial_sparsity": checks.number(
@@ -98,12 +94,6 @@ class PolynomialSparsity:
         # Rounding may leave the interval by one unit in the last place.
         return float(min(max(sparsity, self.initial_sparsity), self.final_sparsity))
 
-    def is_update_step(self, step: int) -> bool:
-        """Returns whether masks are due at `step`: every `frequency` steps and at the end."""
-        if not self.begin_step <= step <= self.end_step:
-            return False
-        return (step - self.begin_step) % self.frequency == 0 or step == self.end_step
-
     def update_steps(self) -> list[int]:
         """Returns all steps at which masks are due, rising; the last one is `end_step`."""
         return [*range(self.begin_step, self.end_step, self.frequency), self.end_step]
@@ -115,14 +105,6 @@ class PolynomialSparsity:
         if step >= self.end_step:
             return self.end_step
         return step - (step - self.begin_step) % self.frequency
-
-    def held_sparsity(self, step: int) -> float:
-        """Returns the sparsity (fraction) in force at `step`, i.e. since the last update.
-
-        Before `begin_step` nothing has been pruned: 0.0, whatever `initial_sparsity` is.
-        """
-        last = self.last_update_step(step)
-        return 0.0 if last is None else self.sparsity_at(last)
 
 
 Schedule = TypeVar("Schedule", bound="EarlyTicketSchedule")

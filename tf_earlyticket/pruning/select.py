@@ -68,8 +68,7 @@ class Criterion:
     Attributes:
         score: How important each weight is, see `ScoreContext`.
         structure: Which weights live or die together.
-        scope: "global", all units in one ranking, or "layerwise", each tensor by itself and all
-            to the same sparsity.
+        scope: "global", all units in one ranking, or "layerwise", each tensor by itself.
         names: What to give `resolve_criterion` for this one; empty if it was not made by it.
 
     Raises:
@@ -155,17 +154,7 @@ class Criterion:
                 )
         kept = select(unit_scores, sizes, budget, allowed)
         masks = self.structure.masks(kept, scores)
-        self._check(masks, scores, previous, _weights_of(kept, sizes))
-        return masks
-
-    def _check(
-        self,
-        masks: Mapping[Key, Mask],
-        scores: Mapping[Key, Array],
-        previous: Mapping[Key, Mask] | None,
-        kept: int,
-    ) -> None:
-        """Checks what a structure, maybe a user's, made of the units."""
+        # Also of a user's structure.
         for key, score in scores.items():
             mask = masks.get(key)
             if mask is None or mask.dtype != np.bool_ or mask.shape != score.shape:
@@ -174,9 +163,10 @@ class Criterion:
             if previous is not None and (mask > previous[key]).any():
                 expected = "a mask that brings no pruned weight back"
                 raise checks.refuse(f"masks[{key!r}]", mask, expected)
-        found = sum(int(np.count_nonzero(mask)) for mask in masks.values())
-        if found != kept:
-            raise checks.refuse("masks", found, f"{kept} kept weights, as the units have")
+        found, due = sum(int(m.sum()) for m in masks.values()), _weights_of(kept, sizes)
+        if found != due:
+            raise checks.refuse("masks", found, f"{due} kept weights, as the units have")
+        return masks
 
 
 def _weights_of(units: Mask, sizes: Sizes) -> int:
@@ -204,16 +194,15 @@ RANKINGS: Registry[Callable[..., Ranking]] = Registry("ranking")
 STRUCTURES: Registry[Callable[..., Structure]] = Registry("structure")
 
 
-def _global(score: str = "magnitude", structure: str | None = None) -> Ranking:
-    return Ranking(SCORES.get(score), "global", structure)
+def _scoped(scope: str) -> Callable[..., Ranking]:
+    def make(score: str = "magnitude", structure: str | None = None) -> Ranking:
+        return Ranking(SCORES.get(score), scope, structure)
+
+    return make
 
 
-def _layerwise(score: str = "magnitude", structure: str | None = None) -> Ranking:
-    return Ranking(SCORES.get(score), "layerwise", structure)
-
-
-RANKINGS.register("global", _global, own=True)
-RANKINGS.register("layerwise", _layerwise, own=True)
+for _scope in SCOPES:
+    RANKINGS.register(_scope, _scoped(_scope), own=True)
 STRUCTURES.register("elements", Elements, own=True)
 STRUCTURES.register("input_groups", InputGroups, own=True)
 
@@ -304,24 +293,14 @@ def global_masks(
 ) -> Any:
     """Ranks |w| over all tensors together and keeps the largest (the paper's global sorting).
 
-    Exactly `kept_count(N, sparsity)` of the N weights are kept. Equal magnitudes are ranked by
-    tensor order, then by flat (C) order: the earlier is kept. With `group_size` > 1, groups
-    are ranked by the mean magnitude of their members (paper, appendix B.1): at most that many
-    weights are kept, and fewer than `group_size` below it.
+    With `group_size` > 1, groups are ranked by the mean magnitude of their members (paper,
+    appendix B.1). Arguments, result and errors are those of `Criterion.masks`.
 
     Args:
-        weights: Collection of finite float arrays of any shapes; kernels are
-            [..., c_in, c_out].
+        weights: Collection of finite float arrays of any shapes; kernels are [..., c_in, c_out].
         sparsity: Fraction to prune, in [0, 1).
         group_size: Consecutive weights along c_in that live or die together, >= 1.
         previous: Masks of an earlier step. Weights they prune stay pruned.
-
-    Returns:
-        Bool masks, True = kept, in a collection of the same kind.
-
-    Raises:
-        InputError: Weights are missing, not float or not finite, `previous` does not fit them
-            or has fewer weights left than `sparsity` keeps, or a number is out of range.
     """
     return resolve_criterion("global", group_size).masks(weights, sparsity, previous)
 
@@ -331,10 +310,6 @@ def layerwise_masks(
 ) -> Any:
     """Ranks |w| within each tensor and prunes each to the same sparsity (TFMOT's own way).
 
-    Each tensor keeps exactly `kept_count(size, sparsity)` weights with `group_size` 1.
-    Arguments and result are those of `global_masks`.
-
-    Raises:
-        InputError: As `global_masks`.
+    Arguments, result and errors are those of `global_masks`.
     """
     return resolve_criterion("layerwise", group_size).masks(weights, sparsity, previous)
