@@ -14,7 +14,7 @@ _HOMES = {
     "Decision": "detectors.base",
     "Detector": "detectors.base",
     "EarlyTicket": "callbacks.early_ticket",
-    "EarlyTicketPolynomialDecay": "backends.tf_keras.schedule",
+    "EarlyTicketPolynomialDecay": "backends.tf_keras.wrapper",
     "FixedEpoch": "detectors.weight_signals",
     "GatedPPR": "detectors.ppr_saturation",
     "LayerRateConvergence": "detectors.weight_signals",

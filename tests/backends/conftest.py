@@ -8,8 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.python.eager import context as tf_context
 
-from tf_earlyticket.backends import wrap_for_pruning
-from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
+from tf_earlyticket.backends import pruned, wrap_for_pruning
 from tf_earlyticket.pruning.select import global_masks
 
 
@@ -67,7 +66,7 @@ def compiled():
         optimizer = keras.optimizers.SGD(0.1, momentum=0.9) if optimizer is None else optimizer
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss, metrics=list(metrics), **options)
-        adapter = TfmotAdapter(model)
+        adapter = pruned(model)
         if prepare:
             adapter.prepare()
         return adapter

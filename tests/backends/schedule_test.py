@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_model_optimization.sparsity.keras import PolynomialDecay, PruningSchedule
 
-from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
+from tf_earlyticket.backends.tf_keras.wrapper import EarlyTicketPolynomialDecay
 from tf_earlyticket.errors import InputError
 
 

@@ -9,8 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.python.eager import context as tf_context
 
-from tf_earlyticket.backends import wrap_for_pruning
-from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
+from tf_earlyticket.backends import pruned, wrap_for_pruning
 
 layers = keras.layers
 
@@ -202,7 +201,7 @@ def test_the_step_is_not_traced_again_by_a_sandbox_inside_fit(compiled, prune, i
 
     class Probe(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            with TfmotAdapter(self.model).sandbox():
+            with pruned(self.model).sandbox():
                 disturb(adapter, data, prune)
 
     model.fit(data, validation_data=data, verbose=0)

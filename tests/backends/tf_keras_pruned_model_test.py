@@ -1,4 +1,4 @@
-"""`TfmotAdapter`: writes masks and weights, reads schedules, trains and evaluates."""
+"""`PrunedModel` of tf_keras: writes masks and weights, reads schedules, trains and evaluates."""
 
 import gc
 import weakref
@@ -15,8 +15,7 @@ from tensorflow_model_optimization.sparsity.keras import (
 
 from tf_earlyticket.backends import pruned, wrap_for_pruning
 from tf_earlyticket.backends.tf_keras import optimizers
-from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
-from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
+from tf_earlyticket.backends.tf_keras.wrapper import EarlyTicketPolynomialDecay
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.select import global_masks
 
@@ -87,7 +86,7 @@ def test_a_layer_may_be_pruned_completely(adapter, images):
 
 def test_set_masks_works_before_anything_is_prepared_or_compiled(make_cnn, compiled, prune, images):
     model = wrap_for_pruning(make_cnn())
-    prune(TfmotAdapter(model))
+    prune(pruned(model))
     adapter = compiled(model, keras.optimizers.Adam(), prepare=False)
     prune(adapter, 0.8)
     model.fit(*images, verbose=0)
@@ -96,7 +95,7 @@ def test_set_masks_works_before_anything_is_prepared_or_compiled(make_cnn, compi
 
 def test_applying_masks_compiles_nothing_until_something_is_pruned(adapter, prune, monkeypatch):
     written = []
-    monkeypatch.setattr(adapter._writer, "write", lambda *arguments: written.append(arguments))
+    monkeypatch.setattr(adapter, "_write_masks", written.append)
     adapter.apply_masks()
     assert not written
     monkeypatch.undo()
@@ -195,12 +194,12 @@ def due_steps(adapter, last):
 
 
 def test_due_sparsity_of_stock_schedules_is_tfmots(make_cnn):
-    constant = TfmotAdapter(wrap_for_pruning(make_cnn(), ConstantSparsity(0.5, 3, 9, frequency=2)))
+    constant = pruned(wrap_for_pruning(make_cnn(), ConstantSparsity(0.5, 3, 9, frequency=2)))
     assert due_steps(constant, 12) == dict.fromkeys((3, 5, 7, 9), 0.5)
     assert constant.due_sparsity(-1, 12) == 0.5
     assert constant.due_sparsity(9, 50) is None
     decay = PolynomialDecay(0.0, 0.75, 2, 10, frequency=4)
-    polynomial = TfmotAdapter(wrap_for_pruning(make_cnn(), decay))
+    polynomial = pruned(wrap_for_pruning(make_cnn(), decay))
     assert due_steps(polynomial, 20) == {
         step: pytest.approx(float(decay(tf.constant(step))[1])) for step in (2, 6, 10)
     }
@@ -227,7 +226,7 @@ def test_due_sparsity_of_ours_starts_with_the_begin_and_includes_the_end(adapter
 
 def test_final_sparsity_may_be_zero_and_is_asked_of_known_schedules_only(make_cnn):
     zero = wrap_for_pruning(make_cnn(), EarlyTicketPolynomialDecay(0.0))
-    assert TfmotAdapter(zero).final_sparsity() == 0.0
+    assert pruned(zero).final_sparsity() == 0.0
 
     class Own(PruningSchedule):
         def __call__(self, step):
@@ -237,7 +236,7 @@ def test_final_sparsity_may_be_zero_and_is_asked_of_known_schedules_only(make_cn
             return {"class_name": "Own", "config": {}}
 
     with pytest.raises(InputError, match="Own"):
-        TfmotAdapter(wrap_for_pruning(make_cnn(), Own())).final_sparsity()
+        pruned(wrap_for_pruning(make_cnn(), Own())).final_sparsity()
 
 
 def test_begin_schedule_sets_every_wrapper_and_the_schedule(adapter):
@@ -320,8 +319,8 @@ def test_the_record_of_a_model_is_its_own(make_cnn):
 def test_the_function_that_writes_masks_is_compiled_once_for_all_callbacks(adapter, prune):
     traced = []
     adapter = pruned(adapter.model)
-    original = adapter._writer._write
-    adapter._writer._write = lambda *arguments: (traced.append(1), original(*arguments))[1]
+    original = adapter._masked_variables
+    adapter._masked_variables = lambda *arguments: (traced.append(1), original(*arguments))[1]
     for sparsity in (0.2, 0.4, 0.6):
         prune(pruned(adapter.model), sparsity)
     assert len(traced) == 1 and adapter.violations() == 0
@@ -329,7 +328,7 @@ def test_the_function_that_writes_masks_is_compiled_once_for_all_callbacks(adapt
 
 def test_a_model_that_is_gone_leaves_nothing_behind(make_cnn):
     model = wrap_for_pruning(make_cnn(), EarlyTicketPolynomialDecay(0.5))
-    adapter = TfmotAdapter(model)
+    adapter = pruned(model)
     adapter.set_masks(global_masks(adapter.weights(), 0.5))
     gone = weakref.ref(model)
     del model, adapter

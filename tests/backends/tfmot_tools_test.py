@@ -12,9 +12,8 @@ from tensorflow_model_optimization.sparsity.keras import (
     strip_pruning,
 )
 
-from tf_earlyticket.backends import backend_of, wrap_for_pruning
+from tf_earlyticket.backends import backend_of, pruned, wrap_for_pruning
 from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude, collect_prunable_layers
-from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
 from tf_earlyticket.backends.tf_keras.wrapper import MaskedPruneLowMagnitude
 
 
@@ -37,7 +36,7 @@ def test_strip_pruning_gives_the_same_predictions(pruned_model, images):
     np.testing.assert_array_equal(stripped(images[0]), before)
     assert not any(isinstance(layer, PruneLowMagnitude) for layer in stripped.layers)
     weights = backend_of(stripped).named_weights(stripped)
-    for name, mask in TfmotAdapter(pruned_model).masks().items():
+    for name, mask in pruned(pruned_model).masks().items():
         np.testing.assert_array_equal(weights[name].numpy() != 0, mask)
 
 
@@ -51,7 +50,7 @@ def test_prune_scope_loads_a_saved_model(name, pruned_model, images, tmp_path):
 
 
 def test_callbacks_run_beside_ours_and_change_no_mask(pruned_model, images, tmp_path):
-    adapter = TfmotAdapter(pruned_model)
+    adapter = pruned(pruned_model)
     masks, step = adapter.masks(), adapter.step()
     callbacks = [UpdatePruningStep(), PruningSummaries(log_dir=str(tmp_path))]
     pruned_model.fit(*images, batch_size=8, epochs=2, verbose=0, callbacks=callbacks)

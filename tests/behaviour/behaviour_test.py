@@ -54,7 +54,7 @@ def test_wrapping_copies_and_chooses_what_the_paper_prunes(network):
         np.testing.assert_array_equal(old, new)
     chosen = et.wrap_for_pruning(plain, prunable=["classifier"])
     assert list(pruned(chosen).masks()) == ["classifier/kernel"]
-    with pytest.raises(et.InputError, match="no layer 'midle'.*'middle'"):
+    with pytest.raises(et.InputError, match="prunable='midle'.*'middle'"):
         et.wrap_for_pruning(plain, prunable=["midle"])
     with pytest.raises(et.InputError, match="wrapped for pruning already"):
         et.wrap_for_pruning(model)

@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tf_earlyticket.backends import wrap_for_pruning
-from tf_earlyticket.backends.tf_keras.pruned_model import TfmotAdapter
+from tf_earlyticket.backends import pruned, wrap_for_pruning
 from tf_earlyticket.pruning.select import global_masks
 
 CLASSES = 4
@@ -72,7 +71,7 @@ class Sandboxed(keras.callbacks.Callback):
         self.data, self.left = data, []
 
     def on_epoch_end(self, epoch, logs=None):
-        adapter = TfmotAdapter(self.model)
+        adapter = pruned(self.model)
         before = components(self.model)
         with adapter.sandbox():
             adapter.set_masks(global_masks(adapter.weights(), 0.7))
@@ -87,7 +86,7 @@ class Sandboxed(keras.callbacks.Callback):
 def trained(sandboxed, strategy, **options):
     with strategy.scope():
         model = compile_model(wrap_for_pruning(build()), **options)
-    TfmotAdapter(model).prepare()
+    pruned(model).prepare()
     tf.random.set_seed(9)
     data = tf.data.Dataset.from_tensor_slices(examples()).shuffle(32).batch(8)
     probe_data = tf.data.Dataset.from_tensor_slices(examples()).batch(8)
@@ -129,7 +128,7 @@ def check_two_replicas_stay_sparse_and_equal_and_can_be_averaged():
         plain = build()
         model = compile_model(wrap_for_pruning(plain))
     np.testing.assert_array_equal(plain(examples()[0]), model(examples()[0]))
-    adapter = TfmotAdapter(model)
+    adapter = pruned(model)
     adapter.prepare()
     data = tf.data.Dataset.from_tensor_slices(examples()).batch(8)
     model.fit(data, verbose=0)

@@ -114,9 +114,9 @@ def wrap_for_pruning(
         >>> model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     """
     backend = backend_of(model)
-    resolve_criterion(ranking, group_size)
+    criterion = resolve_criterion(ranking, group_size)
     schedule = backend.schedule_class() if schedule is None else schedule
-    return backend.wrap(model, schedule, prunable=prunable, ranking=ranking, group_size=group_size)
+    return backend.wrap(model, schedule, prunable, criterion)
 
 
 def strip_pruning(model):

@@ -3,22 +3,32 @@
 What is shared is here, on names and NumPy arrays; what only a framework can do is abstract.
 """
 
+import contextlib
 import logging
+import random
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from tf_earlyticket.backends.layer_kinds import (
+    Choice,
+    Prunable,
+    choose_layers,
+    kind_of,
+    output_layers,
+    prunable_weights,
+)
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import check_masks
-from tf_earlyticket.pruning.schedule import PolynomialSparsity
-from tf_earlyticket.pruning.select import Criterion, resolve_criterion
+from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
+from tf_earlyticket.pruning.select import Criterion
 
 logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
@@ -47,6 +57,16 @@ class TrainingRecord:
         self.start_epoch, self.start_reason = epoch, reason
 
 
+def in_float32(config):
+    """Returns the config of a layer or model without mixed policies, also of layers inside."""
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "float32" if key == "dtype" and "mixed" in str(value) else in_float32(value)
+        for key, value in config.items()
+    }
+
+
 def check_weights(weights: Mapping[str, np.ndarray], variables: Mapping[str, object]) -> None:
     """Checks arrays against a model's variables, by name.
 
@@ -64,106 +84,111 @@ def check_weights(weights: Mapping[str, np.ndarray], variables: Mapping[str, obj
             )
 
 
+class RandomState:
+    """A copy of the state of Python's, NumPy's and, where it is in use, TensorFlow's numbers."""
+
+    def __init__(self):
+        self._numpy = np.random.get_state()
+        self._python = random.getstate()
+        self._operation_seeds = None
+        if "tensorflow" in sys.modules:
+            from tensorflow.python.eager import context
+
+            # Absent until tf.random.set_seed is called.
+            self._operation_seeds = getattr(context.context(), "_rng", None)
+        if self._operation_seeds is not None:
+            self._operation_state = self._operation_seeds.getstate()
+
+    def restore(self) -> None:
+        """Puts the state back. May be called more than once."""
+        np.random.set_state(self._numpy)
+        random.setstate(self._python)
+        if self._operation_seeds is not None:
+            self._operation_seeds.setstate(self._operation_state)
+
+
 class PrunedModel(ABC):
     """What callbacks, probe and export need of a wrapped model; knows nothing of when or why.
 
     Arrays are keyed by the weight's name in model order. Masks are bool, True = kept.
 
-    Attributes:
+    Args:
         model: The wrapped model.
-        ranking: As for `wrap_for_pruning`.
-        group_size: As for `wrap_for_pruning`.
+        weights: Its prunable variables by name.
+        schedule: Its own, a copy of the user's.
+        criterion: Which weights are kept.
+
+    Attributes:
+        model: As given.
+        criterion: As given.
         record: What its ticket should tell of its training in this process.
     """
 
-    ranking: str
-    group_size: int
-
-    def __init__(self, model):
-        self.model = model
+    def __init__(self, model, weights: Mapping[str, Any], schedule, criterion: Criterion):
+        self.model, self.criterion = model, criterion
         self.record = TrainingRecord()
-
-    @classmethod
-    def of(cls, model):
-        """Returns the object of a model: the same one at every call, gone when the model is.
-
-        Raises:
-            InputError: If the model was not made by `wrap_for_pruning`.
-        """
-        kept = vars(model).get(_ATTRIBUTE)
-        if kept is None:
-            kept = cls(model)
-            kept.remember()
-        return kept
-
-    def remember(self) -> None:
-        """Makes this the object of its model."""
+        self._weights, self._schedule = dict(weights), schedule
         # Past Keras' tracking, which would save it with the model.
-        object.__setattr__(self.model, _ATTRIBUTE, self)
+        object.__setattr__(model, _ATTRIBUTE, self)
+
+    # What each framework does in its own way.
+
+    @property
+    @abstractmethod
+    def _optimizer(self):
+        """The optimizer that updates the weights, inside a loss-scaling one or not, or None."""
 
     @abstractmethod
-    def prepare(self) -> None:
-        """Call once before training: creates optimizer slots, makes the learning rate settable."""
+    def _all_variables(self) -> dict[str, Any]:
+        """Every variable of the plain model by name."""
+
+    @abstractmethod
+    def _read(self, variables: Mapping[str, Any]) -> Arrays:
+        """Values of variables as read-only arrays, copied only where that is needed."""
+
+    @abstractmethod
+    def _assign(self, variables: Mapping[str, Any], values: Mapping[str, np.ndarray]) -> None:
+        """Writes variables."""
+
+    @abstractmethod
+    def _mask_variables(self) -> dict[str, Any]:
+        """The variables that hold the masks."""
+
+    @abstractmethod
+    def _write_masks(self, masks: Arrays) -> None:
+        """Writes masks; zeroes pruned weights and their optimizer slots."""
+
+    @abstractmethod
+    def _read_steps(self) -> tuple[int, int, int] | None:
+        """Begin, ramp and frequency as checkpoints restore them; None before the begin."""
+
+    @abstractmethod
+    def _write_steps(self, steps: tuple[int, int, int]) -> None:
+        """Sets begin, ramp and frequency."""
+
+    @abstractmethod
+    def _prepare_optimizer(self) -> None:
+        """Creates the optimizer's slots and makes the learning rate settable."""
+
+    @abstractmethod
+    def _snapshot(self) -> Callable[[], None]:
+        """Copies everything that training changes; returns a function that puts it back."""
 
     @abstractmethod
     def finish(self) -> None:
         """Undoes what `prepare` changed in the user's optimizer."""
 
     @abstractmethod
-    def weights(self) -> Arrays:
-        """Host copies of the prunable weights."""
-
-    @abstractmethod
     def layers(self) -> list[str]:
         """Paths of all layers that are not models themselves, in model order."""
 
     @abstractmethod
-    def all_weights(self) -> Arrays:
-        """Host copies of every weight of the plain model: kernels, biases, BatchNorm."""
-
-    @abstractmethod
-    def set_all_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Writes every weight of the plain model, then masks them."""
-
-    @abstractmethod
-    def masks(self) -> Arrays:
-        """Host copies of the masks."""
-
-    @abstractmethod
-    def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Writes the masks; zeroes pruned weights and their optimizer slots. Never retraces."""
-
-    @abstractmethod
     def step(self) -> int:
-        """Optimizer steps done so far."""
+        """Training steps done so far, 0 without an optimizer."""
 
     @abstractmethod
     def steps_per_call(self) -> int:
-        """Optimizer steps between two callbacks: `steps_per_execution`."""
-
-    @abstractmethod
-    def sparsity_schedule(self) -> PolynomialSparsity | None:
-        """The schedule in force, None while its begin is unset."""
-
-    @abstractmethod
-    def early_ticket_schedule(self):
-        """The `EarlyTicketPolynomialDecay` of the model, as the user set it and as it stands."""
-
-    @abstractmethod
-    def final_sparsity(self) -> float:
-        """The sparsity at which the schedule ends, as a fraction."""
-
-    @abstractmethod
-    def due_sparsity(self, after_step: int, step: int) -> float | None:
-        """The sparsity of the last update due in (after_step, step], None if none is due."""
-
-    @abstractmethod
-    def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
-        """Sets the begin, length and frequency of the schedule, in every wrapper."""
-
-    @abstractmethod
-    def sandbox(self) -> AbstractContextManager[None]:
-        """Everything done inside is undone bit for bit at the end, also on exceptions."""
+        """Training steps between two callbacks: `steps_per_execution`."""
 
     @abstractmethod
     def learning_rate(self) -> float:
@@ -179,23 +204,61 @@ class PrunedModel(ABC):
 
     @abstractmethod
     def evaluate(self, dataset, steps: int | None = None) -> dict[str, float]:
-        """Loss and scalar metrics over the data set. Inside a sandbox only."""
+        """Loss and scalar metrics over the data set or `steps` batches. Inside a sandbox only.
+
+        Raises:
+            InputError: If the data set is empty.
+        """
 
     @abstractmethod
     def synchronize_replicas(self) -> None:
         """Makes statistics that each replica keeps for itself (BatchNorm) equal to their mean."""
 
-    @cached_property
-    def criterion(self) -> Criterion:
-        """Which weights are kept, as `wrap_for_pruning` was told."""
-        return resolve_criterion(self.ranking, self.group_size)
+    # What follows from that, the same for all.
 
-    @abstractmethod
+    def _check_compiled(self) -> None:
+        if self._optimizer is None:
+            raise InputError("The model has no optimizer: call model.compile(...) before training.")
+
+    def prepare(self) -> None:
+        """Call once before training: creates optimizer slots, makes the learning rate settable.
+
+        Raises:
+            InputError: If the model is not compiled, or its optimizer cannot keep weights sparse.
+        """
+        self._check_compiled()
+        self._prepare_optimizer()
+
+    def weights(self) -> Arrays:
+        """Host copies of the prunable weights."""
+        return _copies(self.weight_views())
+
     def weight_views(self) -> Arrays:
         """The prunable weights for a short look: read-only, copied only where that is needed."""
+        return self._read(self._weights)
+
+    def all_weights(self) -> Arrays:
+        """Host copies of every weight of the plain model: kernels, biases, BatchNorm."""
+        return _copies(self._read(self._all_variables()))
+
+    def set_all_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Writes every weight of the plain model, then masks them.
+
+        Raises:
+            InputError: If a name is missing or unknown, or a shape differs; nothing is written.
+        """
+        variables = self._all_variables()
+        check_weights(weights, variables)
+        self._assign(variables, weights)
+        self.apply_masks()
+
+    def masks(self) -> Arrays:
+        """Host copies of the masks, bool."""
+        views = self._read(self._mask_variables())
+        return {name: np.array(mask, bool) for name, mask in views.items()}
 
     def ranked_masks(self, sparsity: float, previous: Arrays | None = None) -> Arrays:
-        """Masks of the present weights at `sparsity`, by the model's ranking and group size.
+        """Masks of the present weights at `sparsity`, by the model's criterion.
 
         Args:
             sparsity: Fraction to prune, in [0, 1).
@@ -215,16 +278,105 @@ class PrunedModel(ABC):
         """
         return check_masks(masks, self.weight_views())
 
+    def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
+        """Writes the masks; zeroes pruned weights and their optimizer slots. Never retraces.
+
+        Raises:
+            InputError: If names or shapes differ from the model's, or a mask is not 0/1.
+        """
+        self._write_masks(self.check_masks(masks))
+
     def apply_masks(self) -> None:
-        """Zeroes pruned weights and their slots again; compiles nothing while nothing is pruned."""
+        """Zeroes pruned weights and their slots again, after something else wrote weights."""
         masks = self.masks()
+        # Compiles nothing while nothing is pruned.
         if not all(mask.all() for mask in masks.values()):
-            self.set_masks(masks)
+            self._write_masks(masks)
 
     def violations(self) -> int:
-        """Number of pruned weights that are not zero."""
+        """Number of pruned weights that are not zero: 0 unless something else wrote weights."""
         weights, masks = self.weight_views(), self.masks()
         return sum(np.count_nonzero((weights[name] != 0) & ~masks[name]) for name in weights)
+
+    @property
+    def schedule(self):
+        """The schedule as it stands, with the begin that was set; another kind as it is."""
+        steps = self._read_steps()
+        if not isinstance(self._schedule, EarlyTicketSchedule) or steps is None:
+            return self._schedule
+        names = ("begin_step", "ramp_steps", "frequency")
+        values = self._schedule.get_config()["config"] | dict(zip(names, steps, strict=True))
+        return type(self._schedule)(**values)
+
+    def early_ticket_schedule(self) -> EarlyTicketSchedule:
+        """The schedule as it stands, which a probe may begin.
+
+        Raises:
+            InputError: If the model was wrapped with another kind of schedule.
+        """
+        if not isinstance(self._schedule, EarlyTicketSchedule):
+            raise InputError(
+                f"The model's schedule is a {type(self._schedule).__name__}: EarlyTicket needs an "
+                "EarlyTicketPolynomialDecay; use et.MaskUpdate for other schedules."
+            )
+        return self.schedule
+
+    def sparsity_schedule(self) -> PolynomialSparsity | None:
+        """The schedule in force as a pure function, None while its begin is unset."""
+        schedule, steps = self._schedule, self._read_steps()
+        if not isinstance(schedule, EarlyTicketSchedule) or steps is None:
+            return None
+        # Asked for at every step, so not made and checked anew.
+        if self._in_force is None or self._in_force[0] != steps:
+            self._in_force = steps, schedule.polynomial(*steps)
+        return self._in_force[1]
+
+    _in_force: tuple[tuple[int, int, int], PolynomialSparsity] | None = None
+
+    def final_sparsity(self) -> float:
+        """The sparsity at which the schedule ends, as a fraction.
+
+        Raises:
+            InputError: If the schedule is of a kind that does not tell.
+        """
+        schedule = self._schedule
+        sparsity = getattr(schedule, "final_sparsity", getattr(schedule, "target_sparsity", None))
+        if sparsity is None:
+            raise InputError(
+                f"The model's schedule is a {type(schedule).__name__}: expected one with a "
+                "final_sparsity or target_sparsity."
+            )
+        return sparsity
+
+    def due_sparsity(self, after_step: int, step: int) -> float | None:
+        """The sparsity of the last update due in (after_step, step], None if none is due."""
+        schedule = self.sparsity_schedule()
+        due = schedule.last_update_step(step) if schedule else None
+        return None if due is None or due <= after_step else schedule.sparsity_at(due)
+
+    def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
+        """Sets begin, length and frequency of the schedule.
+
+        Raises:
+            InputError: If a value is out of range, or the schedule has no begin to set.
+        """
+        self.early_ticket_schedule().polynomial(step, ramp_steps, frequency)
+        self._write_steps((step, ramp_steps, frequency))
+
+    @contextlib.contextmanager
+    def sandbox(self):
+        """Everything done inside is undone bit for bit at the end, also on exceptions.
+
+        Raises:
+            InputError: If the model is not compiled.
+        """
+        self._check_compiled()
+        restore, numbers = self._snapshot(), RandomState()
+        try:
+            yield
+        finally:
+            restore()
+            numbers.restore()
 
     def record_rewind_weights(self, epoch: int, wanted_epoch: int) -> None:
         """Copies the weights that a ticket of the model rewinds to: those after `epoch` epochs.
@@ -238,6 +390,15 @@ class PrunedModel(ABC):
         self.record.rewind_weights, self.record.rewind_epoch = self.all_weights(), epoch
 
 
+def _copies(views: Arrays) -> Arrays:
+    return {name: np.array(view) for name, view in views.items()}
+
+
+def kept_object(model) -> PrunedModel | None:
+    """Returns what serves a model, None if there is none yet."""
+    return vars(model).get(_ATTRIBUTE)
+
+
 class Backend(ABC):
     """What a Keras does for pruning, for models and for a job.
 
@@ -246,7 +407,8 @@ class Backend(ABC):
         keras: Its module.
         computes_with: "tensorflow" or, Keras 3 only, "jax".
         command_prefix: What a command line needs in front to compute with the same.
-        schedule_class: Of the schedules of its models.
+        schedule_class: Of the schedules of its models, if the user gives none.
+        schedule_kind: What a schedule has to be.
         starts_within_epochs: Whether a `fit` can begin within an epoch.
         state_index: End of the name of the file without which a saved state is none.
         state_others: Pattern of the ends of the other files.
@@ -257,6 +419,7 @@ class Backend(ABC):
     computes_with = "tensorflow"
     command_prefix = ""
     schedule_class: type
+    schedule_kind: type = EarlyTicketSchedule
     starts_within_epochs: bool
     state_index: str
     state_others: str
@@ -266,13 +429,31 @@ class Backend(ABC):
         """Whether it computes by compiled steps only."""
         return self.computes_with == "jax"
 
-    @abstractmethod
-    def pruned(self, model) -> PrunedModel:
-        """Returns what serves a wrapped model: the same object at every call."""
+    # What each framework does in its own way.
 
     @abstractmethod
-    def wrap(self, model, schedule, *, prunable, ranking: str, group_size: int):
-        """Returns a copy of a model that is ready for pruning; see `wrap_for_pruning`."""
+    def pruned(self, model) -> PrunedModel:
+        """Returns what serves a wrapped model: the same object at every call.
+
+        Raises:
+            InputError: If the model was not made by `wrap_for_pruning`.
+        """
+
+    @abstractmethod
+    def named_layers(self, model) -> dict[str, Any]:
+        """Returns every layer that is not itself a model by path, without pruning wrappers."""
+
+    @abstractmethod
+    def named_weights(self, model) -> dict[str, Any]:
+        """Returns every weight variable of a plain or wrapped model by name, without masks."""
+
+    @abstractmethod
+    def _check_model(self, model) -> None:
+        """Raises InputError if a model cannot be wrapped."""
+
+    @abstractmethod
+    def _wrapped(self, model, schedule, chosen: list[str], criterion: Criterion):
+        """Returns a copy of a model in which the layers `chosen` are ready for pruning."""
 
     @abstractmethod
     def strip(self, model):
@@ -280,15 +461,11 @@ class Backend(ABC):
 
     @abstractmethod
     def float32_copy(self, model):
-        """Returns a copy of a plain model that computes in float32, whatever it trained in."""
+        """Returns a copy of a plain model that computes in float32, whatever it trained in.
 
-    @abstractmethod
-    def prunable_layers(self, model, prunable=None) -> list[str]:
-        """Returns the names of the layers that `wrap_for_pruning` would prune, in model order."""
-
-    @abstractmethod
-    def named_weights(self, model) -> dict[str, Any]:
-        """Returns every weight variable of a plain or wrapped model by name, without masks."""
+        Raises:
+            InputError: If a layer cannot be copied.
+        """
 
     @abstractmethod
     def save_model(self, model, directory: Path) -> None:
@@ -332,6 +509,69 @@ class Backend(ABC):
     @abstractmethod
     def sgd(self, learning_rate, momentum: float, *, loss_scale: bool = False):
         """Returns SGD with momentum, for float16 with a loss scale."""
+
+    # What follows from that, or is the same for all.
+
+    def wrap(self, model, schedule, prunable: Prunable, criterion: Criterion):
+        """Returns a copy of a model that is ready for pruning; see `wrap_for_pruning`."""
+        if not isinstance(schedule, self.schedule_kind):
+            raise InputError(
+                f"schedule is a {type(schedule).__name__}: expected "
+                f"{self.schedule_kind.__name__} such as EarlyTicketPolynomialDecay()."
+            )
+        self._check_model(model)
+        chosen = self.choose(model, prunable).chosen
+        if not chosen:
+            raise InputError(
+                f"Model {model.name!r} has no prunable layer: expected a convolution or dense "
+                "layer besides the first convolution and the last layer, or prunable=..."
+            )
+        if isinstance(schedule, EarlyTicketSchedule):
+            # A schedule that served one model must not begin early in the next.
+            schedule = type(schedule).from_config(schedule.get_config())
+        return self._wrapped(model, schedule, chosen, criterion)
+
+    def choose(self, model, prunable: Prunable = None) -> Choice:
+        """Returns which layers of a plain or wrapped model are pruned; see `wrap_for_pruning`.
+
+        Raises:
+            InputError: For a layer that is not of the model or cannot be pruned.
+        """
+        layers = self.named_layers(model)
+        return choose_layers(layers, prunable, lambda: self._output_layers(model, layers))
+
+    def _output_layers(self, model, layers: Mapping[str, Any]) -> set[int]:
+        return output_layers(model, [layer for layer in layers.values() if kind_of(layer).default])
+
+    def prunable_layers(self, model, prunable: Prunable = None) -> list[str]:
+        """Returns the names of the layers that `wrap_for_pruning` would prune, in model order."""
+        return self.choose(model, prunable).chosen
+
+    def prunable_weights(self, model, chosen: list[str]) -> dict[str, Any]:
+        """Returns the weights of the layers `chosen` that are pruned, by name, in model order."""
+        layers, weights = self.named_layers(model), self.named_weights(model)
+        wanted = {id(weight) for name in chosen for weight in prunable_weights(layers[name])}
+        return {name: weight for name, weight in weights.items() if id(weight) in wanted}
+
+    def left_dense(self, model, prunable: Prunable = None) -> dict[str, str]:
+        """Returns why each weight with two or more axes is not pruned, by name.
+
+        Args:
+            model: A plain model, or a wrapped one.
+            prunable: As for `wrap_for_pruning`, of a plain model.
+        """
+        wrapped = kept_object(model)
+        choice = self.choose(model, prunable)
+        pruned = wrapped.masks() if wrapped else self.prunable_weights(model, choice.chosen)
+        used = {name.rpartition("/")[0] for name in pruned}
+        reasons = {}
+        for name, weight in self.named_weights(model).items():
+            layer = name.rpartition("/")[0]
+            if len(weight.shape) > 1 and name not in pruned:
+                reasons[name] = choice.reasons.get(layer, "not chosen by prunable")
+                if layer in used:
+                    reasons[name] = "another weight of its layer is pruned"
+        return reasons
 
     def stepwise_learning_rate(self, boundaries: list[int], values: list[float]):
         """Returns a learning rate that changes after the steps `boundaries`."""

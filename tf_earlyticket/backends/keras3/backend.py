@@ -7,13 +7,23 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
-from tf_earlyticket.backends.base import Backend
-from tf_earlyticket.backends.keras3 import names, state, wrap
+import numpy as np
+
+from tf_earlyticket.backends.base import Backend, in_float32, kept_object
 from tf_earlyticket.backends.keras3.compat import BACKEND as COMPUTES_WITH
-from tf_earlyticket.backends.keras3.compat import keras
-from tf_earlyticket.backends.keras3.pruned_model import Keras3Adapter
+from tf_earlyticket.backends.keras3.compat import Functional, keras
+from tf_earlyticket.backends.keras3.masks import scope
+from tf_earlyticket.backends.keras3.pruned_model import (
+    Keras3PrunedModel,
+    named_layers,
+    named_weights,
+)
+from tf_earlyticket.backends.layer_kinds import kind_of
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.files import replacing
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 
 logger = logging.getLogger(__name__)
@@ -26,33 +36,91 @@ model.export(sys.argv[2], verbose=False)
 
 
 class Keras3Backend(Backend):
-    """Models whose optimizer holds the masks."""
+    """Models whose weights a constraint masks; the masks are variables of the optimizer."""
 
     framework = "keras"
     keras = keras
     computes_with = COMPUTES_WITH
     command_prefix = f"KERAS_BACKEND={COMPUTES_WITH} "
     schedule_class = EarlyTicketSchedule
-    starts_within_epochs = state.STARTS_WITHIN_EPOCHS
-    state_index, state_others = state.INDEX, state.OTHERS
+    # The epoch in progress is finished before a termination.
+    starts_within_epochs = False
+    state_index, state_others = ".npz", ".npz.tmp"
 
-    def pruned(self, model) -> Keras3Adapter:
-        return Keras3Adapter.of(model)
+    def pruned(self, model):
+        kept = kept_object(model)
+        if kept is None:
+            raise InputError(
+                f"The {type(model).__name__} model is not wrapped: expected a model returned by "
+                "wrap_for_pruning in this process."
+            )
+        return kept
 
-    def wrap(self, model, schedule, *, prunable, ranking, group_size):
-        return wrap.wrap(model, schedule, prunable=prunable, ranking=ranking, group_size=group_size)
-
-    def strip(self, model):
-        return wrap.strip(model)
-
-    def float32_copy(self, model):
-        return wrap.float32_copy(model)
-
-    def prunable_layers(self, model, prunable=None):
-        return wrap.prunable_layer_names(model, prunable)
+    def named_layers(self, model):
+        return named_layers(model)
 
     def named_weights(self, model):
-        return names.named_weights(model)
+        return named_weights(model)
+
+    def _check_model(self, model):
+        if kept_object(model) is not None:
+            raise InputError(
+                f"Model {model.name!r} is wrapped for pruning already: expected a plain model."
+            )
+        if not model.built or not model.weights:
+            raise InputError(
+                f"Model {model.name!r} is not built: give its first layer an input shape, or call "
+                "it on a batch."
+            )
+
+    def _output_layers(self, model, layers):
+        if getattr(model, "outputs", None):
+            return super()._output_layers(model, layers)
+        return _last_called(model, layers.values())
+
+    def _wrapped(self, model, schedule, chosen, criterion):
+        copy = self._clone(model)
+        weights = self.prunable_weights(copy, chosen)
+        Keras3PrunedModel(copy, weights, schedule, criterion)
+        return copy
+
+    def strip(self, model):
+        return self._clone(model)
+
+    def float32_copy(self, model):
+        return self._clone(model, in_float32)
+
+    def _clone(self, model, change=lambda config: config):
+        """Returns a plain copy of a model with its weights, however it was made.
+
+        Args:
+            model: A built model.
+            change: Applied to the configs of its layers, or of all of it if it is subclassed.
+
+        Raises:
+            InputError: If the model or a layer cannot be made from its config.
+        """
+
+        def clone_layer(layer):
+            return type(layer).from_config(change(layer.get_config()))
+
+        with scope(model):
+            try:
+                if isinstance(model, (keras.Sequential, Functional)):
+                    copy = keras.models.clone_model(
+                        model, clone_function=clone_layer, recursive=True
+                    )
+                else:
+                    copy = type(model).from_config(change(model.get_config()))
+                    copy.build_from_config(model.get_build_config())
+                copy.set_weights(model.get_weights())
+            except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+                reason = " ".join(str(error).split())
+                raise InputError(
+                    f"Model {model.name!r} of type {type(model).__name__} cannot be copied by "
+                    f"get_config/from_config: {reason:.300}"
+                ) from error
+        return copy
 
     def save_model(self, model, directory: Path) -> None:
         # What JAX itself would write is compiled for the kind of device that trained, and cannot
@@ -64,10 +132,24 @@ class Keras3Backend(Backend):
             model.export(str(directory))
 
     def write_state(self, model, path):
-        state.write(model, path)
+        values = [keras.ops.convert_to_numpy(variable.value) for variable in _state(model)]
+        # In float32, which NumPy can write: bfloat16 values all fit into it.
+        values = [v.astype(np.float32) if v.dtype.kind == "V" else v for v in values]
+        target = path.with_name(path.name + self.state_index)
+        with replacing(target) as temporary, open(temporary, "wb") as file:
+            np.savez(file, *values)
 
     def read_state(self, model, path):
-        state.read(model, path)
+        variables = _state(model)
+        try:
+            with np.load(path.with_name(path.name + self.state_index), allow_pickle=False) as file:
+                values = [file[f"arr_{number}"] for number in range(len(file.files))]
+        except (KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"it is damaged: {error}") from error
+        if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+            raise ValueError("it is not of this model and optimizer")
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
     @contextlib.contextmanager
     def dtype_policy(self, name):
@@ -81,6 +163,56 @@ class Keras3Backend(Backend):
     def sgd(self, learning_rate, momentum, *, loss_scale=False):
         optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)
         return keras.optimizers.LossScaleOptimizer(optimizer) if loss_scale else optimizer
+
+
+def _state(model) -> list:
+    """Returns the variables of model, optimizer and masks, in the order of the file."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+    masks = kept_object(model).state.variables()
+    found = [*model.variables, *model.optimizer.variables]
+    ours = {id(variable) for variable in masks}
+    return [variable for variable in found if id(variable) not in ours] + masks
+
+
+def _last_called(model, layers) -> set[int]:
+    """Returns the id of the layer with a kernel that a subclassed model calls last.
+
+    Where its `call` cannot be followed, that is the last one in model order.
+    """
+    kernels = [layer for layer in layers if kind_of(layer).default]
+    called = kernels[-1:]
+    try:
+        with _watched(kernels, called):
+            shapes = model.get_build_config()["input_shape"]
+            keras.backend.compute_output_spec(
+                model, keras.tree.map_shape_structure(keras.KerasTensor, shapes)
+            )
+    except Exception as error:
+        logger.debug("the calls of %s cannot be followed: %s", model.name, error)
+    return {id(layer) for layer in called[-1:]}
+
+
+@contextlib.contextmanager
+def _watched(layers, called: list):
+    """Notes each call of one of the layers."""
+
+    def watch(layer):
+        call = layer.call
+
+        def watched(*arguments, **options):
+            called.append(layer)
+            return call(*arguments, **options)
+
+        object.__setattr__(layer, "call", watched)
+
+    try:
+        for layer in layers:
+            watch(layer)
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("call", None)
 
 
 def _save_by_tensorflow(model, directory: Path) -> bool:

@@ -1,80 +1,49 @@
-"""What a Keras 3 model wrapped for pruning carries, and how its optimizer keeps it sparse."""
+"""How a Keras 3 optimizer keeps pruned weights at zero, and out of what moves the others."""
 
 import contextlib
-import weakref
-from dataclasses import dataclass, field
 
-import numpy as np
-
-from tf_earlyticket.backends.keras3.compat import BACKEND, keras
-from tf_earlyticket.backends.keras3.masking import (
-    MaskConstraint,
-    mask_gradients,
-    masked_array,
-    moves_each_weight_by_itself,
-)
-from tf_earlyticket.backends.keras3.names import host_copies
+from tf_earlyticket.backends.keras3.compat import keras
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 
 UNSET = -1
+_optimizers = keras.optimizers
+# Exactly these: a subclass may do otherwise.
+_ELEMENT_WISE = (
+    _optimizers.SGD,
+    _optimizers.Adam,
+    _optimizers.AdamW,
+    _optimizers.Adamax,
+    _optimizers.Adagrad,
+    _optimizers.Adadelta,
+    _optimizers.Ftrl,
+    _optimizers.Lion,
+    _optimizers.Nadam,
+    _optimizers.RMSprop,
+)
 
 
-@dataclass
-class Pruning:
-    """What is pruned of a model, how, and by which masks.
+class MaskConstraint(keras.constraints.Constraint):
+    """Keeps pruned weights at zero: every optimizer applies it after every update.
 
-    Masks live in variables of the optimizer, since every backend hands those, and no others, to
-    the training step as state. Before there is an optimizer, and whenever another one comes, they
-    wait in `waiting`.
-
-    Attributes:
-        weights: The prunable variables by name.
-        schedule: The model's own copy.
-        ranking: "global", "layerwise" or one of the user's own.
-        group_size: Weights along the input channels that live or die together.
-        waiting: Masks by name, bool, that no optimizer holds yet.
-        optimizer: Which holds the masks; None before training.
-        masks: Its variables by the weight's name.
-        schedule_steps: Its variable of begin, ramp and frequency; `UNSET` before the begin.
-        learning_rate: Its variable that overrides a learning-rate schedule; `UNSET`: does not.
+    Args:
+        mask: A variable, True = kept.
+        inner: The user's own constraint of the weight, applied first.
     """
 
-    weights: dict[str, object]
-    schedule: EarlyTicketSchedule
-    ranking: str
-    group_size: int
-    waiting: dict[str, np.ndarray]
-    optimizer: object = None
-    masks: dict[str, object] = field(default_factory=dict)
-    schedule_steps: object = None
-    learning_rate: object = None
+    def __init__(self, mask, inner=None):
+        self.mask, self.inner = mask, inner
 
-    def values(self) -> dict[str, np.ndarray]:
-        """Returns the masks by name, bool."""
-        if self.optimizer is None:
-            return {name: mask.copy() for name, mask in self.waiting.items()}
-        return host_copies(self.masks)
+    def __call__(self, w):
+        """Returns the weight with zeros where the mask is False."""
+        if self.inner is not None:
+            w = self.inner(w)
+        return masked_array(w, self.mask)
 
 
-# Not attributes of the models: Keras would save them, and could not load them.
-_prunings: "weakref.WeakKeyDictionary[object, Pruning]" = weakref.WeakKeyDictionary()
-
-
-def remember(model, pruning: Pruning) -> None:
-    """Makes a model one that is wrapped for pruning."""
-    _prunings[model] = pruning
-
-
-def pruning_of(model) -> Pruning | None:
-    """Returns what a model carries, None if it is not wrapped."""
-    return _prunings.get(model)
-
-
-def inner_optimizer(model):
-    """Returns the optimizer that updates the weights, inside a loss-scaling one or not."""
-    optimizer = getattr(model, "optimizer", None)
-    return getattr(optimizer, "inner_optimizer", optimizer)
+def masked_array(values, mask):
+    """Returns values as a tensor, zero where a mask is False, whatever they are there."""
+    values = keras.ops.convert_to_tensor(values)
+    return keras.ops.where(keras.ops.convert_to_tensor(mask), values, keras.ops.zeros_like(values))
 
 
 def scope(model):
@@ -83,60 +52,93 @@ def scope(model):
     return strategy.scope() if strategy is not None else contextlib.nullcontext()
 
 
-def attach(model, pruning: Pruning) -> None:
-    """Lets the model's present optimizer hold the masks; does nothing if it does already.
+def variable(initial, dtype: str, name: str):
+    """Returns a new variable that no gradient reaches."""
+    return keras.Variable(initial, dtype=dtype, trainable=False, name=name)
 
-    Raises:
-        InputError: If the optimizer cannot keep weights sparse.
+
+class Masks:
+    """The masks of a model, the begin of its schedule and a learning rate, as variables.
+
+    They are state of the training step in every optimizer that the model is compiled with: every
+    backend hands the variables of the optimizer, and no others, to the step as state.
+
+    Attributes:
+        weights: The prunable variables by name.
+        masks: Bool variables by the weight's name.
+        schedule_steps: Begin, ramp and frequency; `UNSET` before the begin.
+        learning_rate: Overrides a learning-rate schedule; `UNSET`: does not.
     """
-    optimizer = inner_optimizer(model)
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise InputError(
-            f"compile(optimizer={type(optimizer).__name__}) is not supported: expected a Keras 3 "
-            "optimizer."
-        )
-    if optimizer.use_ema and BACKEND != "tensorflow":
-        raise InputError(
-            f"{type(optimizer).__name__}(use_ema=True) would bring pruned weights back at the end "
-            f"of fit on the {BACKEND} backend: expected use_ema=False."
-        )
-    if pruning.optimizer is optimizer:
-        return
-    masks, begun = pruning.values(), _steps(pruning)
-    with scope(model):
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        variables = {}
-        for name, weight in pruning.weights.items():
-            variables[name] = optimizer.add_variable(
-                weight.shape, "ones", dtype="bool", name=f"{name.replace('/', '_')}_mask"
+
+    def __init__(self, model, weights: dict[str, object], steps: tuple[int, int, int] | None):
+        self.weights = weights
+        with scope(model):
+            self.masks = {
+                name: variable(
+                    keras.ops.ones(weight.shape, "bool"), "bool", f"{name.replace('/', '_')}_mask"
+                )
+                for name, weight in weights.items()
+            }
+            self.schedule_steps = variable(steps or (UNSET,) * 3, "int32", "schedule_steps")
+            self.learning_rate = variable(UNSET, "float32", "learning_rate_override")
+        for name, weight in weights.items():
+            weight.constraint = MaskConstraint(self.masks[name], weight.constraint)
+
+    def variables(self) -> list:
+        """Returns all of them, in the order in which they are saved."""
+        return [*self.masks.values(), self.schedule_steps, self.learning_rate]
+
+    def attach(self, optimizer) -> bool:
+        """Makes the variables state of an optimizer; returns whether they were not before.
+
+        Raises:
+            InputError: If it is no optimizer of Keras 3.
+        """
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise InputError(
+                f"compile(optimizer={type(optimizer).__name__}) is not supported: expected a "
+                "Keras 3 optimizer."
             )
-            variables[name].assign(masks[name])
-            present = weight.constraint
-            own = present.inner if isinstance(present, MaskConstraint) else present
-            weight.constraint = MaskConstraint(variables[name], own)
-        pruning.schedule_steps = optimizer.add_variable(
-            (3,), "zeros", dtype="int32", name="schedule_steps"
-        )
-        pruning.schedule_steps.assign(begun)
-        pruning.learning_rate = optimizer.add_variable(
-            (), "zeros", dtype="float32", name="learning_rate_override"
-        )
-        pruning.learning_rate.assign(UNSET)
-        if not moves_each_weight_by_itself(optimizer):
-            mask_gradients(optimizer, pruning.weights, variables)
-    pruning.optimizer, pruning.masks = optimizer, variables
-    # A step traced earlier knows nothing of the constraints.
-    model.make_train_function(force=True)
+        tracked = {id(each) for each in optimizer.variables}
+        if id(self.schedule_steps) in tracked:
+            return False
+        for each in self.variables():
+            optimizer._track_variable(each)
+        if not _moves_each_weight_by_itself(optimizer):
+            self._mask_gradients(optimizer)
+        return True
+
+    def _mask_gradients(self, optimizer) -> None:
+        """Lets an optimizer see no gradient of a pruned weight, as in the norm of all gradients.
+
+        The constraint keeps pruned weights at zero, but comes after the others have been moved.
+        """
+        of_weight = {id(weight): self.masks[name] for name, weight in self.weights.items()}
+        apply = optimizer.apply
+
+        def apply_masked(grads, trainable_variables=None):
+            if trainable_variables is not None:
+                trainable_variables = list(trainable_variables)
+            weights = trainable_variables or optimizer._trainable_variables
+            masked = [
+                gradient
+                if gradient is None or id(weight) not in of_weight
+                else masked_array(gradient, of_weight[id(weight)])
+                for gradient, weight in zip(grads, weights, strict=True)
+            ]
+            return apply(masked, trainable_variables)
+
+        # The training step of every backend ends in this method.
+        optimizer.apply = apply_masked
 
 
-def _steps(pruning: Pruning) -> list[int]:
-    if pruning.schedule_steps is not None:
-        return [int(value) for value in keras.ops.convert_to_numpy(pruning.schedule_steps)]
-    schedule = pruning.schedule
-    if schedule.begin_step is None:
-        return [UNSET] * 3
-    return [schedule.begin_step, schedule.ramp_steps, schedule.sparsity().frequency]
+def _moves_each_weight_by_itself(optimizer) -> bool:
+    """Tells whether what the optimizer knows of a pruned weight moves no other, nor itself later.
+
+    Averages are taken before constraints, and become the weights at the end of `fit`.
+    """
+    clips = optimizer.clipnorm is not None or optimizer.global_clipnorm is not None
+    return type(optimizer) in _ELEMENT_WISE and not clips and not optimizer.use_ema
 
 
 def slots(optimizer, weight) -> list:
@@ -157,11 +159,6 @@ def slots(optimizer, weight) -> list:
         and len(values) == len(trainable)
         and getattr(values[index], "shape", None) == weight.shape
     ]
-
-
-def zero(variable, mask) -> None:
-    """Writes zeros into a variable where a mask is False."""
-    variable.assign(masked_array(variable.value, mask))
 
 
 @keras.saving.register_keras_serializable(package="tf_earlyticket")

@@ -1,26 +1,77 @@
-"""The adapter for Keras 3 models, on the TensorFlow and the JAX backend."""
-
-import contextlib
-from collections.abc import Mapping
+"""A Keras 3 model that is ready for pruning: its masks, training steps and state."""
 
 import numpy as np
 
-from tf_earlyticket.backends.base import Arrays, PrunedModel, check_weights
-from tf_earlyticket.backends.keras3 import names
-from tf_earlyticket.backends.keras3.compat import keras
+from tf_earlyticket.backends.base import PrunedModel
+from tf_earlyticket.backends.keras3.compat import BACKEND, get_global_attribute, keras
 from tf_earlyticket.backends.keras3.masks import (
     UNSET,
+    Masks,
     OverridableSchedule,
-    attach,
-    inner_optimizer,
-    pruning_of,
+    masked_array,
     scope,
     slots,
-    zero,
 )
-from tf_earlyticket.backends.keras3.snapshot import Keras3Snapshot
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
+
+_ATTRIBUTES = ("stop_training", "stop_evaluating", "history", "_initial_epoch")
+_ABSENT = object()
+# Weights that Keras 3 renamed; a ticket of one Keras fits a model of the other.
+_TF_KERAS_NAMES = {
+    ("DepthwiseConv1D", "kernel"): "depthwise_kernel",
+    ("DepthwiseConv2D", "kernel"): "depthwise_kernel",
+}
+
+
+def named_layers(model) -> dict[str, object]:
+    """Returns every layer that is not itself a model by path, in model order.
+
+    A layer made of others is followed by them: "backbone/conv1", "attention/query".
+    """
+    return dict(_walk(model, "", set()))
+
+
+def _walk(parent, prefix: str, seen: set[int]):
+    for layer in _children(parent):
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        path = f"{prefix}{layer.name}"
+        if not isinstance(layer, keras.Model):
+            yield path, layer
+        yield from _walk(layer, f"{path}/", seen)
+
+
+def _children(layer) -> list:
+    if isinstance(layer, keras.Model):
+        return [child for child in layer.layers if not isinstance(child, keras.layers.InputLayer)]
+    return list(layer._layers)
+
+
+def named_weights(model) -> dict[str, object]:
+    """Returns every weight variable by name, such as "stem_conv/kernel", in model order."""
+    weights = {}
+    for path, layer in named_layers(model).items():
+        inside = {id(weight) for child in _children(layer) for weight in child.weights}
+        for variable in layer.weights:
+            if id(variable) in inside:
+                continue
+            short = _TF_KERAS_NAMES.get((type(layer).__name__, variable.name), variable.name)
+            name, number = f"{path}/{short}", 1
+            while name in weights:
+                number += 1
+                name = f"{path}/{short}_{number}"
+            weights[name] = variable
+    known = {id(variable) for variable in weights.values()}
+    # A subclassed model may own weights itself.
+    weights |= {v.name: v for v in model.weights if id(v) not in known}
+    return weights
+
+
+def inner_optimizer(model):
+    """Returns the optimizer that updates the weights, inside a loss-scaling one or not."""
+    optimizer = getattr(model, "optimizer", None)
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 class _Steps(keras.callbacks.Callback):
@@ -34,205 +85,136 @@ class _Steps(keras.callbacks.Callback):
         self.done = batch + 1
 
 
-class Keras3Adapter(PrunedModel):
-    """What serves a Keras 3 model made by `wrap_for_pruning`.
+class Keras3PrunedModel(PrunedModel):
+    """What serves a Keras 3 model made by `wrap_for_pruning`; arguments as for `PrunedModel`."""
 
-    Raises:
-        InputError: If the model was not made by `wrap_for_pruning`.
-    """
+    def __init__(self, model, weights, schedule, criterion):
+        super().__init__(model, weights, schedule, criterion)
+        begun = schedule.sparsity()
+        steps = (schedule.begin_step, schedule.ramp_steps, begun.frequency) if begun else None
+        self.state = Masks(model, self._weights, steps)
+        compile_model = model.compile
 
-    def __init__(self, model):
-        pruning = pruning_of(model)
-        if pruning is None:
-            raise InputError(
-                f"The {type(model).__name__} model is not wrapped: expected a model returned by "
-                "wrap_for_pruning in this process."
-            )
-        super().__init__(model)
-        self._pruning = pruning
-        self.ranking, self.group_size = pruning.ranking, pruning.group_size
+        def compile_and_attach(*arguments, **options):
+            compile_model(*arguments, **options)
+            self._sync()
+
+        # Past Keras' tracking. So masks hold without a callback, under every optimizer.
+        object.__setattr__(model, "compile", compile_and_attach)
+
+    @property
+    def _optimizer(self):
+        return inner_optimizer(self.model)
 
     def _sync(self) -> None:
         # Within an epoch JAX keeps the state of the training step to itself.
         getattr(self.model, "jax_state_sync", lambda: None)()
+        if self._optimizer is not None and self.state.attach(self._optimizer):
+            # A step traced earlier knows nothing of the masks.
+            self.model.train_function = None
 
-    def _check_compiled(self) -> None:
-        if inner_optimizer(self.model) is None:
-            raise InputError("The model has no optimizer: call model.compile(...) before training.")
+    def _all_variables(self):
+        return named_weights(self.model)
 
-    def prepare(self) -> None:
-        """Lets the optimizer hold the masks; makes the learning rate settable.
-
-        Raises:
-            InputError: If the model is not compiled, or its optimizer cannot keep weights sparse.
-        """
-        self._check_compiled()
+    def _read(self, variables):
         self._sync()
-        attach(self.model, self._pruning)
-        optimizer = self._pruning.optimizer
-        rate = optimizer._learning_rate
+        return {n: np.asarray(keras.ops.convert_to_numpy(v.value)) for n, v in variables.items()}
+
+    def _assign(self, variables, values):
+        self._sync()
+        for name, variable in variables.items():
+            variable.assign(values[name])
+
+    def layers(self):
+        return list(named_layers(self.model))
+
+    def _mask_variables(self):
+        return self.state.masks
+
+    def _write_masks(self, masks):
+        self._sync()
+        for name, mask in masks.items():
+            weight = self._weights[name]
+            self.state.masks[name].assign(mask)
+            for variable in (weight, *slots(self._optimizer, weight)):
+                variable.assign(masked_array(variable.value, mask))
+
+    def _read_steps(self):
+        self._sync()
+        steps = keras.ops.convert_to_numpy(self.state.schedule_steps.value)
+        return None if steps[0] == UNSET else tuple(int(value) for value in steps)
+
+    def _write_steps(self, steps):
+        self._sync()
+        self.state.schedule_steps.assign(steps)
+
+    def _build_optimizer(self) -> None:
+        if not self.model.optimizer.built:
+            with scope(self.model):
+                self.model.optimizer.build(self.model.trainable_variables)
+
+    def _prepare_optimizer(self):
+        self._sync()
+        self._build_optimizer()
+        optimizer, rate = self._optimizer, self._optimizer._learning_rate
         schedules = keras.optimizers.schedules.LearningRateSchedule
         if isinstance(rate, schedules) and not isinstance(rate, OverridableSchedule):
-            optimizer._learning_rate = OverridableSchedule(rate, self._pruning.learning_rate)
+            optimizer._learning_rate = OverridableSchedule(rate, self.state.learning_rate)
             self.model.make_train_function(force=True)
-        self._read_schedule()
 
-    def finish(self) -> None:
-        """Gives the optimizer its own learning-rate schedule back."""
-        optimizer = inner_optimizer(self.model)
+    def finish(self):
+        optimizer = self._optimizer
         if isinstance(optimizer._learning_rate, OverridableSchedule):
             optimizer._learning_rate = optimizer._learning_rate.schedule
             self.model.train_function = None
-        if optimizer.use_ema:
-            # At the end of `fit`, Keras wrote the averages into the weights.
-            self.apply_masks()
 
-    def weights(self) -> Arrays:
-        """Host copies of the prunable weights."""
+    def learning_rate(self):
         self._sync()
-        return names.host_copies(self._pruning.weights)
+        return float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))
 
-    def weight_views(self) -> Arrays:
-        """The prunable weights for a short look, not copied."""
+    def set_learning_rate(self, value):
+        if isinstance(self._optimizer._learning_rate, OverridableSchedule):
+            self.state.learning_rate.assign(value)
+        else:
+            self._optimizer.learning_rate.assign(value)
+
+    def step(self):
         self._sync()
-        return names.host_views(self._pruning.weights)
-
-    def layers(self) -> list[str]:
-        """Paths of all layers that are not models themselves, in model order."""
-        return [name for name, _ in names.named_layers(self.model)]
-
-    def all_weights(self) -> Arrays:
-        """Host copies of every weight."""
-        self._sync()
-        return names.host_copies(names.named_weights(self.model))
-
-    def set_all_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Writes every weight, then masks them.
-
-        Raises:
-            InputError: If a name is missing or unknown, or a shape differs; nothing is written.
-        """
-        self._sync()
-        variables = names.named_weights(self.model)
-        check_weights(weights, variables)
-        for name, variable in variables.items():
-            variable.assign(weights[name])
-        self.apply_masks()
-
-    def masks(self) -> Arrays:
-        """Host copies of the masks, bool."""
-        self._sync()
-        return self._pruning.values()
-
-    def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Writes the masks; zeroes pruned weights and their optimizer slots.
-
-        Raises:
-            InputError: If names or shapes differ from the model's, or a mask is not 0/1.
-        """
-        masks = self.check_masks(masks)
-        self._sync()
-        pruning, optimizer = self._pruning, inner_optimizer(self.model)
-        for name, mask in masks.items():
-            weight = pruning.weights[name]
-            if pruning.optimizer is not None:
-                pruning.masks[name].assign(mask)
-            else:
-                pruning.waiting[name] = mask.copy()
-            for variable in (weight, *slots(optimizer, weight)):
-                zero(variable, mask)
-
-    def step(self) -> int:
-        """Training steps done so far, 0 without an optimizer."""
-        self._sync()
-        optimizer = inner_optimizer(self.model)
         # `iterations` counts updates, which gradient accumulation makes fewer than steps.
-        return 0 if optimizer is None else int(keras.ops.convert_to_numpy(optimizer._iterations))
+        iterations = self._optimizer._iterations if self._optimizer is not None else 0
+        return int(keras.ops.convert_to_numpy(iterations))
 
-    def steps_per_call(self) -> int:
-        """Training steps between two callbacks."""
+    def steps_per_call(self):
         return int(self.model.steps_per_execution)
 
-    def _read_schedule(self) -> EarlyTicketSchedule:
-        # The variable counts: checkpoints restore it.
-        pruning = self._pruning
-        if pruning.schedule_steps is not None:
-            self._sync()
-            steps = keras.ops.convert_to_numpy(pruning.schedule_steps)
-            begin, ramp, frequency = (int(value) for value in steps)
-            if begin == UNSET:
-                pruning.schedule.begin_step = None
-            else:
-                pruning.schedule.begin(begin, ramp_steps=ramp, frequency=frequency)
-        return pruning.schedule
-
-    def early_ticket_schedule(self) -> EarlyTicketSchedule:
-        """The schedule that a probe may begin."""
-        return self._pruning.schedule
-
-    def final_sparsity(self) -> float:
-        """The sparsity at which the schedule ends, as a fraction."""
-        return self._pruning.schedule.final_sparsity
-
-    def sparsity_schedule(self) -> PolynomialSparsity | None:
-        """The schedule in force as a pure function, None while its begin is unset."""
-        return self._read_schedule().sparsity()
-
-    def due_sparsity(self, after_step: int, step: int) -> float | None:
-        """The sparsity of the last update due in (after_step, step], None if none is due."""
-        return self._pruning.schedule.due_sparsity(after_step, step)
-
-    def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
-        """Sets the begin of the schedule, in the optimizer's variable and in the object.
-
-        Raises:
-            InputError: If a value is out of range.
-        """
-        self._pruning.schedule.polynomial(step, ramp_steps, frequency)
+    def _snapshot(self):
         self._sync()
-        self._pruning.schedule_steps.assign([step, ramp_steps, frequency])
-        self._read_schedule()
+        # Slots that come into being inside could not be put back.
+        self._build_optimizer()
+        model = self.model
+        values = [(part, _copy(part)) for v in _variables(model) for part in _parts(v)]
+        attributes = {name: getattr(model, name, _ABSENT) for name in _ATTRIBUTES}
+        # A nested `fit` begins at its own first epoch, whatever a backup told the outer one.
+        if getattr(model, "_initial_epoch", None) is not None:
+            model._initial_epoch = None
 
-    @contextlib.contextmanager
-    def sandbox(self):
-        """Everything done inside is undone bit for bit at the end, also on exceptions.
+        def restore():
+            for part, value in values:
+                part.assign(value)
+            for name, value in attributes.items():
+                if value is not _ABSENT:
+                    setattr(model, name, value)
+                elif hasattr(model, name):
+                    delattr(model, name)
 
-        Raises:
-            InputError: If the model is not compiled.
-        """
-        self._check_compiled()
-        self._sync()
-        snapshot = Keras3Snapshot(self.model)
-        try:
-            yield
-        finally:
-            snapshot.restore()
+        return restore
 
-    def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        self._sync()
-        return float(keras.ops.convert_to_numpy(inner_optimizer(self.model).learning_rate))
-
-    def set_learning_rate(self, value: float) -> None:
-        """Sets a constant learning rate. Inside a sandbox only."""
-        optimizer = inner_optimizer(self.model)
-        if isinstance(optimizer._learning_rate, OverridableSchedule):
-            self._pruning.learning_rate.assign(value)
-        else:
-            optimizer.learning_rate.assign(value)
-
-    def train(self, dataset, steps: int) -> int:
-        """Runs up to `steps` training steps and returns how many. Inside a sandbox only."""
+    def train(self, dataset, steps):
         counter = _Steps()
         self.model.fit(dataset.take(steps), epochs=1, shuffle=False, verbose=0, callbacks=[counter])
         return counter.done
 
-    def evaluate(self, dataset, steps: int | None = None) -> dict[str, float]:
-        """Loss and scalar metrics over the data set or `steps` batches. Inside a sandbox only.
-
-        Raises:
-            InputError: If the data set is empty.
-        """
+    def evaluate(self, dataset, steps=None):
         if steps is not None:
             dataset = dataset.take(steps)
         if int(dataset.cardinality()) == 0:
@@ -240,9 +222,30 @@ class Keras3Adapter(PrunedModel):
         logs = self.model.evaluate(dataset, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
-    def synchronize_replicas(self) -> None:
-        """Makes statistics that each replica keeps for itself equal to their mean."""
+    def synchronize_replicas(self):
         self._sync()
         with scope(self.model):
             for variable in self.model.variables:
                 variable.assign(keras.ops.convert_to_numpy(variable.value))
+
+
+def _variables(model) -> list:
+    """Returns all that training changes: weights, statistics, seeds, slots, masks, metrics."""
+    found = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    # Of random numbers that are drawn without a seed.
+    generator = get_global_attribute("global_seed_generator")
+    found += [generator.state] if generator is not None else []
+    return list({id(variable): variable for variable in found}.values())
+
+
+def _parts(variable) -> list:
+    if BACKEND != "tensorflow":
+        return [variable]
+    # Each replica has a variable of its own, and BatchNorm's statistics differ between them.
+    value = variable._value
+    return list(getattr(value, "values", None) or [value])
+
+
+def _copy(part):
+    # JAX gives the buffers of a step's state away: a reference would not survive it.
+    return part.read_value() if BACKEND == "tensorflow" else keras.ops.copy(part.value)

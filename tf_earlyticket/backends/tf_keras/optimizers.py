@@ -46,6 +46,8 @@ def slots(optimizer, weight) -> Iterator[tf.Variable]:
     zero gradient leaves a zero weight where it is whatever their value.
     """
     optimizer = inner_optimizer(optimizer)
+    if optimizer is None:
+        return
     named = _legacy_slots(optimizer, weight) if is_legacy(optimizer) else _slots(optimizer, weight)
     for name, slot in named:
         if "accumulator" not in name and getattr(slot, "shape", None) == weight.shape:

@@ -1,227 +1,286 @@
-"""The adapter for tf_keras models in TFMOT pruning wrappers."""
+"""A tf_keras model in TFMOT pruning wrappers: its masks, training steps and state."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 
-from tf_earlyticket.backends.base import Arrays, PrunedModel, check_weights
-from tf_earlyticket.backends.tf_keras import names, optimizers, schedule, stepping
-from tf_earlyticket.backends.tf_keras.compat import collect_prunable_layers, keras
-from tf_earlyticket.backends.tf_keras.masking import MaskWriter
-from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
-from tf_earlyticket.backends.tf_keras.snapshot import Snapshot
+from tf_earlyticket.backends.base import PrunedModel
+from tf_earlyticket.backends.tf_keras import optimizers
+from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude, keras
 from tf_earlyticket.backends.tf_keras.wrapper import UNSET, MaskedPruneLowMagnitude
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.schedule import PolynomialSparsity
 
 
-class TfmotAdapter(PrunedModel):
-    """What serves a model made by `wrap_for_pruning`.
+def named_layers(model) -> Iterator[tuple[str, object]]:
+    """Yields (path, layer) of every layer that is not itself a model, in model order, once.
+
+    Pruning wrappers are yielded as they are, under the name of the layer inside. The path of a
+    layer in a nested model starts with that model's name: "backbone/conv1".
+    """
+    yield from _walk(model, "", set())
+
+
+def _walk(model, prefix: str, seen: set[int]):
+    for layer in model.layers:
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        name = f"{prefix}{plain_layer(layer).name}"
+        if isinstance(layer, keras.Model):
+            yield from _walk(layer, f"{name}/", seen)
+        else:
+            yield name, layer
+
+
+def plain_layer(layer):
+    """Returns the layer in a pruning wrapper, or the layer itself."""
+    return layer.layer if isinstance(layer, PruneLowMagnitude) else layer
+
+
+def named_weights(model) -> dict[str, object]:
+    """Returns every weight variable of the plain model by name, such as "stem_conv/kernel".
+
+    Masks and the other variables of the wrappers are left out.
+    """
+    weights = {}
+    for path, layer in named_layers(model):
+        for variable in plain_layer(layer).weights:
+            short = variable.name.split("/")[-1].split(":")[0]
+            name, number = f"{path}/{short}", 1
+            while name in weights:
+                number += 1
+                name = f"{path}/{short}_{number}"
+            weights[name] = variable
+    return weights
+
+
+class TfKerasPrunedModel(PrunedModel):
+    """What serves a model with `MaskedPruneLowMagnitude` wrappers.
 
     Args:
-        model: A tf_keras model with `MaskedPruneLowMagnitude` wrappers.
+        model: Made by `wrap_for_pruning` or loaded from its file.
 
     Raises:
         InputError: If the model has no such wrapper.
     """
 
     def __init__(self, model):
-        super().__init__(model)
-        layers = collect_prunable_layers(model) if isinstance(model, keras.Model) else []
+        layers = [layer for _, layer in named_layers(model)]
         self._wrappers = [layer for layer in layers if isinstance(layer, MaskedPruneLowMagnitude)]
         if not self._wrappers:
             kind = f"The {type(model).__name__} model has no pruning wrapper"
             raise InputError(f"{kind}: expected a model returned by wrap_for_pruning.")
-        self.ranking = self._wrappers[0].ranking
-        self.group_size = self._wrappers[0].group_size
-        self._variables = names.prunable_weights(model)
-        self._writer = MaskWriter(
-            self._variables.values(), [wrapper.pruning_step for wrapper in self._wrappers]
-        )
+        first = self._wrappers[0]
+        by_id = {id(variable): name for name, variable in named_weights(model).items()}
+        self._pruning_variables = {
+            by_id[id(weight)]: (weight, mask, threshold)
+            for wrapper in self._wrappers
+            for weight, mask, threshold in wrapper.pruning_vars
+        }
+        weights = {name: weight for name, (weight, _, _) in self._pruning_variables.items()}
+        super().__init__(model, weights, first.pruning_schedule, first.criterion)
+        self._slots: list[list[tf.Variable]] = []
+        self._masking = None
 
     @property
     def _scope(self):
         return self.model.distribute_strategy.scope
 
+    @property
     def _optimizer(self):
-        return getattr(self.model, "optimizer", None)
+        return optimizers.inner_optimizer(getattr(self.model, "optimizer", None))
 
-    def _check_compiled(self) -> None:
-        if self._optimizer() is None:
-            raise InputError("The model has no optimizer: call model.compile(...) before training.")
+    def _all_variables(self):
+        return named_weights(self.model)
 
-    def prepare(self) -> None:
-        """Creates the optimizer's slots and makes the learning rate settable.
+    def _read(self, variables):
+        # Of replicas that differ, the mean.
+        return {name: np.asarray(variable.read_value()) for name, variable in variables.items()}
 
-        Raises:
-            InputError: If the model is not compiled, or its optimizer is of an unknown kind.
-        """
-        self._check_compiled()
-        with self._scope():
-            optimizers.build_optimizer(self.model)
-        optimizers.install_override(self.model)
-        self._sync_schedule()
+    def _assign(self, variables, values):
+        keras.backend.batch_set_value([(variables[name], values[name]) for name in variables])
 
-    def finish(self) -> None:
-        """Gives the optimizer its own learning-rate schedule back."""
-        optimizers.remove_override(self.model)
+    def layers(self):
+        return [name for name, _ in named_layers(self.model)]
 
-    def weights(self) -> Arrays:
-        """Host copies of the prunable weights."""
-        return names.host_copies(self._weight_variables())
+    def _mask_variables(self):
+        return {name: mask for name, (_, mask, _) in self._pruning_variables.items()}
 
-    def layers(self) -> list[str]:
-        """Paths of all layers that are not models themselves, in model order."""
-        return [name for name, _ in names.named_layers(self.model)]
+    def apply_masks(self) -> None:
+        """As documented; also tells the wrappers that their masks are seen to."""
+        self._attend()
+        super().apply_masks()
 
-    def all_weights(self) -> Arrays:
-        """Host copies of every weight of the plain model."""
-        return names.host_copies(names.named_weights(self.model))
-
-    def set_all_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Writes every weight of the plain model, then masks them.
-
-        Raises:
-            InputError: If a name is missing or unknown, or a shape differs; nothing is written.
-        """
-        variables = names.named_weights(self.model)
-        check_weights(weights, variables)
-        keras.backend.batch_set_value([(variables[name], weights[name]) for name in variables])
-        self.apply_masks()
-
-    def masks(self) -> Arrays:
-        """Host copies of the masks, bool."""
-        masks = names.host_views({name: mask for name, (_, mask, _) in self._variables.items()})
-        return {name: mask.astype(bool) for name, mask in masks.items()}
-
-    def weight_views(self) -> Arrays:
-        """The prunable weights for a short look, not copied."""
-        return names.host_views(self._weight_variables())
-
-    def _weight_variables(self):
-        return {name: weight for name, (weight, _, _) in self._variables.items()}
-
-    def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Writes the masks; zeroes pruned weights and their optimizer slots.
-
-        Raises:
-            InputError: If names or shapes differ from the model's, or a mask is not 0/1.
-        """
-        masks = self.check_masks(masks)
-        self._mark_attended()
-        with self._scope():
-            self._writer.write([masks[n] for n in self._variables], self._optimizer(), self.step())
-
-    def _mark_attended(self) -> None:
+    def _attend(self) -> None:
         for wrapper in self._wrappers:
             wrapper.attended = True
 
-    def apply_masks(self) -> None:
-        """Zeroes pruned weights and their slots again; compiles nothing while nothing is pruned."""
-        self._mark_attended()
-        super().apply_masks()
+    def _write_masks(self, masks):
+        self._attend()
+        slots = [list(optimizers.slots(self._optimizer, w)) for w in self._weights.values()]
+        if self._masking is None or _ids(slots) != _ids(self._slots):
+            # Traced for a new optimizer only.
+            self._slots, self._masking = slots, tf.function(self._masked_variables)
+        with self._scope():
+            masks = [tf.constant(masks[name]) for name in self._weights]
+            self._masking(masks, tf.constant(self.step(), tf.int64))
 
-    def step(self) -> int:
-        """Optimizer steps done so far, 0 without an optimizer."""
-        optimizer = self._optimizer()
-        return int(optimizer.iterations.numpy()) if optimizer is not None else 0
+    def _masked_variables(self, masks, step):
+        for (weight, mask_variable, threshold), slots, mask in zip(
+            self._pruning_variables.values(), self._slots, masks, strict=True
+        ):
+            masked = tf.where(mask, weight, tf.zeros_like(weight))
+            # For TFMOT's PruningSummaries: the least magnitude that was kept.
+            kept = tf.where(mask, tf.abs(masked), masked.dtype.max)
+            threshold.assign(
+                tf.where(tf.reduce_any(mask), tf.reduce_min(kept), tf.zeros_like(threshold))
+            )
+            mask_variable.assign(tf.cast(mask, mask_variable.dtype))
+            weight.assign(masked)
+            for slot in slots:
+                slot.assign(tf.where(mask, slot, tf.zeros_like(slot)))
+        for wrapper in self._wrappers:
+            wrapper.pruning_step.assign(step)
 
-    def steps_per_call(self) -> int:
-        """Optimizer steps between two callbacks."""
+    def _read_steps(self):
+        # All wrappers have the same; another kind of schedule has none.
+        variable = getattr(self._wrappers[0], "schedule_steps", None)
+        steps = tuple(int(v) for v in variable.numpy()) if variable is not None else (UNSET,)
+        return None if steps[0] == UNSET else steps
+
+    def _write_steps(self, steps):
+        with self._scope():
+            for wrapper in self._wrappers:
+                wrapper.schedule_steps.assign(steps)
+
+    def due_sparsity(self, after_step: int, step: int) -> float | None:
+        """As documented; other schedules of TFMOT are asked step by step."""
+        if hasattr(self._wrappers[0], "schedule_steps"):
+            return super().due_sparsity(after_step, step)
+        for candidate in range(step, after_step, -1):
+            should_prune, sparsity = self._schedule(tf.constant(candidate, tf.int64))
+            if bool(should_prune):
+                return float(sparsity)
+        return None
+
+    def _prepare_optimizer(self):
+        with self._scope():
+            optimizers.build_optimizer(self.model)
+        optimizers.install_override(self.model)
+
+    def finish(self):
+        optimizers.remove_override(self.model)
+
+    def learning_rate(self):
+        return optimizers.learning_rate(self._optimizer)
+
+    def set_learning_rate(self, value):
+        optimizers.set_learning_rate(self._optimizer, value)
+
+    def step(self):
+        return int(self._optimizer.iterations.numpy()) if self._optimizer is not None else 0
+
+    def steps_per_call(self):
         # A plain int() fails on a mirrored variable.
         return int(keras.backend.get_value(self.model._steps_per_execution))
 
-    @property
-    def schedule(self):
-        """The TFMOT schedule object of the first wrapper; all wrappers have the same."""
-        return self._wrappers[0].pruning_schedule
+    def _snapshot(self):
+        # Each replica's component by itself: BatchNorm statistics differ between replicas.
+        parts = [part for v in _state_variables(self.model) for part in _parts(v)]
+        values = [(part, part.read_value()) for part in parts]
+        stop_training = self.model.stop_training
 
-    def early_ticket_schedule(self) -> EarlyTicketPolynomialDecay:
-        """The schedule that a probe may begin.
+        def restore():
+            for part, value in values:
+                part.assign(value)
+            self.model.stop_training = stop_training
 
-        Raises:
-            InputError: If the model was wrapped with another schedule.
-        """
-        return schedule.check_early_ticket_schedule(self.schedule)
+        return restore
 
-    def final_sparsity(self) -> float:
-        """The sparsity at which the schedule ends, as a fraction.
+    def train(self, dataset, steps):
+        # Not by `fit` itself: a nested one resets counters and callbacks of the one running.
+        function = self.model.make_train_function()
+        # A call that runs out of data in its middle does not tell how many steps it made.
+        available = int(dataset.cardinality())
+        steps = min(steps, available) if available >= 0 else steps
+        done = 0
+        with self._steps_per_execution() as (per_call, set_steps):
+            iterator = self._iterator(dataset)
+            while done < steps:
+                now = min(per_call, steps - done)
+                set_steps(now)
+                try:
+                    function(iterator)
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    break
+                done += now
+        return done
 
-        Raises:
-            InputError: If the schedule is of a kind that does not tell.
-        """
-        return schedule.final_sparsity(self.schedule)
-
-    def _sync_schedule(self) -> None:
-        """Brings the schedule objects in step with the variables, which checkpoints restore."""
-        for wrapper in self._wrappers:
-            schedule = wrapper.pruning_schedule
-            if isinstance(schedule, EarlyTicketPolynomialDecay):
-                begin, ramp, frequency = (int(v) for v in wrapper.schedule_steps.numpy())
-                if begin == UNSET:
-                    schedule.begin_step = None
-                else:
-                    schedule.begin(begin, ramp_steps=ramp, frequency=frequency)
-
-    def sparsity_schedule(self) -> PolynomialSparsity | None:
-        """The schedule in force as a pure function, None while its begin is unset."""
-        if not isinstance(self.schedule, EarlyTicketPolynomialDecay):
-            return None
-        self._sync_schedule()
-        return self.schedule.sparsity()
-
-    def due_sparsity(self, after_step: int, step: int) -> float | None:
-        """The sparsity of the last update due in (after_step, step], None if none is due."""
-        return schedule.due_sparsity(self.schedule, after_step, step)
-
-    def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
-        """Sets the begin in every wrapper's variables and in the schedule objects.
-
-        Raises:
-            InputError: If a value is out of range, or the schedule has no begin to set.
-        """
-        self.early_ticket_schedule().polynomial(step, ramp_steps, frequency)
-        with self._scope():
-            for wrapper in self._wrappers:
-                wrapper.schedule_steps.assign([step, ramp_steps, frequency])
-        self._sync_schedule()
+    def evaluate(self, dataset, steps=None):
+        function = self.model.make_test_function()
+        self.model.reset_metrics()
+        done, logs = 0, None
+        with self._steps_per_execution() as (_, set_steps):
+            set_steps(1)
+            iterator = self._iterator(dataset)
+            while done != steps:
+                try:
+                    logs = function(iterator)
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    break
+                done += 1
+        if logs is None:
+            raise InputError("The data set is empty: expected at least one batch.")
+        # Several workers' values come added up from a step; the metrics themselves know better.
+        results = self.model.get_metrics_result()
+        logs = results if set(results) == set(logs) else logs
+        return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
     @contextlib.contextmanager
-    def sandbox(self):
-        """Everything done inside is undone bit for bit at the end, also on exceptions.
-
-        Raises:
-            InputError: If the model is not compiled.
-        """
-        self._check_compiled()
-        snapshot = Snapshot(self.model)
+    def _steps_per_execution(self):
+        # Put back at once: Keras builds a step function not there yet for the present number.
+        variable = self.model._steps_per_execution
+        per_call = self.steps_per_call()
         try:
-            yield
+            yield per_call, variable.assign
         finally:
-            snapshot.restore()
+            variable.assign(per_call)
 
-    def learning_rate(self) -> float:
-        """The learning rate of the next step."""
-        return optimizers.learning_rate(self.model.optimizer)
+    def _iterator(self, dataset):
+        return iter(self.model.distribute_strategy.experimental_distribute_dataset(dataset))
 
-    def set_learning_rate(self, value: float) -> None:
-        """Sets a constant learning rate. Inside a sandbox only."""
-        optimizers.set_learning_rate(self.model.optimizer, value)
-
-    def train(self, dataset, steps: int) -> int:
-        """Runs up to `steps` training steps and returns how many. Inside a sandbox only."""
-        return stepping.train(self.model, dataset, steps)
-
-    def evaluate(self, dataset, steps: int | None = None) -> dict[str, float]:
-        """Loss and scalar metrics over the data set or `steps` batches. Inside a sandbox only.
-
-        Raises:
-            InputError: If the data set is empty.
-        """
-        return stepping.evaluate(self.model, dataset, steps)
-
-    def synchronize_replicas(self) -> None:
-        """Makes statistics that each replica keeps for itself equal to their mean."""
+    def synchronize_replicas(self):
         with self._scope():
-            stepping.synchronize_replicas(self.model)
+            for variable in self.model.variables:
+                if variable.synchronization == tf.VariableSynchronization.ON_READ:
+                    variable.assign(variable.read_value())
+
+
+def _ids(slots):
+    return [[id(slot) for slot in of_weight] for of_weight in slots]
+
+
+def _parts(variable):
+    return getattr(variable, "values", None) or [variable]
+
+
+def _state_variables(model) -> list[tf.Variable]:
+    """Returns all that training changes: weights, masks, slots, metrics, counters, generators."""
+    found = list(model.variables) + optimizers.variables(model.optimizer)
+    for metric in model.metrics:
+        found += metric.variables
+    found += [model._train_counter, model._test_counter, model._predict_counter]
+    found.append(model._steps_per_execution)
+    found += [generator.state for generator in _generators(model)]
+    unique = {id(variable): variable for variable in found if isinstance(variable, tf.Variable)}
+    return list(unique.values())
+
+
+def _generators(model):
+    for layer in model._flatten_layers():
+        keras_generator = getattr(layer, "_random_generator", None)
+        for value in (*vars(layer).values(), getattr(keras_generator, "_generator", None)):
+            if isinstance(value, tf.random.Generator):
+                yield value

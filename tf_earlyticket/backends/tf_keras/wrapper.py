@@ -1,32 +1,75 @@
-"""The wrapper that holds a layer's masks: TFMOT's, with masked gradients instead of masking
-weights in the forward pass."""
+"""TFMOT's schedule with a begin that is set later, and TFMOT's wrapper with masked gradients
+instead of masking weights in the forward pass."""
 
 import contextlib
 import warnings
 
 import tensorflow as tf
 
-from tf_earlyticket.backends.layer_kinds import cannot_be_pruned
+from tf_earlyticket.backends.layer_kinds import cannot_be_pruned, kind_of
 from tf_earlyticket.backends.tf_keras.compat import (
     PruneLowMagnitude,
-    PruneRegistry,
     enable_auto_cast_variables,
     keras,
+    tfmot,
 )
-from tf_earlyticket.backends.tf_keras.schedule import EarlyTicketPolynomialDecay
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
+from tf_earlyticket.pruning.select import resolve_criterion
 
 UNSET = -1
 UNATTENDED = (
     "A model wrapped for pruning is being trained without et.EarlyTicket or et.MaskUpdate among "
     "the callbacks: no further weight will be pruned."
 )
-_KERNEL_LAYERS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Dense,
-)
+# Their gradient is zero where the weight is.
+_KEEP_ZEROS = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
+
+
+@keras.utils.register_keras_serializable(package="tf_earlyticket")
+class EarlyTicketPolynomialDecay(EarlyTicketSchedule, tfmot.sparsity.keras.PolynomialDecay):
+    """Gradual pruning (paper eq. 6, Zhu & Gupta) that waits until it is told to begin.
+
+    Differs from TFMOT's `PolynomialDecay` in three ways: `begin_step` may be unset (nothing is
+    pruned until `begin` is called), the end step always updates, so `final_sparsity` is reached
+    whatever the frequency, and begin == end (one-shot) is defined.
+
+    `wrap_for_pruning` copies the schedule, so call `begin` before it. The begin that training uses
+    lives in the wrapped model's variables, so it is part of every checkpoint.
+
+    Args:
+        final_sparsity: Fraction in [0, 1) of the prunable weights that are zero at the end.
+        initial_sparsity: Fraction in [0, final_sparsity] pruned at the begin step.
+        begin_step: Optimizer step at which pruning starts; None until a probe sets it.
+        ramp_steps: Optimizer steps from begin to end; 0 is one-shot; None: chosen by
+            `et.EarlyTicket` from the epochs that `fit` was given.
+        frequency: Optimizer steps between mask updates; None: about 20 updates in the ramp.
+        power: Exponent of the polynomial, 3 in the paper.
+
+    Raises:
+        InputError: If a value is out of range, or `begin_step` is given without `ramp_steps`.
+
+    Example:
+        >>> schedule = EarlyTicketPolynomialDecay(0.8, ramp_steps=1000, frequency=100)
+        >>> schedule.begin(5000)
+    """
+
+    def __call__(self, step):
+        """Returns TFMOT's pair (should_prune: bool scalar, sparsity: float32 scalar in [0, 1))."""
+        if self.begin_step is None:
+            return tf.constant(False), tf.constant(0.0)
+        step = tf.cast(step, tf.int64)
+        begin, end = self.begin_step, self.end_step
+        frequency = self.sparsity().frequency
+        should_prune = (
+            (step >= begin)
+            & (step <= end)
+            & ((tf.math.floormod(step - begin, frequency) == 0) | (step == end))
+        )
+        left = tf.cast(tf.clip_by_value(end - step, 0, self.ramp_steps), tf.float32)
+        left = tf.math.divide_no_nan(left, float(self.ramp_steps)) ** self.power
+        final = tf.constant(self.final_sparsity, tf.float32)
+        return should_prune, final + (self.initial_sparsity - final) * left
 
 
 @tf.custom_gradient
@@ -51,45 +94,48 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
 
     The forward pass uses the layer's weights as they are; the backward pass zeroes the gradients
     of pruned weights. Pruned weights are set to zero, with their optimizer slots, when a mask is
-    written (`TfmotAdapter.set_masks`), and from then on nothing moves them: weights are exactly
+    written (`PrunedModel.set_masks`), and from then on nothing moves them: weights are exactly
     sparse after every optimizer step.
 
     Args:
-        layer: A layer that TFMOT can prune and that owns its prunable weights as attributes.
+        layer: A layer with prunable weights, which are attributes of it or of layers inside.
         pruning_schedule: A TFMOT `PruningSchedule`, usually `EarlyTicketPolynomialDecay`.
-        ranking: "global" or "layerwise", read by the callback that computes masks.
-        group_size: Consecutive weights along the input channels that live or die together.
+        ranking: As for `wrap_for_pruning`, read by the callback that computes masks.
+        group_size: As for `wrap_for_pruning`.
         **kwargs: As for `PruneLowMagnitude`.
 
     Raises:
         InputError: If the layer cannot be pruned; on build, if a prunable weight is not an
-            attribute of the layer itself, or its regularizer would move pruned weights.
+            attribute of the layer or one inside.
     """
 
     def __init__(self, layer, pruning_schedule, ranking="global", group_size=1, **kwargs):
         # Without the layer's own policy the wrapper would read its variables in another type.
         kwargs.setdefault("dtype", layer.dtype_policy)
-        if not is_prunable(layer):
-            raise cannot_be_pruned(layer)
-        if not (hasattr(layer, "get_prunable_weights") or PruneRegistry.supports(layer)):
-            layer.get_prunable_weights = lambda: [layer.kernel]
+        names = kind_of(layer).weights
+        if not hasattr(layer, "get_prunable_weights"):
+            if not names:
+                raise cannot_be_pruned(layer)
+            layer.get_prunable_weights = lambda: [
+                getattr(layer, name) for name in names if hasattr(layer, name)
+            ]
         super().__init__(layer, pruning_schedule, **kwargs)
         if tuple(self.block_size) != (1, 1) or self.sparsity_m_by_n is not None:
             raise InputError("block_size and sparsity_m_by_n are not supported: use group_size.")
         # The layer's own __call__, which sees to these, is never run.
         self.supports_masking = layer.supports_masking
         self._activity_regularizer = getattr(layer, "_activity_regularizer", None)
-        self.ranking = ranking
-        self.group_size = group_size
+        self.criterion = resolve_criterion(ranking, group_size)
         self.attended = False
 
     def build(self, input_shape):
         """Creates the masks (ones) and the schedule's steps, unset unless it has a begin."""
         super().build(input_shape)
-        self.weight_attributes = [
-            _attribute_of(self.layer, weight) for weight, _, _ in self.pruning_vars
-        ]
-        _check_regularizers(self.layer)
+        self._owners = [_owner_of(self.layer, weight) for weight, _, _ in self.pruning_vars]
+        for (owner, name), (weight, mask, _) in zip(self._owners, self.pruning_vars, strict=True):
+            regularizer = getattr(owner, f"{name}_regularizer", None)
+            if weight.constraint is not None or type(regularizer) not in (type(None), *_KEEP_ZEROS):
+                _constrain(weight, mask)
         if isinstance(self.pruning_schedule, EarlyTicketPolynomialDecay):
             schedule = self.pruning_schedule
             begun = schedule.begin_step is not None
@@ -127,9 +173,9 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
     def _masked_gradients(self):
         variables = []
         try:
-            for name, (_, mask, _) in zip(self.weight_attributes, self.pruning_vars, strict=True):
-                variable = getattr(self.layer, name)
-                variables.append((name, variable))
+            for (owner, name), (_, mask, _) in zip(self._owners, self.pruning_vars, strict=True):
+                variable = getattr(owner, name)
+                variables.append((owner, name, variable))
                 compute_dtype = variable.dtype
                 # In the variable's own type: XLA may otherwise fuse the cast differently.
                 with enable_auto_cast_variables(None):
@@ -137,15 +183,15 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
                         tf.convert_to_tensor(variable), tf.convert_to_tensor(mask)
                     )
                 # Past Keras' attribute tracking, which would forget the variable.
-                object.__setattr__(self.layer, name, tf.cast(weight, compute_dtype))
+                object.__setattr__(owner, name, tf.cast(weight, compute_dtype))
             yield
         finally:
-            for name, variable in variables:
-                object.__setattr__(self.layer, name, variable)
+            for owner, name, variable in variables:
+                object.__setattr__(owner, name, variable)
 
     def get_config(self):
         """Returns the wrapper's config; the layer and the schedule are nested in it."""
-        return {**super().get_config(), "ranking": self.ranking, "group_size": self.group_size}
+        return {**super().get_config(), **self.criterion.names}
 
 
 @tf.autograph.experimental.do_not_convert
@@ -153,33 +199,28 @@ def _warn_unattended():
     warnings.warn(UNATTENDED, stacklevel=2)
 
 
-def is_prunable(layer) -> bool:
-    """Tells whether a layer has weights that can be pruned, as far as its type tells."""
-    if hasattr(layer, "get_prunable_weights"):
-        return True
-    # The prunable weights of these belong to layers inside them, out of the wrapper's reach.
-    if PruneRegistry._is_rnn_layer(layer) or PruneRegistry._is_mha_layer(layer):
-        return False
-    # TFMOT's registry knows exact classes only, and not all of these.
-    return PruneRegistry.supports(layer) or isinstance(layer, _KERNEL_LAYERS)
-
-
-def _check_regularizers(layer) -> None:
-    for name, value in vars(layer).items():
-        # Its gradient is not zero where the weight is.
-        if isinstance(value, keras.regularizers.OrthogonalRegularizer):
-            raise InputError(
-                f"{name} of layer {layer.name!r} is an OrthogonalRegularizer, which moves pruned "
-                "weights: expected an L1 or L2 regularizer."
-            )
-
-
-def _attribute_of(layer, weight) -> str:
-    for name, value in vars(layer).items():
-        if value is weight:
-            return name
+def _owner_of(layer, weight) -> tuple[object, str]:
+    for owner in layer._flatten_layers():
+        for name, value in vars(owner).items():
+            if value is weight:
+                return owner, name
     raise InputError(
         f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned: its weight "
-        f"{weight.name!r} is not an attribute of the layer itself. Leave the layer out with "
-        "wrap_for_pruning(prunable=...)."
+        f"{weight.name!r} is an attribute neither of the layer nor of one inside. Leave the layer "
+        "out with wrap_for_pruning(prunable=...)."
     )
+
+
+def _constrain(weight, mask) -> None:
+    """Keeps zeros also from what moves a weight past the layer: constraints, regularizers."""
+    own = weight.constraint
+
+    def constraint(value):
+        value = value if own is None else own(value)
+        kept = tf.convert_to_tensor(mask) > 0
+        return tf.where(kept, tf.convert_to_tensor(value), tf.zeros_like(value))
+
+    # An automatically cast variable has the variable inside, one of several replicas one of each.
+    inside = getattr(weight, "_variable", weight)
+    for part in getattr(inside, "values", None) or [inside]:
+        part._constraint = constraint
