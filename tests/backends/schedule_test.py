@@ -89,7 +89,7 @@ def test_equals_its_pure_function_of_steps(begin, ramp, frequency, ends, step):
     )
     should_prune, sparsity = schedule(tf.constant(step, tf.int64))
     pure = schedule.sparsity()
-    assert bool(should_prune) == pure.is_update_step(step)
+    assert bool(should_prune) == (pure.last_update_step(step) == step)
     if should_prune:
         assert float(sparsity) == pytest.approx(pure.sparsity_at(step), abs=1e-5)
 

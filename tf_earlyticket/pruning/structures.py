@@ -39,6 +39,7 @@ class Structure(ABC):
         """Returns the masks, like the scores, in which the units `kept` [units] are left."""
 
 
+@dataclass(frozen=True)
 class Elements(Structure):
     """Each weight is a unit of its own."""
 
