@@ -192,7 +192,7 @@ WRAPPING = {
     ),
     "unknown layer": (
         lambda: et.wrap_for_pruning(_network(), prunable=["midle"]),
-        ["no layer 'midle'", "'middle'"],
+        ["prunable='midle'", "Did you mean 'middle'"],
     ),
     "layers as text": (
         lambda: et.wrap_for_pruning(_network(), prunable="middle"),

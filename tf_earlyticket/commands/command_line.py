@@ -1,19 +1,19 @@
-"""What the command-line programs share: flags, parsing, errors in one line, exit status.
+"""What the command-line programs share: flags, parsing, errors in one line, tables, exit status.
 
 Importing this imports neither TensorFlow nor Keras: a mistake is reported at once.
 """
 
-import importlib
+import importlib.util
 import os
-import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
-from rich.console import Console
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import check_installed
 from tf_earlyticket.commands import notices
 from tf_earlyticket.config import Config, field_paths
@@ -22,6 +22,8 @@ from tf_earlyticket.job import default_config
 from tf_earlyticket.job.devices import STRATEGIES
 from tf_earlyticket.job.preflight import check_config
 
+_EXPECTED = {"int": "an integer", "float": "a number", "bool": "true or false"}
+
 
 def define_common_flags(config_file: str = default_config.__file__) -> None:
     """Defines the flags that every program has which trains by a config.
@@ -29,6 +31,7 @@ def define_common_flags(config_file: str = default_config.__file__) -> None:
     Args:
         config_file: Default of --config, FILE.py or FILE.py:variant.
     """
+    load_extensions()
     config_flags.DEFINE_config_file(
         "config",
         config_file,
@@ -38,6 +41,40 @@ def define_common_flags(config_file: str = default_config.__file__) -> None:
     flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie; default TFDS's own directory")
     flags.DEFINE_string("strategy", "auto", f"Devices: {', '.join(STRATEGIES)}")
     flags.DEFINE_bool("dry_run", False, "Print config, prunable layers, steps, schedule, and exit")
+
+
+def load_extensions() -> None:
+    """Defines --extensions and imports its files, before anything looks for the names in them.
+
+    Raises:
+        InputError: If one cannot be imported.
+    """
+    if "extensions" in flags.FLAGS:
+        return
+    flags.DEFINE_list("extensions", [], "Python files of yours that register names, imported first")
+    for path in given("extensions").split(","):
+        if not path:
+            continue
+        try:
+            spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        # A file that ends the program would do so silently, as if all were done.
+        except (Exception, SystemExit) as error:
+            line = " ".join(str(error).split())
+            reason = line if isinstance(error, InputError) else f"{type(error).__name__}: {line}"
+            expected = f"Python files that can be imported, got {reason.rstrip('.')}"
+            raise checks.refuse("--extensions", path, expected) from error
+
+
+def given(flag: str) -> str:
+    """Returns the value of a flag on the command line before flags are parsed, "" if not there."""
+    arguments = flags.FLAGS.read_flags_from_files(sys.argv[1:])
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, joined, value = argument.lstrip("-").partition("=")
+        if name == flag and argument.startswith("-"):
+            return value if joined else following
+    return ""
 
 
 def checked_config(argv: list[str], seed: int | None = None, keras: str | None = None) -> Config:
@@ -51,8 +88,7 @@ def checked_config(argv: list[str], seed: int | None = None, keras: str | None =
     Raises:
         InputError: For an argument that is no flag, and for a config that cannot be used.
     """
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}: expected flags only.")
+    flags_only(argv)
     config = flags.FLAGS.config
     if not isinstance(config, Config):
         name = config_flags.get_config_filename(flags.FLAGS["config"])
@@ -70,6 +106,49 @@ def checked_config(argv: list[str], seed: int | None = None, keras: str | None =
     return config
 
 
+def flags_only(argv: list[str]) -> None:
+    """Checks that nothing but flags is on the command line.
+
+    Raises:
+        InputError: If there is.
+    """
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}: expected flags only.")
+
+
+def workdir_of(config: Config, prefix: str = "") -> tuple[Path, list[str]]:
+    """Returns the directory of a run, and the arguments that say the same command again.
+
+    Args:
+        config: Names the directory where there is no --workdir.
+        prefix: In front of that name.
+    """
+    # Flag files are written out: a run's own may itself be among them.
+    arguments = flags.FLAGS.read_flags_from_files(sys.argv[1:])
+    if flags.FLAGS.workdir is not None:
+        return Path(flags.FLAGS.workdir), arguments
+    workdir = Path("runs") / f"{prefix}{config.run_name()}"
+    return workdir, [*arguments, f"--workdir={workdir}"]
+
+
+def command(program: str, arguments: Sequence[str]) -> str:
+    """Returns the command line of a program, for a shell."""
+    return shlex.join(["python", "-m", f"tf_earlyticket.{program}", *arguments])
+
+
+def numbers(flag: str, texts: Sequence[str] | None, kind: type = int) -> tuple | None:
+    """Returns the numbers of a list flag; None for one that was not given.
+
+    Raises:
+        InputError: If one is no number of that kind.
+    """
+    try:
+        return None if texts is None else tuple(kind(text) for text in texts)
+    except ValueError:
+        wanted = "integers, such as 1,2" if kind is int else "numbers, such as 0.1,0.01"
+        raise InputError(f"--{flag}={','.join(texts)}: expected {wanted}.") from None
+
+
 def print_dry_run(config: Config) -> None:
     """Prints what a run of the config would do. Imports TensorFlow."""
     import_tensorflow()
@@ -77,6 +156,38 @@ def print_dry_run(config: Config) -> None:
     from tf_earlyticket.commands.dry_run import describe_run
 
     print(describe_run(config))
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    texts: int = 1,
+    title: str | None = None,
+    total: Sequence[str] = (),
+) -> None:
+    """Prints a table, wide enough for names where the output is no terminal.
+
+    Args:
+        columns: Headings.
+        rows: Cells, as text.
+        texts: So many columns on the left hold text, the others numbers.
+        title: Above the table.
+        total: Cells of a last row, set apart.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for place, column in enumerate(columns):
+        justify = "left" if place < texts else "right"
+        table.add_column(column, justify=justify, overflow="ellipsis" if place else "fold")
+    for row in rows:
+        table.add_row(*row)
+    if total:
+        table.add_section()
+        table.add_row(*total)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 def quiet_tensorflow() -> None:
@@ -91,16 +202,10 @@ def import_tensorflow() -> None:
 
     On a machine without an NVIDIA device, also without the error that there is none.
     """
-    if flags.FLAGS["verbosity"].present:
-        return
-    with notices.hidden():
-        # Looks for devices, which it would otherwise do, and tell, in the midst of a run.
-        importlib.import_module("tensorflow").config.list_physical_devices()
-
-
-def console() -> Console:
-    """Returns a console for tables, wide enough for names where the output is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 120)
+    if not flags.FLAGS["verbosity"].present:
+        with notices.hidden():
+            # Looks for devices, which it would otherwise do, and tell, in the midst of a run.
+            importlib.import_module("tensorflow").config.list_physical_devices()
 
 
 def parse(argv: list[str], define: Callable[[], None]) -> list[str]:
@@ -117,6 +222,8 @@ def parse(argv: list[str], define: Callable[[], None]) -> list[str]:
     except SystemExit:
         # absl ends --help with status 1; asking for help is no failure.
         sys.exit(0)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(_explain(error, argv)) from error
 
@@ -135,19 +242,19 @@ def _explain(error: Exception, argv: list[str]) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     in_config_file = "parsing config file" in text
     if isinstance(error, flags.Error) and not in_config_file:
-        message = re.sub(r"invalid literal for int.*", "expected an integer.", lines[0])
-        message = re.sub(r"\(.Non-boolean arg.*", "expected true or false.", message)
-        message = re.sub(r"could not convert string to float.*", "expected a number.", message)
-        return message.removeprefix("ERROR:: ")
+        # "flag --seed=x: why not", of which only the type of the flag says what is accepted.
+        setting = lines[0].partition(": ")[0].removeprefix("flag ")
+        name = setting.lstrip("-").partition("=")[0]
+        kind = flags.FLAGS[name].flag_type() if name in flags.FLAGS else None
+        return f"{setting}: expected {_EXPECTED[kind]}." if kind in _EXPECTED else lines[0]
     unknown = _unknown_field(argv)
     if unknown and isinstance(error, (KeyError, AttributeError)) and not in_config_file:
         return unknown
-    given = [argument for argument in argv[1:] if argument.startswith("--config=")]
-    lines[-1] = lines[-1].rstrip(".")
-    reason = lines[-1] if in_config_file else f"{type(error).__name__}: {lines[-1]}"
+    reason = lines[-1].rstrip(".")
+    reason = reason if in_config_file else f"{type(error).__name__}: {reason}"
     return (
-        f"{' '.join(given) or '--config'}: {reason}; expected a Python file whose get_config() "
-        "returns a Config."
+        f"--config={given('config')}: {reason}; expected a Python file whose get_config() returns "
+        "a Config."
     )
 
 
@@ -167,21 +274,16 @@ def run_program(define: Callable[[], None], program_main: Callable[[list[str]], 
     def guarded(function, *arguments):
         try:
             return function(*arguments)
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+        except (InputError, RunError) as error:
+            message, status = f"error: {error}", 2 if isinstance(error, InputError) else 1
         except Interrupted as error:
-            print(f"\nterminated, {error}: the same command continues the run.", file=sys.stderr)
-            sys.exit(1)
-        except RunError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
+            message, status = f"\nterminated, {error}: the same command continues the run.", 1
         except OSError as error:
-            print(f"error: {error}; what was finished before is kept.", file=sys.stderr)
-            sys.exit(1)
+            message, status = f"error: {error}; what was finished before is kept.", 1
         except KeyboardInterrupt:
-            print("\ninterrupted: the same command continues the run.", file=sys.stderr)
-            sys.exit(1)
+            message, status = "\ninterrupted: the same command continues the run.", 1
+        print(message, file=sys.stderr)
+        sys.exit(status)
 
     app.run(
         lambda argv: guarded(program_main, argv),

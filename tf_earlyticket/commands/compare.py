@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from absl import flags
-from rich.table import Table
 
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.errors import InputError
@@ -34,13 +33,7 @@ def main(argv: list[str]) -> None:
     if values.json:
         print(json.dumps([asdict(run) for run in runs], indent=1))
     else:
-        table = Table(*COLUMNS)
-        table.columns[0].overflow = "fold"
-        for column in table.columns[3:]:
-            column.justify = "right"
-        for row in cells(runs):
-            table.add_row(*row)
-        command_line.console().print(table)
+        command_line.print_table(COLUMNS, cells(runs), texts=3)
     if values.output:
         save(draw(runs), Path(values.output))
         if not values.json:

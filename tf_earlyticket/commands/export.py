@@ -9,21 +9,17 @@ _dense; tflite_dynamic; tflite_int8 and tflite_int8_sparse (calibrated). A ticke
 """
 
 import io
-import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 from absl import flags
-from rich.table import Table
 
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.deploy import artefacts
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_bytes
 from tf_earlyticket.tickets.ticket import Ticket
-
-PROGRAM = "python -m tf_earlyticket.export"
 
 
 def define_flags() -> None:
@@ -41,8 +37,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Makes the files of the flags."""
     values = flags.FLAGS
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}: expected flags only.")
+    command_line.flags_only(argv)
     if not values.ticket:
         raise InputError("--ticket is missing: expected the directory of a ticket.")
     directory = Path(values.ticket)
@@ -84,15 +79,13 @@ def main(argv: list[str]) -> None:
         accuracy=accuracy,
         rounds=values.rounds,
         about={
-            "command": shlex.join([*PROGRAM.split(), *sys.argv[1:]]),
+            "command": command_line.command("export", sys.argv[1:]),
             "environment": environment("one_device", 1),
         },
     )
-    table = Table(*ARTEFACT_COLUMNS, title=f"Ticket of sparsity {percent(result['sparsity'])}")
     found = read_artefacts(result["artefacts"])
-    for row in artefact_rows(found):
-        table.add_row(*row)
-    command_line.console().print(table)
+    title = f"Ticket of sparsity {percent(result['sparsity'])}"
+    command_line.print_table(ARTEFACT_COLUMNS, artefact_rows(found), title=title)
     print("Dense: the same network in the same number type with its pruned weights filled.")
     print(f"Files: {output}")
     if add_to_report(directory.parent, found):

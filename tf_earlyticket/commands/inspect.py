@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 from absl import flags
-from rich.table import Table
 
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.errors import InputError
@@ -98,32 +97,23 @@ def about_run(path: Path) -> dict[str, object] | None:
 
 
 def _print(found: dict) -> None:
-    console = command_line.console()
     print(f"{found['path']}: {found['kind']}")
     for name, value in found["about"].items():
         # Accuracies were computed in float32: more digits say nothing.
         print(f"  {name}: {short(value) if isinstance(value, float) else value}")
-    table = Table(*_COLUMNS)
-    table.columns[0].overflow = "fold"
-    for column in table.columns[3:]:
-        column.justify = "right"
-    for row in found["rows"]:
-        table.add_row(
+    rows = [
+        [
             row["name"],
             " x ".join(map(str, row["shape"])),
             row["dtype"] + (", sparse" if row.get("sparse") else ""),
-            count(row["kept"]),
-            percent(row["sparsity"], 2),
-            count(row["bytes"]),
-        )
-    total = found["totals"]
-    table.add_section()
-    table.add_row(
-        "All",
-        count(total["weights"]),
-        "",
-        count(total["kept"]),
-        percent(total["sparsity"], 2),
-        count(total["bytes"]),
-    )
-    console.print(table)
+            *_numbers(row),
+        ]
+        for row in found["rows"]
+    ]
+    totals = found["totals"]
+    total = ["All", count(totals["weights"]), "", *_numbers(totals)]
+    command_line.print_table(_COLUMNS, rows, texts=3, total=total)
+
+
+def _numbers(row: dict) -> list[str]:
+    return [count(row["kept"]), percent(row["sparsity"], 2), count(row["bytes"])]

@@ -8,7 +8,6 @@ continues what was interrupted; items with the same config share their runs; `--
 `--shard=3/4` fill one directory by four processes or machines.
 """
 
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,6 @@ from tf_earlyticket.job.preflight import check_run, check_tf_keras
 from tf_earlyticket.paper import recipes as reproduce_config
 from tf_earlyticket.paper.item import ITEMS, SCALES, parse_shard
 
-PROGRAM = "python -m tf_earlyticket.reproduce"
 _INTEGERS = {
     "seeds": "Seeds, one dense run each",
     "mask_epochs": "s, epochs (from 1) after which masks are taken",
@@ -36,6 +34,7 @@ _INTEGERS = {
 
 def define_flags() -> None:
     """Defines the flags; the default of --config depends on --item and --scale."""
+    command_line.load_extensions()
     flags.DEFINE_string("item", None, f"What to reproduce: {', '.join(ITEMS)}")
     flags.DEFINE_string("scale", "small", f"Default config and grid: {', '.join(SCALES)}")
     flags.FLAGS(sys.argv, known_only=True)
@@ -63,8 +62,8 @@ def main(argv: list[str]) -> None:
     check_tf_keras(config)
     parse_shard(values.shard)
     check_strategy(values.strategy)
-    given = {name: _numbers(name, values[name].value, int) for name in _INTEGERS}
-    given["learning_rates"] = _numbers("learning_rates", values.learning_rates, float)
+    given = {name: command_line.numbers(name, values[name].value) for name in _INTEGERS}
+    given["learning_rates"] = command_line.numbers("learning_rates", values.learning_rates, float)
     given["memorization_epochs"] = values.memorization_epochs
     given["prune_fraction"] = values.prune_fraction
     grid = ITEMS.get(values.item).grid(values.scale, config.train.epochs)
@@ -83,10 +82,7 @@ def main(argv: list[str]) -> None:
         _print_cells(values.item, config, grid)
         return
     check_run(config, values.data_dir, values.strategy)
-    workdir = Path(values.workdir or Path("runs") / f"reproduce-{config.run_name()}")
-    arguments = values.read_flags_from_files(sys.argv[1:])
-    if values.workdir is None:
-        arguments.append(f"--workdir={workdir}")
+    workdir, arguments = command_line.workdir_of(config, "reproduce-")
     print(f"Directory: {workdir}", flush=True)
 
     command_line.import_tensorflow()
@@ -101,21 +97,11 @@ def main(argv: list[str]) -> None:
         shard=values.shard,
         data_dir=values.data_dir,
         strategy=values.strategy,
-        command=shlex.join([*PROGRAM.split(), *arguments]),
+        command=command_line.command("reproduce", arguments),
         finished_only=values.finished_only,
         tell=lambda line: print(line, flush=True),
     )
     _print_results(results, workdir / "items" / values.item)
-
-
-def _numbers(flag: str, texts: list[str] | None, kind: type) -> tuple | None:
-    if texts is None:
-        return None
-    try:
-        return tuple(kind(text) for text in texts)
-    except ValueError:
-        wanted = "integers, such as 1,2" if kind is int else "numbers, such as 0.1,0.01"
-        raise InputError(f"--{flag}={','.join(texts)}: expected {wanted}.") from None
 
 
 def _print_cells(item: str, config, grid) -> None:
@@ -131,14 +117,7 @@ def _print_cells(item: str, config, grid) -> None:
 def _print_results(results: dict, directory: Path) -> None:
     table = ITEMS.get(results["item"]).table(results)
     if table is not None:
-        from rich.console import Console
-        from rich.table import Table
-
-        header, rows = table
-        drawn = Table(*header)
-        for row in rows:
-            drawn.add_row(*row)
-        Console(width=None if sys.stdout.isatty() else 140).print(drawn)
+        command_line.print_table(*table)
     for claim in results["claims"]:
         print(f"{'held' if claim['held'] else 'NOT held'}: {claim['claim']}.\n    {claim['ours']}.")
     if results["finished"] < results["cells"]:

@@ -8,19 +8,12 @@ start epochs, replays every detector over the record, and prints what each one c
 probes cost and how far its ticket is from the best one. The same command continues it.
 """
 
-import shlex
-import sys
-from pathlib import Path
-
 from absl import flags
 
 from tf_earlyticket.commands import command_line
-from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.job.preflight import check_run, check_tf_keras
 from tf_earlyticket.paper.item import MODES
-
-PROGRAM = "python -m tf_earlyticket.study_detectors"
 
 
 def define_flags() -> None:
@@ -43,18 +36,15 @@ def main(argv: list[str]) -> None:
     values = flags.FLAGS
     config = command_line.checked_config(argv)
     check_tf_keras(config)
-    seeds = _integers("seeds", values.seeds)
-    start_epochs = values.start_epochs and _integers("start_epochs", values.start_epochs)
+    seeds = command_line.numbers("seeds", values.seeds)
+    start_epochs = command_line.numbers("start_epochs", values.start_epochs)
     check_strategy(values.strategy)
     command_line.quiet_tensorflow()
     if values.dry_run:
         command_line.print_dry_run(config)
         return
     check_run(config, values.data_dir, values.strategy)
-    workdir = Path(values.workdir or Path("runs") / f"study-{config.run_name()}")
-    arguments = values.read_flags_from_files(sys.argv[1:])
-    if values.workdir is None:
-        arguments.append(f"--workdir={workdir}")
+    workdir, arguments = command_line.workdir_of(config, "study-")
     print(f"Directory of the study: {workdir}", flush=True)
 
     command_line.import_tensorflow()
@@ -68,29 +58,18 @@ def main(argv: list[str]) -> None:
         modes=values.modes,
         data_dir=values.data_dir,
         strategy=values.strategy,
-        command=shlex.join([*PROGRAM.split(), *arguments]),
+        command=command_line.command("study_detectors", arguments),
         finished_only=values.finished_only,
     )
     print_table(study)
     print(f"Results: {workdir / 'study.json'}   Figures: {workdir / 'figures'}")
 
 
-def _integers(flag: str, texts: list[str]) -> list[int]:
-    try:
-        return [int(text) for text in texts]
-    except ValueError:
-        raise InputError(f"--{flag}={','.join(texts)}: expected integers, such as 1,2.") from None
-
-
 def print_table(study: dict) -> None:
     """Prints the row of each detector; distances are points of test accuracy below the best."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("detector", "start epochs", "decided", "probe cost (epochs)")
-    for mode in MODES:
-        table.add_column(f"{mode} %", justify="right")
-        table.add_column("below best", justify="right")
+    columns = ["detector", "start epochs", "decided", "probe cost (epochs)"]
+    columns += [column for mode in MODES for column in (f"{mode} %", "below best")]
+    rows = []
     for row in study["summary"]:
         cells = [
             row["detector"],
@@ -100,8 +79,8 @@ def print_table(study: dict) -> None:
         ]
         for mode in MODES:
             cells += [_points(row[f"{mode}_accuracy"]), _points(row[f"{mode}_distance"])]
-        table.add_row(*cells)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+        rows.append(cells)
+    command_line.print_table(columns, rows, texts=3)
 
 
 def _points(fraction: float | None) -> str:

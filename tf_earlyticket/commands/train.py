@@ -4,10 +4,6 @@ TensorFlow is imported after the flags and the config were found good, so that a
 reported at once.
 """
 
-import shlex
-import sys
-from pathlib import Path
-
 from absl import flags
 
 from tf_earlyticket.backends import FRAMEWORKS, backend_named
@@ -17,8 +13,6 @@ from tf_earlyticket.job.devices import check_strategy, is_chief
 from tf_earlyticket.job.log import PROGRESS_MODES, Display
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.workdir import RunPaths
-
-PROGRAM = "python -m tf_earlyticket.train"
 
 
 def define_flags() -> None:
@@ -54,13 +48,9 @@ def main(argv: list[str]) -> None:
         command_line.print_dry_run(config)
         return
     check_run(config, values.data_dir, values.strategy)
-    workdir = Path(values.workdir or Path("runs") / config.run_name())
+    workdir, arguments = command_line.workdir_of(config)
     paths = RunPaths(workdir)
     chief = is_chief(values.strategy)
-    # Flag files are written out: this one may itself be among them.
-    arguments = values.read_flags_from_files(sys.argv[1:])
-    if values.workdir is None:
-        arguments.append(f"--workdir={workdir}")
     if chief:
         paths.claim(config)
         write_text(paths.flags, "".join(f"{argument}\n" for argument in arguments))
@@ -72,14 +62,13 @@ def main(argv: list[str]) -> None:
     from tf_earlyticket.job.job import train_and_evaluate
 
     prefix = backend_named(config.model.keras).command_prefix
-    command = prefix + shlex.join([*PROGRAM.split(), *arguments])
     report = train_and_evaluate(
         config,
         workdir,
         data_dir=values.data_dir,
         strategy=values.strategy,
         tpu=values.tpu,
-        command=command,
+        command=prefix + command_line.command("train", arguments),
         display=display,
     )
     if chief:
