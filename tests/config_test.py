@@ -6,7 +6,13 @@ import json
 import pytest
 
 from tf_earlyticket import config as config_module
-from tf_earlyticket.config import Config, check_fields, config_from_dict
+from tf_earlyticket.config import (
+    Config,
+    ProbeConfig,
+    check_fields,
+    config_from_dict,
+    translate_old_fields,
+)
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job import default_config
 
@@ -82,3 +88,34 @@ def test_what_a_config_file_sets_is_checked_too():
     config.train = 4
     with pytest.raises(InputError, match="config.train=4: expected a mapping"):
         check_fields(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ppr_saturation", "ppr_saturation(tolerance=0.03)"),
+        (
+            "gated_ppr",
+            "gated_ppr(gate='layer_rate_convergence(tolerance=0.05)', tolerance=0.03)",
+        ),
+        ("mask_distance", "mask_distance(threshold=0.05)"),
+        ("layer_rate_convergence", "layer_rate_convergence(tolerance=0.05)"),
+        ("subnet_similarity", "subnet_similarity(threshold=0.05)"),
+        ("fixed_epoch", "fixed_epoch(epoch=7)"),
+        ("mask_distance(window=3)", "mask_distance(window=3)"),
+        ("mine", "mine"),
+    ],
+)
+def test_fields_that_detectors_shared_become_parameters_of_the_name(name, expected):
+    probe = ProbeConfig(detector=name, tolerance=0.03, threshold=0.05, start_epoch=7)
+    told = translate_old_fields(probe)
+    assert probe == ProbeConfig(detector=expected)
+    assert f'write --config.probe.detector="{expected}"' in told
+    assert translate_old_fields(probe) == ""
+
+
+def test_their_old_defaults_say_nothing():
+    probe = ProbeConfig(tolerance=0.01)
+    assert translate_old_fields(probe) == "" and probe == ProbeConfig()
+    old = {"probe": {"detector": "ppr_saturation", "tolerance": 0.01, "threshold": None}}
+    assert config_from_dict(old) == Config()

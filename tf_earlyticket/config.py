@@ -128,7 +128,8 @@ class ProbeConfig:
 
     Attributes:
         detector: Who decides: "ppr_saturation", "gated_ppr", "mask_distance",
-            "layer_rate_convergence", "subnet_similarity" or "fixed_epoch".
+            "layer_rate_convergence", "subnet_similarity" or "fixed_epoch"; with parameters of its
+            own if need be, such as "mask_distance(threshold=0.05)" or "fixed_epoch(epoch=12)".
         every_epochs: Epochs between probes; None: at most 20 probes, evenly spaced.
         first_epoch: Epoch of the first probe, from 1; None: `every_epochs`.
         fraction: Part of an epoch that a probe retrains for, in (0, 1]; None: what keeps all
@@ -136,9 +137,9 @@ class ProbeConfig:
         validation_fraction: Part of the held-out data that a probe evaluates on, in (0, 1]; None:
             as many batches as it retrains for.
         learning_rate: Of the probe's retraining; None: a tenth of `train.learning_rate`.
-        tolerance: PPR accuracy not worth waiting for, as a fraction.
-        threshold: Of the detectors that read the weights; None: each one's own.
-        start_epoch: For "fixed_epoch": at whose end pruning starts; None: the latest possible.
+        tolerance: Old, as are those below; now a parameter of the detector's name.
+        threshold: See `tolerance`.
+        start_epoch: See `tolerance`.
     """
 
     detector: str = "ppr_saturation"
@@ -147,7 +148,7 @@ class ProbeConfig:
     fraction: Optional[float] = None
     validation_fraction: Optional[float] = None
     learning_rate: Optional[float] = None
-    tolerance: float = 0.01
+    tolerance: Optional[float] = None
     threshold: Optional[float] = None
     start_epoch: Optional[int] = None
 
@@ -200,7 +201,7 @@ def config_from_dict(values: dict) -> Config:
     """
     _refuse_unknown(values, Config().to_dict(), "config")
     try:
-        return msgspec.convert(values, Config)
+        config = msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
         # Such as "Expected `int | null`, got `str` - at `$.train.epochs[0]`".
         expected, _, place = str(error).partition(", got ")
@@ -208,6 +209,40 @@ def config_from_dict(values: dict) -> Config:
         expected = expected.replace("`", "").removeprefix("Expected ").replace("null", "None")
         value = flatten(values).get(path)
         raise checks.refuse(f"config.{path}", value, f"a value of type {expected}") from None
+    translate_old_fields(config.probe)
+    return config
+
+
+def translate_old_fields(probe: ProbeConfig) -> str:
+    """Turns the fields that detectors once shared into parameters of the detector's name.
+
+    Returns:
+        What to write from now on; "" where no such field was set.
+    """
+    # 0.01 was the default of the field, and is that of the parameter.
+    tolerance = None if probe.tolerance == 0.01 else probe.tolerance
+    threshold, start_epoch = probe.threshold, probe.start_epoch
+    gate = None if threshold is None else f"layer_rate_convergence(tolerance={threshold})"
+    parameters: dict[str, dict[str, object]] = {
+        "ppr_saturation": {"tolerance": tolerance},
+        "gated_ppr": {"gate": gate, "tolerance": tolerance},
+        "mask_distance": {"threshold": threshold},
+        "layer_rate_convergence": {"tolerance": threshold},
+        "subnet_similarity": {"threshold": threshold},
+        "fixed_epoch": {"epoch": start_epoch},
+    }
+    told = any(value is not None for value in (tolerance, threshold, start_epoch))
+    given = parameters.get(probe.detector, {})
+    given = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    if given:
+        probe.detector = f"{probe.detector}({', '.join(given)})"
+    probe.tolerance = probe.threshold = probe.start_epoch = None
+    if not told:
+        return ""
+    return (
+        "config.probe.tolerance, threshold and start_epoch are parameters of the detector's name "
+        f'now: write --config.probe.detector="{probe.detector}".'
+    )
 
 
 def _refuse_unknown(values: dict, known: dict, path: str) -> None:

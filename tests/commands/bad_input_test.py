@@ -95,7 +95,11 @@ FLAGS = [
     (train, ["--config.probe.fraction=1.5"], ["fraction=1.5", "<= 1"]),
     (train, ["--config.probe.learning_rate=-0.1"], ["learning_rate=-0.1", "> 0"]),
     (train, ["--config.probe.tolerance=0"], ["tolerance=0", "> 0"]),
-    (train, ["--config.probe.start_epoch=60"], ["start_epoch=60", "<="]),
+    (
+        train,
+        ["--config.probe.detector=fixed_epoch", "--config.probe.start_epoch=60"],
+        ["fixed_epoch(epoch=60)", "an integer from 1 to"],
+    ),
     (train, ["--config.ticket=nowhere"], ["config.ticket='nowhere'", "expected a ticket"]),
     (reproduce, ["--item=fig7"], ["item='fig7'", "fig1"]),
     (reproduce, ["--item=fig1", "--scale=tiny"], ["scale='tiny'", "smoke"]),
@@ -419,7 +423,7 @@ WORKDIRS = {
     "damaged config": ("{", "config.json cannot be read"),
     "config of another kind": ("[]", "config.json cannot be read"),
     "another run": (_config(seed=9), "another config (seed is 9 there, 0 here)"),
-    "unknown field": (_config(sead=9), "another config (sead"),
+    "unknown field": (_config(sead=9), "another config: config.sead"),
 }
 
 

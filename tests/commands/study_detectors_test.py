@@ -23,7 +23,7 @@ def _process(*arguments):
         ("--seeds=0,x", "--seeds=0,x: expected integers"),
         ("--start_epochs=early", "--start_epochs=early: expected integers"),
         ("--config.probe.detector=psychic", "detector='psychic': expected one of"),
-        ("--config.probe.start_epoch=50", "config.probe.start_epoch=50: expected a number"),
+        ("--config.probe.detector=fixed_epoch(epoch=50)", "epoch=50: expected an integer from 1"),
         ("--seed=3", "Unknown command line flag 'seed'"),
     ],
 )

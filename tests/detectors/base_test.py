@@ -10,7 +10,6 @@ from tf_earlyticket.detectors.base import (
     Observation,
     WeightSignals,
     make_detector,
-    named_detector,
     register_detector,
 )
 from tf_earlyticket.detectors.ppr_saturation import GatedPPR, PPRSaturation
@@ -120,35 +119,6 @@ def test_what_cannot_be_used_is_named(text, message):
     with pytest.raises(InputError) as refused:
         make_detector(text, 20)
     assert message in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("ppr_saturation", "ppr_saturation(tolerance=0.03)"),
-        (
-            "gated_ppr",
-            "gated_ppr(gate='layer_rate_convergence(tolerance=0.05)', tolerance=0.03)",
-        ),
-        ("mask_distance", "mask_distance(threshold=0.05)"),
-        ("layer_rate_convergence", "layer_rate_convergence(tolerance=0.05)"),
-        ("subnet_similarity", "subnet_similarity(threshold=0.05)"),
-        ("fixed_epoch", "fixed_epoch(epoch=7)"),
-        ("mask_distance(window=3)", "mask_distance(window=3)"),
-        ("mine", "mine"),
-    ],
-)
-def test_settings_that_had_fields_of_their_own_become_parameters(name, expected):
-    assert named_detector(name, tolerance=0.03, threshold=0.05, start_epoch=7) == expected
-    assert named_detector(name) == name
-    if name != "mine":
-        assert make_detector(expected, 20).name
-
-
-def test_settings_reach_the_detector_they_belong_to():
-    assert make_detector("ppr_saturation", 20, tolerance=0.03).tolerance == 0.03
-    assert make_detector("mask_distance", 20, tolerance=0.03, threshold=0.05).threshold == 0.05
-    assert make_detector("fixed_epoch", 20, start_epoch=3).epoch == 3
 
 
 class Patience(Detector):

@@ -101,56 +101,17 @@ def register_detector(name: str, make: Callable[..., Detector]) -> None:
     DETECTORS.register(name, checks.function("make", make))
 
 
-def named_detector(
-    name: str,
-    tolerance: float | None = None,
-    threshold: float | None = None,
-    start_epoch: int | None = None,
-) -> str:
-    """Returns a name with the parameters for which the config once had fields of its own.
-
-    Args:
-        name: A registered name; one with parameters stays as it is.
-        tolerance: Was that of PPR accuracy; None: the detector's own, as below.
-        threshold: Was that of the weight signals, also of the gate of "gated_ppr".
-        start_epoch: Was that of "fixed_epoch".
-    """
-    gate = None if threshold is None else f"layer_rate_convergence(tolerance={threshold})"
-    parameters: dict[str, dict[str, object]] = {
-        "ppr_saturation": {"tolerance": tolerance},
-        "gated_ppr": {"gate": gate, "tolerance": tolerance},
-        "mask_distance": {"threshold": threshold},
-        "layer_rate_convergence": {"tolerance": threshold},
-        "subnet_similarity": {"threshold": threshold},
-        "fixed_epoch": {"epoch": start_epoch},
-    }
-    given = [f"{k}={v!r}" for k, v in parameters.get(name, {}).items() if v is not None]
-    return f"{name}({', '.join(given)})" if given else name
-
-
-def make_detector(
-    text: str,
-    latest_start_epoch: int,
-    *,
-    lead_epochs: int = 0,
-    tolerance: float | None = None,
-    threshold: float | None = None,
-    start_epoch: int | None = None,
-) -> Detector:
+def make_detector(text: str, latest_start_epoch: int, *, lead_epochs: int = 0) -> Detector:
     """Returns a new detector.
 
     Args:
         text: A registered name, maybe with parameters: "mask_distance(threshold=0.05)".
         latest_start_epoch: Last epoch (from 1) at whose end pruning can start.
         lead_epochs: Epochs from the start of pruning until the mask is final: the ramp's.
-        tolerance: As for `named_detector`, as are those below.
-        threshold: See there.
-        start_epoch: See there.
 
     Raises:
         InputError: If the name or a parameter is unknown, or a value is out of range.
     """
-    text = named_detector(text, tolerance, threshold, start_epoch)
     made: Detector = DETECTORS.make(
         text, latest_start_epoch=latest_start_epoch, lead_epochs=lead_epochs
     )

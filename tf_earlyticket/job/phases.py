@@ -365,9 +365,6 @@ def _search(run: Run) -> SearchResult:
         config.probe.detector,
         plan.latest_start_epoch,
         lead_epochs=plan.ramp_epochs,
-        tolerance=config.probe.tolerance,
-        threshold=config.probe.threshold,
-        start_epoch=config.probe.start_epoch,
     )
     early_ticket = EarlyTicket(
         lambda: probe_data,

@@ -1,10 +1,11 @@
 """Checks of a run's input, before any slow import and before anything is written."""
 
 import contextlib
+import logging
 import math
 
 from tf_earlyticket.backends import FRAMEWORKS
-from tf_earlyticket.config import Config, check_fields
+from tf_earlyticket.config import Config, check_fields, translate_old_fields
 from tf_earlyticket.data.catalog import check_available, describe
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.errors import InputError, suggestion
@@ -14,6 +15,8 @@ from tf_earlyticket.models import MODELS
 from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.tickets.ticket import Ticket
 
+logger = logging.getLogger(__name__)
+
 
 def check_config(config: Config) -> None:
     """Checks every field of the config, and those that must fit the size of the data set.
@@ -22,6 +25,9 @@ def check_config(config: Config) -> None:
         InputError: For the first field that cannot be used.
     """
     check_fields(config)
+    old = translate_old_fields(config.probe)
+    if old:
+        logger.warning("%s", old)
     _check_values(config)
     _check_ticket(config)
     data = config.data
@@ -93,21 +99,12 @@ def _check_values(config: Config) -> None:
     _range("pruning.initial_sparsity", pruning.initial_sparsity, low=0, high=pruning.final_sparsity)
     with _prefixed("config.pruning."):
         resolve_criterion(pruning.ranking, pruning.group_size)
-    _range("probe.tolerance", probe.tolerance, above=0, below=1)
     if probe.validation_fraction is not None:
         _range("probe.validation_fraction", probe.validation_fraction, above=0, high=1)
     _range("seed", config.seed, low=0, high=2**31 - 1)
     plan = plan_of(config)
-    if probe.start_epoch is not None:
-        _range("probe.start_epoch", probe.start_epoch, low=1, high=plan.latest_start_epoch)
     with _prefixed("config."):
-        make_detector(
-            probe.detector,
-            plan.latest_start_epoch,
-            tolerance=probe.tolerance,
-            threshold=probe.threshold,
-            start_epoch=probe.start_epoch,
-        )
+        make_detector(probe.detector, plan.latest_start_epoch)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import filelock
 
-from tf_earlyticket.config import Config, flatten
+from tf_earlyticket import checks
+from tf_earlyticket.config import Config, config_from_dict, flatten
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_json, write_json
 
@@ -107,13 +108,17 @@ class RunPaths:
 
     def _check_config(self, config: Config) -> None:
         try:
-            # Fields that came after the run was started had their defaults in it.
-            present = {**flatten(Config().to_dict()), **flatten(read_json(self.config))}
-        except (InputError, AttributeError) as error:
+            there = read_json(self.config)
+            if not isinstance(there, dict):
+                raise InputError("it is no mapping")
+        except InputError as error:
             raise InputError(
                 f"--workdir={self.workdir}: its config.json cannot be read; expected an empty "
                 "directory or one of an earlier run."
             ) from error
+        with checks.prefixed(f"--workdir={self.workdir} holds a run of another config: "):
+            # Fields that came after the run was started had their defaults in it.
+            present = flatten(config_from_dict(there).to_dict())
         wanted = flatten(config.to_dict())
         for name in {**wanted, **present}:
             if present.get(name) != wanted.get(name):
