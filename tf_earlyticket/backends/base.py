@@ -468,6 +468,19 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def _inputs_as_given(self, model):
+        """Returns the structure of symbolic inputs that a model was made of; None: it has none."""
+
+    def inputs_of(self, model):
+        """Returns what a model takes: an input, or a list, tuple or dict of several.
+
+        One in a list is the one itself. None for a model that does not tell (a subclassed one).
+        """
+        inputs = self._inputs_as_given(model)
+        one = isinstance(inputs, (list, tuple)) and len(inputs) == 1
+        return inputs[0] if one else inputs
+
+    @abstractmethod
     def save_model(self, model, directory: Path) -> None:
         """Writes a plain model as a SavedModel, endpoints `serve` and `serving_default`."""
 

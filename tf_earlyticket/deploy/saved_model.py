@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_earlyticket import checks
+from tf_earlyticket.backends import backend_of
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -23,19 +24,20 @@ def check_outputs(model, directory: Path) -> None:
     """
     import tensorflow as tf
 
-    # A subclassed model has none; in Keras 3 the types are names.
-    specs = [(tuple(e.shape[1:]), tf.as_dtype(e.dtype)) for e in getattr(model, "inputs", ()) or ()]
-    if not specs or any(None in shape for shape, _ in specs):
+    taken = backend_of(model).inputs_of(model)
+    if taken is None or any(None in tuple(entry.shape[1:]) for entry in tf.nest.flatten(taken)):
         return
     random = np.random.default_rng(0)
-    inputs = [
-        # Integers may be indices: 0 is always one.
-        (random.normal(size=(2, *shape)) * dtype.is_floating).astype(dtype.as_numpy_dtype)
-        for shape, dtype in specs
-    ]
-    inputs = inputs if len(inputs) > 1 else inputs[0]
+
+    def example(entry) -> tf.Tensor:
+        # In Keras 3 the types are names. Integers may be indices: 0 is always one.
+        dtype = tf.as_dtype(entry.dtype)
+        values = random.normal(size=(2, *entry.shape[1:])) * dtype.is_floating
+        return tf.constant(values.astype(dtype.as_numpy_dtype))
+
+    inputs = tf.nest.map_structure(example, taken)
     loaded = tf.saved_model.load(str(directory))
-    served = loaded.serve(tf.nest.map_structure(tf.constant, inputs))
+    served = loaded.serve(inputs)
     for ours, theirs in zip(
         tf.nest.flatten(served), tf.nest.flatten(model(inputs, training=False)), strict=True
     ):

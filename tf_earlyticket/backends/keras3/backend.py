@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 _SAVE_BY_TENSORFLOW = """
 import sys, keras
 model = keras.saving.load_model(sys.argv[1], compile=False)
-model.export(sys.argv[2], verbose=False)
+inputs = getattr(model, "_inputs_struct", None)
+one = isinstance(inputs, (list, tuple)) and len(inputs) == 1
+model.export(sys.argv[2], verbose=False, **({"input_signature": [inputs[0]]} if one else {}))
 """
 
 
@@ -122,6 +124,10 @@ class Keras3Backend(Backend):
                 ) from error
         return copy
 
+    def _inputs_as_given(self, model):
+        nested = getattr(model, "_inputs_struct", None)
+        return getattr(model, "inputs", None) if nested is None else nested
+
     def save_model(self, model, directory: Path) -> None:
         # What JAX itself would write is compiled for the kind of device that trained, and cannot
         # be converted to TFLite.
@@ -129,7 +135,9 @@ class Keras3Backend(Backend):
             return
         # Keras prints the list of everything it captured.
         with contextlib.redirect_stdout(io.StringIO()):
-            model.export(str(directory))
+            inputs = self.inputs_of(model)
+            options = {} if inputs is None else {"input_signature": [inputs]}
+            model.export(str(directory), **options)
 
     def write_state(self, model, path):
         values = [keras.ops.convert_to_numpy(variable.value) for variable in _state(model)]

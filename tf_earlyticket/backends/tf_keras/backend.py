@@ -89,10 +89,22 @@ class TfKerasBackend(Backend):
     def float32_copy(self, model):
         return _clone(model, lambda layer: _copy_layer(layer, in_float32))
 
+    def _inputs_as_given(self, model):
+        nested = getattr(model, "_nested_inputs", None)
+        return model.inputs if nested is None else nested
+
     def save_model(self, model, directory):
+        # Not by model.export, which takes a dict's inputs as a list in the order of their names.
+        specs = tf.nest.map_structure(
+            lambda entry: tf.TensorSpec((None, *entry.shape[1:]), entry.dtype, entry.name),
+            self.inputs_of(model),
+        )
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serve", model.__call__, [specs])
         # Keras prints the list of everything it captured.
         with contextlib.redirect_stdout(io.StringIO()):
-            model.export(str(directory))
+            archive.write_out(str(directory))
 
     def write_state(self, model, path):
         try:

@@ -1,0 +1,97 @@
+"""What people reported of such tools, tried under every Keras."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_earlyticket as et
+from tf_earlyticket.backends import pruned
+
+
+def _zeros(model):
+    return sum(int((w == 0).sum()) for w in pruned(model).weights().values())
+
+
+def _half(model):
+    random = np.random.RandomState(3)
+    adapter = pruned(model)
+    adapter.set_masks({n: random.uniform(size=w.shape) > 0.5 for n, w in adapter.weights().items()})
+    return _zeros(model)
+
+
+def test_masks_hold_by_themselves_from_the_moment_they_are_written(network, compiled, examples):
+    images, labels = examples
+    model = et.wrap_for_pruning(network())
+    # Before any optimizer is there.
+    zeros = _half(model)
+    compiled(model)
+    model.fit(images, labels, batch_size=16, epochs=2, verbose=0)
+    assert _zeros(model) == zeros
+    # Another optimizer, and single steps.
+    compiled(model, "adam")
+    model.train_on_batch(images[:16], labels[:16])
+    model.fit(images, labels, batch_size=16, epochs=1, verbose=0)
+    assert _zeros(model) == zeros
+
+
+def test_a_rewound_ticket_trains_sparse_without_a_callback(network, compiled, data, tmp_path):
+    model = compiled(et.wrap_for_pruning(network(), et.EarlyTicketPolynomialDecay(0.7)))
+    model.fit(
+        data[0],
+        validation_data=data[1],
+        epochs=6,
+        verbose=0,
+        callbacks=[et.EarlyTicket(*data, verbose=0)],
+    )
+    et.export_ticket(model, tmp_path / "ticket")
+    ticket = et.Ticket.load(tmp_path / "ticket")
+    again = compiled(et.wrap_for_pruning(network()))
+    et.rewind(again, ticket)
+    zeros = _zeros(again)
+    again.fit(data[0], epochs=2, verbose=0)
+    assert _zeros(again) == zeros == sum(int((~m).sum()) for m in ticket.masks.values())
+    assert et.export_ticket(again, tmp_path / "again").sparsity == ticket.sparsity
+
+
+@pytest.mark.parametrize("form", ["lists", "inputs", "dict"])
+def test_a_model_is_exported_however_its_inputs_are_given(keras, compiled, form, tmp_path):
+    layers = keras.layers
+    images = np.random.RandomState(0).normal(size=(32, 8, 8, 1)).astype(np.float32)
+    labels = np.arange(32) % 3
+    i = layers.Input((8, 8, 1), name="image")
+    x = layers.Conv2D(4, 3, name="first")(i)
+    x = layers.Conv2D(8, 3, name="second")(x)
+    o = layers.Dense(3, name="last")(layers.GlobalAveragePooling2D()(x))
+    base = keras.Model(i, o)
+    inputs = {"lists": [i], "inputs": base.inputs, "dict": {"image": i}}[form]
+    plain = keras.Model(inputs=inputs, outputs=[o] if form == "lists" else o)
+    given = {"image": images} if form == "dict" else images
+    data = tf.data.Dataset.from_tensor_slices((given, labels)).batch(8)
+    model = compiled(et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(0.7)))
+    callbacks = [et.EarlyTicket(data, data, verbose=0)]
+    model.fit(data, validation_data=data, epochs=6, verbose=0, callbacks=callbacks)
+    et.export_ticket(model, tmp_path / "ticket")
+    served = tf.saved_model.load(str(tmp_path / "ticket" / "saved_model"))
+    found = served.serve({"image": images} if form == "dict" else images)
+    found = found[0] if isinstance(found, (list, tuple)) else found
+    wanted = model.predict(given, verbose=0)
+    wanted = wanted[0] if isinstance(wanted, list) else wanted
+    np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_transposed_convolutions_are_pruned_and_depthwise_ones_are_not(keras):
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, name="first"),
+            layers.DepthwiseConv2D(3, name="depthwise"),
+            layers.SeparableConv2D(4, 3, name="separable"),
+            layers.Conv2DTranspose(4, 3, name="transposed"),
+            layers.Flatten(),
+            layers.Dense(5, name="dense"),
+            layers.Dense(3, name="last"),
+        ]
+    )
+    masks = pruned(et.wrap_for_pruning(model)).masks()
+    assert list(masks) == ["separable/pointwise_kernel", "transposed/kernel", "dense/kernel"]
