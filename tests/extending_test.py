@@ -37,7 +37,7 @@ def extended():
 
 
 def test_each_extension_is_short():
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
     assert all(len(block.splitlines()) < 40 for block in BLOCKS)
 
 
@@ -176,3 +176,18 @@ def _config(name):
     config = Config()
     config.data.name, config.train.batch_size = name, 1
     return config
+
+
+def test_a_run_ranks_by_gradients(extended, tmp_path):
+    config = Config()
+    config.data.name, config.model.name, config.pruning.ranking = "stripes", "small_cnn", "taylor"
+    config.probe.detector, config.pruning.mode = "fixed_epoch(epoch=2)", "rewind"
+    config.train.epochs, config.train.drop_epochs, config.train.dense_baseline = 5, (4,), False
+    report = et.train_and_evaluate(config, tmp_path / "run")
+    assert report["ticket"]["sparsity"] == pytest.approx(0.8, abs=1e-3)
+    ranked = et.Ticket.load(tmp_path / "run" / "ticket").masks
+    config.pruning.ranking = "global"
+    et.train_and_evaluate(config, tmp_path / "other")
+    other = et.Ticket.load(tmp_path / "other" / "ticket").masks
+    # Masks of another ranking, not those of magnitude under another name.
+    assert et.mask_distance(ranked, other) > 0.02

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
+from tf_earlyticket.pruning.select import RANKINGS
 
 
 def _zeros(model):
@@ -95,3 +96,69 @@ def test_transposed_convolutions_are_pruned_and_depthwise_ones_are_not(keras):
     )
     masks = pruned(et.wrap_for_pruning(model)).masks()
     assert list(masks) == ["separable/pointwise_kernel", "transposed/kernel", "dense/kernel"]
+
+
+@pytest.fixture
+def taylor():
+    """A ranking by |w g|, forgotten afterwards; looks at two batches."""
+    before = dict(RANKINGS._entries)
+
+    def score(context):
+        gradients = context.gradients(batches=2)
+        return {name: np.abs(w * gradients[name]) for name, w in context.weights.items()}
+
+    et.register_ranking("taylor", et.Ranking(score))
+    yield score
+    RANKINGS._entries.clear()
+    RANKINGS._entries.update(before)
+
+
+def _plain_network(keras):
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    return keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, activation="tanh", name="first"),
+            layers.Conv2D(8, 3, activation="tanh", name="middle"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, name="last"),
+        ]
+    )
+
+
+def test_gradients_are_those_of_the_compiled_loss(keras, compiled, data):
+    model = compiled(et.wrap_for_pruning(_plain_network(keras)))
+    adapter = pruned(model)
+    batches = data[1].take(2)
+    adapter.score_data = lambda: batches
+    found = adapter.score_context().gradients(batches=2)["middle/kernel"]
+    before = adapter.all_weights()
+    for place in [(0, 0, 0, 0), (1, 2, 3, 7), (2, 2, 1, 4)]:
+        losses = []
+        for change in (1e-2, -1e-2):
+            moved = {name: weight.copy() for name, weight in before.items()}
+            moved["middle/kernel"][place] += change
+            adapter.set_all_weights(moved)
+            with adapter.sandbox():
+                losses.append(adapter.evaluate(batches)["loss"])
+        assert found[place] == pytest.approx((losses[0] - losses[1]) / 2e-2, abs=2e-4)
+    assert np.abs(found).max() > 1e-3
+
+
+def test_a_ranking_may_look_at_gradients(keras, compiled, data, taylor):
+    schedule = et.EarlyTicketPolynomialDecay(0.75)
+    wrapped = et.wrap_for_pruning(_plain_network(keras), schedule, ranking="taylor")
+    model, adapter = compiled(wrapped), pruned(wrapped)
+    with pytest.raises(et.InputError, match="asks for gradients"):
+        adapter.ranked_masks(0.75)
+    batches = data[1].take(2)
+    adapter.score_data = lambda: batches
+    before, masks = adapter.all_weights(), adapter.ranked_masks(0.75)["middle/kernel"]
+    scores = taylor(adapter.score_context())["middle/kernel"]
+    assert masks.sum() == masks.size // 4 and scores[masks].min() >= scores[~masks].max()
+    for name, weight in adapter.all_weights().items():
+        np.testing.assert_array_equal(weight, before[name])
+    callbacks = [et.EarlyTicket(*data, verbose=0)]
+    model.fit(data[0], validation_data=data[1], epochs=6, verbose=0, callbacks=callbacks)
+    assert _zeros(model) == masks.size - masks.size // 4

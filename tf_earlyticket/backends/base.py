@@ -28,6 +28,7 @@ from tf_earlyticket.backends.layer_kinds import (
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import check_masks
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
+from tf_earlyticket.pruning.scores import ScoreContext
 from tf_earlyticket.pruning.select import Criterion
 
 logger = logging.getLogger(__name__)
@@ -122,11 +123,14 @@ class PrunedModel(ABC):
         model: As given.
         criterion: As given.
         record: What its ticket should tell of its training in this process.
+        score_data: Returns batches for scores that look at more than weights, the same each time;
+            set by callbacks that have training data.
     """
 
     def __init__(self, model, weights: Mapping[str, Any], schedule, criterion: Criterion):
         self.model, self.criterion = model, criterion
         self.record = TrainingRecord()
+        self.score_data: Callable[[], Any] | None = None
         self._weights, self._schedule = dict(weights), schedule
         # Past Keras' tracking, which would save it with the model.
         object.__setattr__(model, _ATTRIBUTE, self)
@@ -173,6 +177,10 @@ class PrunedModel(ABC):
     @abstractmethod
     def _snapshot(self) -> Callable[[], None]:
         """Copies everything that training changes; returns a function that puts it back."""
+
+    @abstractmethod
+    def _gradients(self, batch) -> Arrays:
+        """Gradients of the compiled loss in the prunable weights. Inside a sandbox only."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -268,7 +276,23 @@ class PrunedModel(ABC):
             InputError: If `sparsity` is below that of `previous`, or weights are not finite.
         """
         previous = self.masks() if previous is None else previous
-        return self.criterion.masks(self.weight_views(), sparsity, previous)
+        return self.criterion.masks(self.score_context(), sparsity, previous)
+
+    def score_context(self) -> ScoreContext:
+        """What the criterion's score may look at: gradients too, once `score_data` is set."""
+        gradients = self._mean_gradients if self.score_data is not None else None
+        return ScoreContext(self.weight_views(), gradients=gradients)
+
+    def _mean_gradients(self, batches: int) -> Arrays:
+        sums, count = {name: np.zeros(w.shape) for name, w in self.weight_views().items()}, 0
+        with self.sandbox():
+            for batch in self.score_data().take(batches):
+                for name, gradient in self._gradients(batch).items():
+                    sums[name] += gradient
+                count += 1
+        if not count:
+            raise InputError("train_data is empty: expected at least one batch for the score.")
+        return {name: (total / count).astype(np.float32) for name, total in sums.items()}
 
     def check_masks(self, masks: Mapping[str, np.ndarray]) -> Arrays:
         """Returns the masks as bool arrays.

@@ -263,7 +263,7 @@ class EarlyTicket(Callback):
 
     def _look(self, epoch: int) -> Observation:
         """Looks at the network at the end of `epoch` (from 1), which is left as it was."""
-        signals = self.signals[epoch] = self._tracker.update(self.adapter.weights())
+        signals = self.signals[epoch] = self._tracker.update(self.adapter.score_context())
         observation = Observation()
         if epoch in self.plan.probe_epochs and self.detector.wants_probe(epoch, signals):
             observation = self.probe.probe(epoch).observation

@@ -2,6 +2,7 @@
 
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.base import PrunedModel
+from tf_earlyticket.backends.probe_data import probe_dataset
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity
@@ -13,6 +14,10 @@ class MaskUpdate(Callback):
 
     Steps are optimizer steps. Masks are computed on the host from all prunable weights, written
     at once, and only ever shrink. Must stand before callbacks that save checkpoints.
+
+    Args:
+        train_data: Batches for rankings that look at gradients, as for `et.PPRProbe`; None where
+            the ranking looks at weights alone.
 
     Attributes:
         updates: [(step, sparsity reached)] of every mask update of this `fit`.
@@ -29,8 +34,11 @@ class MaskUpdate(Callback):
         >>> model.fit(train, epochs=10, callbacks=[et.MaskUpdate()])
     """
 
-    def __init__(self):
+    def __init__(self, train_data=None):
         super().__init__()
+        self._train_data = None
+        if train_data is not None:
+            self._train_data = probe_dataset(train_data, "train_data")
         self.adapter: PrunedModel | None = None
         self.updates: list[tuple[int, float]] = []
 
@@ -38,6 +46,8 @@ class MaskUpdate(Callback):
         """Prepares the model; forgets the updates of an earlier `fit`."""
         self.adapter = pruned(self.model)
         self.adapter.prepare()
+        if self._train_data is not None:
+            self.adapter.score_data = self._train_data
         self.updates = []
         self._first_epoch = True
 

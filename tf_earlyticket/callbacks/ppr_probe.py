@@ -113,6 +113,7 @@ class PPRProbe(Callback):
         """Prepares the model and fixes the retraining's learning rate; forgets earlier results."""
         self.adapter = pruned(self.model)
         self.adapter.prepare()
+        self.adapter.score_data = self._train_data
         for argument, data in (
             ("train_data", self._train_data),
             ("validation_data", self._validation_data),

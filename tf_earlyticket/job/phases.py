@@ -412,7 +412,10 @@ def retrain(run: Run) -> TrainingResult:
 
     def start() -> int:
         run.restore("search")
-        masks = pruned(run.model).ranked_masks(run.config.pruning.final_sparsity)
+        adapter, config = pruned(run.model), run.config
+        probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
+        adapter.score_data = lambda: probe_data
+        masks = adapter.ranked_masks(config.pruning.final_sparsity)
         adapter = pruned(fresh.model)
         adapter.set_all_weights(run.rewind_weights())
         adapter.set_masks(masks)

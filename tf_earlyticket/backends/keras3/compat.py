@@ -9,4 +9,40 @@ from keras.src.models import Functional
 
 BACKEND = keras.backend.backend()
 
-__all__ = ["BACKEND", "Functional", "get_global_attribute", "keras"]
+__all__ = ["BACKEND", "Functional", "get_global_attribute", "keras", "loss_gradients"]
+
+
+def loss_gradients(model, variables, inputs, labels, sample_weight) -> list:
+    """Returns the gradients of the compiled loss in a model's trainable variables, on a batch."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            loss = model.compute_loss(inputs, labels, outputs, sample_weight, training=True)
+        return tape.gradient(loss, [variable.value for variable in variables])
+    import jax
+
+    others, metrics, slots = (
+        [variable.value for variable in found]
+        for found in (
+            model.non_trainable_variables,
+            model.metrics_variables,
+            model.optimizer.variables,
+        )
+    )
+
+    def loss(values):
+        _, (unscaled, *_) = model.compute_loss_and_updates(
+            values,
+            others,
+            metrics,
+            inputs,
+            labels,
+            sample_weight,
+            training=True,
+            optimizer_variables=slots,
+        )
+        return unscaled
+
+    return jax.grad(loss)([variable.value for variable in variables])

@@ -3,7 +3,12 @@
 import numpy as np
 
 from tf_earlyticket.backends.base import PrunedModel
-from tf_earlyticket.backends.keras3.compat import BACKEND, get_global_attribute, keras
+from tf_earlyticket.backends.keras3.compat import (
+    BACKEND,
+    get_global_attribute,
+    keras,
+    loss_gradients,
+)
 from tf_earlyticket.backends.keras3.masks import (
     UNSET,
     Masks,
@@ -208,6 +213,22 @@ class Keras3PrunedModel(PrunedModel):
                     delattr(model, name)
 
         return restore
+
+    def _gradients(self, batch):
+        model, variables = self.model, self.model.trainable_variables
+        if BACKEND != "tensorflow":
+            batch = keras.tree.map_structure(lambda part: part.numpy(), batch)
+        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        gradients = loss_gradients(model, variables, inputs, labels, weights)
+        of_variable = {id(v): g for v, g in zip(variables, gradients, strict=True)}
+        found = {name: of_variable.get(id(weight)) for name, weight in self._weights.items()}
+        return {
+            # A frozen weight has none.
+            name: np.zeros(self._weights[name].shape)
+            if gradient is None
+            else np.asarray(keras.ops.convert_to_numpy(gradient))
+            for name, gradient in found.items()
+        }
 
     def train(self, dataset, steps):
         counter = _Steps()

@@ -199,6 +199,19 @@ class TfKerasPrunedModel(PrunedModel):
 
         return restore
 
+    def _gradients(self, batch):
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        with tf.GradientTape() as tape:
+            outputs = self.model(images, training=True)
+            loss = self.model.compute_loss(images, labels, outputs, weights)
+        variables = list(self._weights.values())
+        # A frozen weight has none; an embedding's is sparse.
+        gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+        return {
+            name: tf.convert_to_tensor(gradient).numpy()
+            for name, gradient in zip(self._weights, gradients, strict=True)
+        }
+
     def train(self, dataset, steps):
         # Not by `fit` itself: a nested one resets counters and callbacks of the one running.
         function = self.model.make_train_function()
