@@ -251,3 +251,101 @@ def test_gated_ppr_feeds_its_gate_each_epoch_once():
         detector.wants_probe(epoch, SIGNALS)
         detector.update(epoch, Observation(signals=SIGNALS))
     assert gate.epochs == [1, 2, 3]
+
+
+def _fitted_by_least_squares(epochs, accuracies, until, lead):
+    """The same estimate, written down curve by curve with a solver of its own."""
+    count, span = len(epochs), epochs[-1] - epochs[0]
+    rows = []
+    for tau in span * np.logspace(np.log10(0.1), np.log10(30), 40):
+
+        def risen(after, tau=tau):
+            return (1 - np.exp(-after / tau)) / (1 - np.exp(-span / tau))
+
+        basis = np.stack([np.ones(count), risen(epochs - epochs[0])], axis=1)
+        solution = np.linalg.lstsq(basis, accuracies, rcond=None)[0]
+        squares = max(((accuracies - basis @ solution) ** 2).sum(), (count - 3) * 1e-6)
+        later = risen(span + max(until - epochs[-1], lead)) - risen(span + lead)
+        error = np.linalg.inv(basis.T @ basis)[1, 1] * squares / (count - 3)
+        rows.append((squares, solution[1] * later, error * later**2, (basis @ solution)[-1]))
+    squares, gains, errors, levels = np.array(rows).T
+    weights = squares ** (-(count - 3) / 2)
+    weights = weights / weights.sum()
+    gain = weights @ gains
+    deviation = np.sqrt(weights @ (gains**2 + errors) - gain**2)
+    noise = np.sqrt(weights @ squares / (count - 3))
+    return gain, deviation, weights @ levels, noise
+
+
+@pytest.mark.parametrize("lead", [0, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_remaining_gain_is_that_of_curves_weighed_by_their_likelihood(seed, lead):
+    generator = np.random.default_rng(seed)
+    epochs = np.cumsum(generator.integers(1, 4, 7 + seed)).astype(float)
+    accuracies = exponential(6)(epochs) + 0.01 * generator.standard_normal(len(epochs))
+    until = epochs[-1] + 9
+    wanted = _fitted_by_least_squares(epochs, accuracies, until, lead)
+    assert remaining_gain(epochs, accuracies, until, lead) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_without_a_lead_the_wait_begins_at_the_last_probe():
+    epochs = np.arange(1.0, 9)
+    accuracies = exponential(4)(epochs)
+    assert remaining_gain(epochs, accuracies, 20) == remaining_gain(epochs, accuracies, 20, 0)
+    assert PPRSaturation(20).lead_epochs == 0
+
+
+def test_noise_of_a_zigzag_is_exact():
+    zigzag = np.array([0.5, 0.6] * 5)
+    assert probe_noise(zigzag) == pytest.approx(0.2 / 0.6745 / np.sqrt(6), rel=1e-12)
+
+
+def test_every_epoch_of_the_plan_is_worth_a_probe_and_none_decides_without_one():
+    detector = PPRSaturation(20)
+    assert detector.wants_probe(1, None) is True
+    assert detector.update(3, Observation()) == Decision(False, "no probe at epoch 3")
+
+
+def test_the_reason_has_the_numbers_of_the_fit():
+    detector, epochs = PPRSaturation(40, lead_epochs=4, tolerance=0.02), np.arange(2.0, 14, 2)
+    accuracies = exponential(6)(epochs)
+    for epoch, accuracy in zip(epochs, accuracies, strict=True):
+        decision = detector.update(int(epoch), Observation(float(accuracy), 0.1, 0.95))
+    gain, deviation, level, _ = _fitted_by_least_squares(epochs, accuracies, 44, 4)
+    assert decision == Decision(
+        False,
+        f"fitted PPR accuracy {100 * level:.1f} % at epoch 12; waiting until epoch 40 is expected "
+        f"to gain {100 * gain:.1f} +- {100 * deviation:.1f} points (tolerance 2.0), for a mask "
+        "that is final 4 epochs after the start",
+    )
+
+
+def test_a_curve_that_has_not_moved_says_so():
+    detector = PPRSaturation(20, minimum_rise=0.07)
+    for epoch in range(1, 7):
+        decision = detector.update(epoch, Observation(0.1, 0.1, 0.9))
+    assert not decision.saturated
+    assert decision.reason.endswith("; it has not risen by 7 points yet")
+
+
+def test_the_gate_says_why_it_is_shut_and_that_no_probe_was_made():
+    gated = GatedPPR(FixedEpoch(3), PPRSaturation(20, minimum_rise=0))
+    shut = gated.update(1, Observation())
+    assert shut == Decision(False, "not worth probing yet: start epoch fixed at 3")
+    assert gated.wants_probe(3, None) is True
+    assert gated.update(3, Observation()) == Decision(False, "no probe at epoch 3")
+
+
+def test_the_gate_sees_the_signals_of_its_epoch():
+    class Gate(FixedEpoch):
+        seen = []
+
+        def update(self, epoch, observation):
+            self.seen.append((epoch, observation.signals))
+            return Decision(False, "shut")
+
+    gated = GatedPPR(Gate(1), PPRSaturation(20))
+    first, second = (WeightSignals((rate,), (), ()) for rate in (0.1, 0.2))
+    gated.wants_probe(1, first)
+    gated.update(2, Observation(signals=second))
+    assert Gate.seen == [(1, first), (2, second)]

@@ -2,38 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from tf_earlyticket import checks
-from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.plan import update_frequency
-
-
-def check_integer(name: str, value: Any, minimum: int) -> int:
-    """Returns `value` as an int, or raises `InputError` if it is no integer >= `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise InputError(f"{name} must be an integer >= {minimum}, got {value!r}")
-    return int(value)
-
-
-def check_number(
-    name: str, value: Any, low: float, high: float, *, open_low: bool = False
-) -> float:
-    """Returns `value` as a float, or raises `InputError` if it is not in [low, high).
-
-    Args:
-        name: How the error message calls the value.
-        value: What to check. NaN, bools and anything that is not a real number are refused.
-        low: Smallest accepted value.
-        high: Smallest value that is too large; `math.inf` refuses only infinity.
-        open_low: Whether `low` itself is refused too.
-    """
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not low <= value < high or (open_low and value == low):
-        interval = f"{'(' if open_low else '['}{low:g}, {high:g})"
-        raise InputError(f"{name} must be a number in {interval}, got {value!r}")
-    return float(value)
 
 
 @dataclass(frozen=True)
