@@ -55,6 +55,7 @@ def test_probes_between_the_planned_ones_are_withheld():
 def test_without_saturation_the_latest_epoch_has_to_do():
     choice = replay(ThirdProbe(), recorded(9, probed={1, 2}), 7)
     assert (choice.start_epoch, choice.detected) == (7, False)
+    assert choice.reason == "saw [1, 2]"
 
 
 def test_pruning_starts_after_the_rewind_epoch():
@@ -66,3 +67,16 @@ def test_the_choice_is_always_a_possible_one(epoch, latest):
     choice = replay(FixedEpoch(epoch), recorded(latest), latest)
     assert choice.start_epoch == min(epoch, latest)
     assert choice.detected == (epoch <= latest) and choice.probed_epochs == ()
+
+
+def test_signals_reach_the_detector_before_and_after_a_probe_that_was_not_made():
+    class Watching(ThirdProbe):
+        def wants_probe(self, epoch, signals):
+            assert signals is SIGNALS
+            return False
+
+        def update(self, epoch, observation):
+            assert observation == Observation(signals=SIGNALS)
+            return super().update(epoch, observation)
+
+    assert replay(Watching(), recorded(3), 3).reason == "saw []"

@@ -195,6 +195,20 @@ def test_thresholds_themselves_count_as_said():
     assert feed(SubnetSimilarity(0.5, window=2), [seen(), seen(similarities=(0.5,))])[1] is True
 
 
+def test_what_left_the_window_counts_no_more():
+    jump = [seen((0.5,)), seen((0.9,), (0.4,)), seen((0.9,), (0.0, 0.4)), seen((0.9,), (0.0, 0.0))]
+    assert feed(LayerRateConvergence(0.02, window=3), jump) == [False, False, False, True]
+    assert feed(MaskDistance(0.1, window=3), jump) == [False, False, False, True]
+
+
+def test_reasons_give_points_and_the_tolerance():
+    detector = LayerRateConvergence(0.25, window=2)
+    feed(detector, [seen((0.25,))])
+    assert detector.update(2, seen((0.75,))).reason == (
+        "largest change of a layer's pruning rate in 2 epochs 50.0 points (tolerance 25.0)"
+    )
+
+
 def test_subnet_similarity_reads_its_window_only():
     observations = [seen(), seen(similarities=(0.9, 0.1, 0.1, 0.1))]
     assert feed(SubnetSimilarity(0.8, window=2), observations)[1] is True

@@ -39,6 +39,8 @@ def test_default_plan_fits_whenever_one_epoch_each_does(epochs):
 
 
 def test_lengths_that_were_asked_for_are_kept_and_the_others_give_way():
+    assert _lengths(10, ramp_epochs=7) == (7, 2, 1)
+    assert _lengths(10, hold_epochs=7) == (2, 7, 1)
     assert _lengths(10, ramp_epochs=8) == (8, 1, 1)
     assert _lengths(10, hold_epochs=8) == (1, 8, 1)
     assert _lengths(10, ramp_epochs=0, hold_epochs=0) == (0, 0, 10)
@@ -88,11 +90,18 @@ def test_what_needs_the_steps_of_an_epoch_is_none_without_them():
     [
         ({"epochs": 0}, "epochs=0: expected an integer of at least 1"),
         ({"steps_per_epoch": 0}, "steps_per_epoch=0: expected an integer of at least 1"),
+        ({"steps_per_execution": 0}, "steps_per_execution=0: expected an integer of at least 1"),
+        (
+            {"ramp_steps": -1, "steps_per_epoch": 5},
+            "ramp_steps=-1: expected an integer of at least 0",
+        ),
         ({"ramp_epochs": -1}, "ramp_epochs=-1: expected an integer of at least 0"),
         ({"ramp_steps": 5}, "ramp_steps=5: expected None while the steps per epoch are not known"),
         ({"hold_epochs": 1.5}, "hold_epochs=1.5: expected an integer of at least 0"),
         ({"rewind_epoch": 6}, "rewind_epoch=6: expected an integer from 0 to 5"),
         ({"rewind_epoch": -1}, "rewind_epoch=-1: expected an integer from 0 to 5"),
+        ({"rewind_epoch": 1.5}, "rewind_epoch=1.5: expected an integer"),
+        ({"probe_first": 0}, "probe_first=0: expected an integer of at least 1"),
         ({"frequency": 0}, "frequency=0: expected an integer of at least 1"),
         ({"frequency": 3, "steps_per_execution": 2}, "frequency=3: expected a multiple of .*=2"),
         ({"probe_first": 7}, "probe_first=7: expected an integer from 1 to 6"),
@@ -103,13 +112,26 @@ def test_what_needs_the_steps_of_an_epoch_is_none_without_them():
     ],
 )
 def test_bad_arguments_are_refused(options, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"^{message}"):
         resolve_plan(**{"epochs": 10, **options})
 
 
 def test_one_shot_pruning_needs_no_fitting_frequency():
     plan = resolve_plan(10, ramp_epochs=0, frequency=3, steps_per_epoch=5, steps_per_execution=2)
     assert plan.ramp_steps == 0 and plan.frequency == 3
+    assert resolve_plan(10, ramp_steps=0, steps_per_epoch=5).ramp_steps == 0
+
+
+def test_masks_are_updated_where_keras_calls_back():
+    plan = resolve_plan(60, steps_per_epoch=40, steps_per_execution=32)
+    assert (plan.ramp_steps, plan.frequency) == (480, 32)
+
+
+def test_a_probe_never_retrains_for_more_than_an_epoch():
+    plan = resolve_plan(100, probe_first=60, steps_per_epoch=40)
+    assert (plan.epochs, plan.steps_per_epoch) == (100, 40)
+    assert plan.probe_epochs == (60, 64) and plan.probe_fraction == 1 and plan.probe_steps == 40
+    assert resolve_plan(10, probe_first=1).probe_epochs[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def mask_sparsity(masks: Arrays) -> float:
     Raises:
         InputError: There are no masks, or a value is not 0 or 1.
     """
-    return _share([~mask for mask in match_masks("masks", masks, "masks", masks).values()])
+    return _share([~mask for mask in _own_masks("masks", masks).values()])
 
 
 def layer_sparsity(masks: Arrays) -> Any:
@@ -128,7 +128,7 @@ def layer_sparsity(masks: Arrays) -> Any:
     Raises:
         InputError: There are no masks, or a value is not 0 or 1.
     """
-    found = match_masks("masks", masks, "masks", masks)
+    found = _own_masks("masks", masks)
     return repack(masks, {key: _share([~mask]) for key, mask in found.items()})
 
 
@@ -145,9 +145,13 @@ def mask_distance(a: Arrays, b: Arrays) -> float:
     Raises:
         InputError: A collection is empty, they do not match, or a value is not 0 or 1.
     """
-    masks = match_masks("a", a, "a", a)
+    masks = _own_masks("a", a)
     others = match_masks("b", b, "a", a)
     return _share([masks[key] != others[key] for key in masks])
+
+
+def _own_masks(name: str, masks: Arrays) -> dict[Key, Mask]:
+    return match_masks(name, masks, name, masks)
 
 
 def _share(flags: Sequence[Mask]) -> float:

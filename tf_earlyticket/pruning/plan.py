@@ -190,11 +190,7 @@ def update_frequency(ramp_steps: int, steps_per_execution: int = 1) -> int:
     Args:
         ramp_steps: Length of the ramp in optimizer steps, >= 0.
         steps_per_execution: The result is a multiple of it, at least that.
-
-    Raises:
-        InputError: If the ramp has no such length.
     """
-    checks.integer("ramp_steps", ramp_steps, 0)
     return max(1, round(ramp_steps / (_UPDATES * steps_per_execution))) * steps_per_execution
 
 

@@ -122,9 +122,7 @@ class EarlyTicketSchedule:
         self.ramp_steps = ramp_steps
         self.begin_step = begin_step
         self.frequency = frequency
-        if ramp_steps is not None:
-            checks.integer("ramp_steps", ramp_steps, 0)
-        elif begin_step is not None:
+        if ramp_steps is None and begin_step is not None:
             raise checks.refuse(
                 "ramp_steps", None, f"it beside {begin_step=}, 0 for one-shot pruning"
             )
@@ -135,6 +133,7 @@ class EarlyTicketSchedule:
         self, begin_step: int, ramp_steps: int, frequency: int | None
     ) -> PolynomialSparsity:
         """Returns eq. 6 as a pure function of steps, for the given begin, length and frequency."""
+        ramp_steps = checks.integer("ramp_steps", ramp_steps, 0)
         if frequency is None:
             frequency = update_frequency(ramp_steps)
         return PolynomialSparsity(
