@@ -6,6 +6,7 @@ top-level module or a package. Keras' own name comes from `keras_compat`; who ne
 
 import ast
 import importlib.util
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,13 @@ def test_every_public_name_exists_and_is_documented():
         assert getattr(tf_earlyticket, name) is not None
         if callable(getattr(tf_earlyticket, name)):
             assert getattr(tf_earlyticket, name).__doc__
+
+
+@pytest.mark.parametrize("name", sorted({*tf_earlyticket.__all__} - {"InputError", "Report"}))
+def test_every_parameter_of_a_public_name_is_documented(name):
+    public = getattr(tf_earlyticket, name)
+    for parameter in inspect.signature(public).parameters if callable(public) else ():
+        assert parameter in ("args", "kwargs") or f"{parameter}: " in public.__doc__, parameter
 
 
 @pytest.mark.parametrize(

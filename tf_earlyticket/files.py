@@ -90,11 +90,7 @@ def replacing_directory(path: Path) -> Iterator[Path]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Moves a file or directory to its place on the same file system, over what is there.
-
-    Raises:
-        OSError: If it cannot be moved.
-    """
+    """Moves a file or directory to its place on the same file system, over what is there."""
     for part in [source, *source.rglob("*")] if source.is_dir() else [source]:
         _sync(part)
     if target.is_dir() and not target.is_symlink():
@@ -117,32 +113,22 @@ def _sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all.
-
-    Raises:
-        OSError: If it cannot be written; the message names it, and an older one stays.
-    """
+    """Writes a file. If it cannot be written, the OSError names it, and an older one stays."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8; else as `write_bytes`."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as JSON; else as `write_bytes`.
-
-    Raises:
-        OSError: As `write_bytes`.
-        ValueError: For NaN and infinity, which are not JSON.
-    """
+    """Writes `value` as JSON; a ValueError for NaN and infinity, which are not."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes rows as CSV under a header; None becomes an empty cell. Else as `write_bytes`."""
+    """Writes rows as CSV under a header; None becomes an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -151,13 +137,9 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays of numbers or bools of any shapes by name; else as `write_bytes`.
+    """Writes arrays of numbers or bools of any shapes by name.
 
-    bfloat16, which NumPy does not have by itself, is kept in float32, into which all of its
-    values fit.
-
-    Raises:
-        OSError: As `write_bytes`.
+    bfloat16, which NumPy does not have by itself, is kept in float32, where its values fit.
     """
     plain = {}
     for name, array in arrays.items():
@@ -234,11 +216,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Returns the hash of a regular file's bytes.
-
-    Raises:
-        InputError: As `read_bytes`.
-    """
+    """Returns the hash of a regular file's bytes; errors as for `read_bytes`."""
     _regular_size(path)
     digest = hashlib.sha256()
     with _readable(path), open(path, "rb") as file:

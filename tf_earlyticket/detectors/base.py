@@ -55,7 +55,12 @@ class Observation:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether pruning may start, and why, in words and numbers."""
+    """What a detector says at the end of an epoch.
+
+    Attributes:
+        saturated: Whether pruning may start.
+        reason: Why, in words and numbers.
+    """
 
     saturated: bool
     reason: str

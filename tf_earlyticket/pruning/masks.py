@@ -22,11 +22,7 @@ Value = TypeVar("Value")
 
 
 def unpack(name: str, collection: Arrays) -> dict[Key, Array]:
-    """Returns the arrays of a collection, called `name` by the user, by name or index.
-
-    Raises:
-        InputError: It is of another kind, or empty.
-    """
+    """Returns the arrays of a collection, called `name` by the user, by name or index."""
     arrays: dict[Key, Array]
     if isinstance(collection, Mapping):
         arrays = {key: np.asarray(array) for key, array in collection.items()}
@@ -47,14 +43,7 @@ def repack(collection: Arrays, values: Mapping[Key, Value]) -> Any:
 def match_masks(name: str, masks: Arrays, other: str, reference: Arrays) -> dict[Key, Mask]:
     """Returns masks as bool arrays in the order of another collection, once all of them fit it.
 
-    Args:
-        name: What the user calls `masks`.
-        masks: Bool or 0/1 arrays, 1 = kept.
-        other: What the user calls `reference`.
-        reference: Arrays of the shapes that the masks must have.
-
-    Raises:
-        InputError: Kind, names or a shape differ, or a value is not 0 or 1.
+    `name` and `other` are what the user calls the two; values are bool, or 0 and 1.
     """
     found, wanted = unpack(name, masks), unpack(other, reference)
     if isinstance(masks, Mapping) != isinstance(reference, Mapping):
@@ -79,11 +68,6 @@ def match_masks(name: str, masks: Arrays, other: str, reference: Arrays) -> dict
 
 def check_masks(masks: Arrays, weights: Arrays) -> Any:
     """Returns masks of the given weights as bool arrays, in the order of the weights.
-
-    Args:
-        masks: Collection of bool or 0/1 arrays (1 = kept). Of the same kind as `weights`, with
-            the same names or length, and equal shapes.
-        weights: Collection of arrays of any type.
 
     Raises:
         InputError: A name is missing or unknown, a shape differs, or a value is not 0 or 1.

@@ -29,18 +29,10 @@ class Plan:
     Epochs count from 1. A start epoch s means that pruning starts at the END of epoch s: mask m_s
     is taken from the weights after s epochs.
 
-    Attributes:
-        epochs: Epochs of the whole run.
-        ramp_epochs: Epochs over which sparsity rises; 0 is one-shot pruning.
-        hold_epochs: Epochs of training at the final sparsity.
+    Attributes are what `resolve_plan` takes, with nothing left open but what needs the steps of an
+    epoch or the learning rate where these are not known yet (None), and:
         latest_start_epoch: Last epoch after which pruning may start.
-        rewind_epoch: Epochs after which weights are kept for the ticket, 0 for the initial ones.
         probe_epochs: The epochs at whose end a probe may be made, rising.
-        probe_fraction: Part of an epoch that a probe retrains for, in (0, 1].
-        probe_learning_rate: Of that retraining; None where that of the training is not known yet.
-        steps_per_epoch: Optimizer steps of an epoch; None, as those below, where not known yet.
-        ramp_steps: Length of the ramp in optimizer steps.
-        frequency: Optimizer steps between two mask updates.
         probe_steps: Steps that a probe retrains for, where its data have as many.
     """
 
@@ -195,11 +187,7 @@ def update_frequency(ramp_steps: int, steps_per_execution: int = 1) -> int:
 
 
 def check_frequency(frequency: int, steps_per_execution: int) -> None:
-    """Checks that Keras calls back at the steps of the mask updates.
-
-    Raises:
-        InputError: If `frequency` is no multiple of `steps_per_execution`.
-    """
+    """Checks that Keras calls back at the steps of the mask updates."""
     if checks.integer("frequency", frequency, 1) % steps_per_execution:
         expected = f"a multiple of steps_per_execution={steps_per_execution}"
         raise checks.refuse("frequency", frequency, expected)
@@ -243,12 +231,8 @@ def iterative_pruning_epochs(
     trains the ticket itself (the comparison of the paper's Table 4).
 
     Args:
-        final_sparsity: As for `iterative_sparsities`.
+        final_sparsity: As for `iterative_sparsities`, like `prune_fraction`.
         epochs: Epochs of one full training, >= 1.
-        prune_fraction: As for `iterative_sparsities`.
-
-    Raises:
-        InputError: An argument is out of range.
     """
     rounds = len(iterative_sparsities(final_sparsity, prune_fraction))
     return (rounds + 1) * checks.integer("epochs", epochs, 1)

@@ -87,11 +87,7 @@ Score = Callable[[ScoreContext], Mapping[Key, Array]]
 
 
 def check_finite(name: str, arrays: Mapping[Key, Array]) -> None:
-    """Checks arrays that are to be ranked, called `name` by the user.
-
-    Raises:
-        InputError: One of them is not of a float type, or has a value that is not finite.
-    """
+    """Checks that arrays, called `name` by the user, can be ranked: finite floats."""
     for key, array in arrays.items():
         if array.dtype.name not in FLOATS:
             kind = array.dtype.name

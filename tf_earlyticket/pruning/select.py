@@ -24,16 +24,8 @@ Make = TypeVar("Make", bound=Callable[..., Any])
 def select(scores: Array, sizes: Sizes, budget: int, allowed: Mask | None = None) -> Mask:
     """Takes units by falling score until the next one would exceed the budget.
 
-    Of equal scores the earlier unit is taken.
-
-    Args:
-        scores: [units] finite floats.
-        sizes: Weights of each unit.
-        budget: Number of weights to keep.
-        allowed: [units] bool, those that may be taken; None: all.
-
-    Returns:
-        [units] bool, True = taken.
+    Of equal scores the earlier unit is taken. `budget` is a number of weights; `allowed` and the
+    result are bool [units]: those that may be taken (None: all), and those that are.
     """
     if isinstance(sizes, int):
         return _largest(scores, budget // sizes, allowed)
@@ -310,6 +302,12 @@ def layerwise_masks(
 ) -> Any:
     """Ranks |w| within each tensor and prunes each to the same sparsity (TFMOT's own way).
 
-    Arguments, result and errors are those of `global_masks`.
+    Result and errors are those of `Criterion.masks`.
+
+    Args:
+        weights: Collection of finite float arrays of any shapes; kernels are [..., c_in, c_out].
+        sparsity: Fraction to prune of each, in [0, 1).
+        group_size: Consecutive weights along c_in that live or die together, >= 1.
+        previous: Masks of an earlier step. Weights they prune stay pruned.
     """
     return resolve_criterion("layerwise", group_size).masks(weights, sparsity, previous)

@@ -95,18 +95,8 @@ def write_ticket(
     `ticket.json` makes the directory a ticket: it is removed first and put back last, so an
     interruption leaves the old ticket, the new one, or none.
 
-    Args:
-        directory: Created with its parents where missing.
-        masks: Bool arrays by weight name.
-        rewind_weights: Arrays by name.
-        final_weights: The same names, or empty.
-        saved_model: A directory on the same file system, moved into the ticket; None: no
-            SavedModel, and one of an earlier ticket is removed.
-        **fields: "rewind_epoch", "start_epoch" and "provenance" of the record.
-
-    Raises:
-        InputError: `directory` is a file.
-        OSError: A file cannot be written.
+    Args are the fields of a `Ticket`, and a directory on the same file system, which is moved into
+    the ticket; None: no SavedModel, and one of an earlier ticket is removed.
     """
     if directory.exists() and not directory.is_dir():
         raise checks.refuse("directory", str(directory), "a directory or a new path")
