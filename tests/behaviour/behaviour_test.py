@@ -60,33 +60,6 @@ def test_wrapping_copies_and_chooses_what_the_paper_prunes(network):
         et.wrap_for_pruning(model)
 
 
-OPTIMIZERS = {
-    "momentum": lambda o: o.SGD(0.1, momentum=0.9),
-    "adamw": lambda o: o.AdamW(0.01, weight_decay=0.1),
-    "clipnorm": lambda o: o.Adam(0.01, global_clipnorm=0.5),
-    "schedule": lambda o: o.SGD(o.schedules.ExponentialDecay(0.1, 2, 0.9), momentum=0.9),
-}
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_weights_are_exactly_sparse_after_every_step(
-    keras, network, compiled, data, optimizer, examples
-):
-    model = compiled(et.wrap_for_pruning(network()), OPTIMIZERS[optimizer](keras.optimizers))
-    adapter = pruned(model)
-    adapter.prepare()
-    masks = _masks(0.7)
-    adapter.set_masks(masks)
-    before = adapter.weights()
-    for first in (0, 16, 32):
-        model.train_on_batch(*(part[first : first + 16] for part in examples))
-        weights = adapter.weights()
-        for name, mask in masks.items():
-            assert not weights[name][~mask].any() and np.all(weights[name][mask])
-    assert any(np.any(weights[name] != before[name]) for name in masks)
-    assert adapter.violations() == 0 and adapter.step() == 3
-
-
 def test_gradients_of_pruned_weights_do_not_count_in_their_norm(keras, network, compiled, examples):
     limit = 1e-3
     optimizer = keras.optimizers.SGD(1.0, global_clipnorm=limit)
