@@ -100,6 +100,12 @@ def test_global_masks_rank_all_tensors_together():
     assert masks["a"].dtype == bool
 
 
+def test_layerwise_masks_keep_groups_together():
+    kernel = np.array([[1.0], [9.0], [4.0], [5.0]])
+    (mask,) = s.layerwise_masks([kernel], 0.5, group_size=2)
+    assert mask.ravel().tolist() == [True, True, False, False]
+
+
 def test_layerwise_masks_rank_each_tensor_alone():
     weights = [np.array([0.1, -0.9, 0.2, 0.0]), np.array([-5.0, 3.0])]
     masks = s.layerwise_masks(weights, 0.5)
