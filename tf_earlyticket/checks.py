@@ -20,14 +20,15 @@ def refuse(name: str, value: object, expected: str) -> InputError:
 
     Args:
         name: What the user calls it: an argument, a field with its path, or a flag.
-        value: What was received; a long one is cut.
+        value: What was received; a long one is cut in its middle.
         expected: What is accepted, as it follows the word "expected".
 
     Example:
         >>> raise refuse("epochs", 0, "an integer of at least 1")
     """
     text = " ".join(repr(value).split())
-    text = text if len(text) <= 80 else f"{text[:77]}..."
+    # The end of a path tells more than its beginning.
+    text = text if len(text) <= 80 else f"{text[:30]}...{text[-47:]}"
     return InputError(f"{name}={text}: expected {expected}.")
 
 

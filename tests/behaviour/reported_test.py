@@ -162,3 +162,47 @@ def test_a_ranking_may_look_at_gradients(keras, compiled, data, taylor):
     callbacks = [et.EarlyTicket(*data, verbose=0)]
     model.fit(data[0], validation_data=data[1], epochs=6, verbose=0, callbacks=callbacks)
     assert _zeros(model) == masks.size - masks.size // 4
+
+
+def test_activations_are_the_mean_magnitudes_of_a_layers_inputs(keras, compiled, data):
+    model = compiled(et.wrap_for_pruning(_plain_network(keras)))
+    adapter = pruned(model)
+    context = adapter.score_context()
+    with pytest.raises(et.InputError, match="asks for activations"):
+        context.activations()
+    adapter.score_data = lambda: data[1]
+    before = adapter.all_weights()
+    found = adapter.score_context().activations(batches=2)
+    assert list(found) == ["middle/kernel"] and found["middle/kernel"].shape == (4,)
+
+    # By hand: the first layer's kernel on every patch of the pictures.
+    kernel, bias = before["first/kernel"].reshape(9, 4), before["first/bias"]
+    sums = []
+    for images, _ in data[1].take(2):
+        windows = np.lib.stride_tricks.sliding_window_view(images.numpy(), (3, 3), axis=(1, 2))
+        outputs = np.tanh(windows.reshape(-1, 9) @ kernel + bias)
+        sums.append(np.abs(outputs).mean(axis=0))
+    np.testing.assert_allclose(found["middle/kernel"], np.mean(sums, axis=0), rtol=1e-4)
+
+    # Nothing is left behind.
+    assert not any("call" in vars(layer) for layer in adapter.named_layers().values())
+    for name, weight in adapter.all_weights().items():
+        np.testing.assert_array_equal(weight, before[name])
+    model.fit(data[0], epochs=1, verbose=0, callbacks=[et.MaskUpdate()])
+
+
+def test_activations_of_a_kernel_that_meets_no_input_are_refused(keras, compiled, data):
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, name="first"),
+            layers.SeparableConv2D(6, 3, depth_multiplier=2, name="separable"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, name="last"),
+        ]
+    )
+    adapter = pruned(compiled(et.wrap_for_pruning(model)))
+    adapter.score_data = lambda: data[1]
+    with pytest.raises(et.InputError, match="activations of 'separable/pointwise_kernel'"):
+        adapter.score_context().activations()

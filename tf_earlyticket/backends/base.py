@@ -183,12 +183,16 @@ class PrunedModel(ABC):
         """Gradients of the compiled loss in the prunable weights. Inside a sandbox only."""
 
     @abstractmethod
+    def _predict(self, batch) -> None:
+        """Calls the layers one by one, not compiled, on the inputs of a batch."""
+
+    @abstractmethod
     def finish(self) -> None:
         """Undoes what `prepare` changed in the user's optimizer."""
 
     @abstractmethod
-    def layers(self) -> list[str]:
-        """Paths of all layers that are not models themselves, in model order."""
+    def named_layers(self) -> dict[str, Any]:
+        """All layers that are not models themselves by path, in model order, without wrappers."""
 
     @abstractmethod
     def step(self) -> int:
@@ -279,20 +283,48 @@ class PrunedModel(ABC):
         return self.criterion.masks(self.score_context(), sparsity, previous)
 
     def score_context(self) -> ScoreContext:
-        """What the criterion's score may look at: gradients too, once `score_data` is set."""
-        gradients = self._mean_gradients if self.score_data is not None else None
-        return ScoreContext(self.weight_views(), gradients=gradients)
+        """What the criterion's score may look at: more than weights once `score_data` is set."""
+        if self.score_data is None:
+            return ScoreContext(self.weight_views())
+        return ScoreContext(
+            self.weight_views(),
+            gradients=self._mean_gradients,
+            activations=self._mean_activations,
+        )
 
     def _mean_gradients(self, batches: int) -> Arrays:
-        sums, count = {name: np.zeros(w.shape) for name, w in self.weight_views().items()}, 0
+        sums = {name: np.zeros(w.shape) for name, w in self.weight_views().items()}
+        count = 0
         with self.sandbox():
-            for batch in self.score_data().take(batches):
+            for batch in self._score_batches(batches):
                 for name, gradient in self._gradients(batch).items():
                     sums[name] += gradient
                 count += 1
-        if not count:
-            raise InputError("train_data is empty: expected at least one batch for the score.")
         return {name: (total / count).astype(np.float32) for name, total in sums.items()}
+
+    def _mean_activations(self, batches: int) -> Arrays:
+        layers = self.named_layers()
+        seen: dict[str, list[np.ndarray]] = {name: [] for name in self._weights}
+        with contextlib.ExitStack() as stack:
+            for name, values in seen.items():
+                layer = layers[name.rpartition("/")[0]]
+                stack.enter_context(_recorded_inputs(layer, values))
+            for batch in self._score_batches(batches):
+                self._predict(batch)
+        for name, values in seen.items():
+            if not values or values[0].size not in self._weights[name].shape[-2:]:
+                raise InputError(
+                    f"score asks for the activations of {name!r}: expected a convolution or dense "
+                    "layer, which multiplies its kernel with its input."
+                )
+        return {name: np.mean(values, axis=0) for name, values in seen.items()}
+
+    def _score_batches(self, batches: int):
+        batch = None
+        for batch in self.score_data().take(batches):
+            yield batch
+        if batch is None:
+            raise InputError("train_data is empty: expected at least one batch for the score.")
 
     def check_masks(self, masks: Mapping[str, np.ndarray]) -> Arrays:
         """Returns the masks as bool arrays.
@@ -412,6 +444,31 @@ class PrunedModel(ABC):
         if epoch > wanted_epoch:
             logger.warning("Rewind weights: those of epoch %d; earlier ones are gone.", epoch)
         self.record.rewind_weights, self.record.rewind_epoch = self.all_weights(), epoch
+
+
+@contextlib.contextmanager
+def _recorded_inputs(layer, values: list[np.ndarray]):
+    """Appends the mean magnitude of each channel of what the layer is called with."""
+    # None where it cannot be another axis than the last.
+    call, own = layer.call, vars(layer).get("call")
+
+    def recording(inputs, *arguments, **options):
+        array = np.asarray(inputs)
+        # Not the numbers of words that an embedding looks up.
+        if array.dtype.kind not in "iub":
+            first = getattr(layer, "data_format", None) == "channels_first"
+            array = np.moveaxis(np.abs(array.astype(np.float32)), 1 if first else -1, -1)
+            values.append(array.reshape(-1, array.shape[-1]).mean(axis=0))
+        return call(inputs, *arguments, **options)
+
+    # Past Keras' tracking.
+    object.__setattr__(layer, "call", recording)
+    try:
+        yield
+    finally:
+        object.__delattr__(layer, "call")
+        if own is not None:
+            object.__setattr__(layer, "call", own)
 
 
 def _copies(views: Arrays) -> Arrays:

@@ -32,7 +32,7 @@ def rewind(model: Any, ticket: Ticket, *, new_layers: Collection[str] = ()) -> N
     if isinstance(new_layers, str):
         raise checks.refuse("new_layers", new_layers, "a list of names")
     for name in new_layers:
-        checks.choice("a name in new_layers", name, adapter.layers())
+        checks.choice("a name in new_layers", name, adapter.named_layers())
 
     def is_new(weight: str) -> bool:
         return weight.rpartition("/")[0] in new_layers

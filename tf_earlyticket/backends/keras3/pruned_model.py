@@ -130,8 +130,8 @@ class Keras3PrunedModel(PrunedModel):
         for name, variable in variables.items():
             variable.assign(values[name])
 
-    def layers(self):
-        return list(named_layers(self.model))
+    def named_layers(self):
+        return named_layers(self.model)
 
     def _mask_variables(self):
         return self.state.masks
@@ -216,9 +216,7 @@ class Keras3PrunedModel(PrunedModel):
 
     def _gradients(self, batch):
         model, variables = self.model, self.model.trainable_variables
-        if BACKEND != "tensorflow":
-            batch = keras.tree.map_structure(lambda part: part.numpy(), batch)
-        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        inputs, labels, weights = _parts_of_batch(batch)
         gradients = loss_gradients(model, variables, inputs, labels, weights)
         of_variable = {id(v): g for v, g in zip(variables, gradients, strict=True)}
         found = {name: of_variable.get(id(weight)) for name, weight in self._weights.items()}
@@ -229,6 +227,10 @@ class Keras3PrunedModel(PrunedModel):
             else np.asarray(keras.ops.convert_to_numpy(gradient))
             for name, gradient in found.items()
         }
+
+    def _predict(self, batch):
+        self._sync()
+        self.model(_parts_of_batch(batch)[0], training=False)
 
     def train(self, dataset, steps):
         counter = _Steps()
@@ -248,6 +250,12 @@ class Keras3PrunedModel(PrunedModel):
         with scope(self.model):
             for variable in self.model.variables:
                 variable.assign(keras.ops.convert_to_numpy(variable.value))
+
+
+def _parts_of_batch(batch) -> tuple:
+    if BACKEND != "tensorflow":
+        batch = keras.tree.map_structure(lambda part: part.numpy(), batch)
+    return keras.utils.unpack_x_y_sample_weight(batch)
 
 
 def _variables(model) -> list:

@@ -102,8 +102,8 @@ class TfKerasPrunedModel(PrunedModel):
     def _assign(self, variables, values):
         keras.backend.batch_set_value([(variables[name], values[name]) for name in variables])
 
-    def layers(self):
-        return [name for name, _ in named_layers(self.model)]
+    def named_layers(self):
+        return {name: plain_layer(layer) for name, layer in named_layers(self.model)}
 
     def _mask_variables(self):
         return {name: mask for name, (_, mask, _) in self._pruning_variables.items()}
@@ -211,6 +211,9 @@ class TfKerasPrunedModel(PrunedModel):
             name: tf.convert_to_tensor(gradient).numpy()
             for name, gradient in zip(self._weights, gradients, strict=True)
         }
+
+    def _predict(self, batch):
+        self.model(keras.utils.unpack_x_y_sample_weight(batch)[0], training=False)
 
     def train(self, dataset, steps):
         # Not by `fit` itself: a nested one resets counters and callbacks of the one running.
