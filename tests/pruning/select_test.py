@@ -128,9 +128,13 @@ def test_result_is_of_the_same_kind_and_order_as_the_weights(rank):
     assert list(s.resolve_criterion().masks(context, 0.5)) == ["a"]
 
 
+# Whatever is left of a layer.
+BARE = s.resolve_criterion("global(empty_layers=True)")
+
+
 @given(weight_lists(), SPARSITIES)
 def test_global_masks_equal_a_stable_sort(weights, sparsity):
-    masks = s.global_masks(weights, sparsity)
+    masks = BARE.masks(weights, sparsity)
     kept = round((1 - sparsity) * sum(weight.size for weight in weights))
     np.testing.assert_array_equal(flat(masks), by_stable_sort(weights, kept))
     assert [mask.shape for mask in masks] == [weight.shape for weight in weights]
@@ -140,21 +144,57 @@ def test_global_masks_equal_a_stable_sort(weights, sparsity):
 @given(weight_lists(), SPARSITIES)
 def test_layerwise_masks_keep_the_exact_count_of_each_tensor(weights, sparsity):
     for weight, mask in zip(weights, s.layerwise_masks(weights, sparsity), strict=True):
-        kept = round((1 - sparsity) * weight.size)
+        kept = max(round((1 - sparsity) * weight.size), min(weight.size, 1))
         np.testing.assert_array_equal(mask.ravel(), by_stable_sort([weight], kept))
 
 
 @given(weight_lists(), SPARSITIES, SPARSITIES, st.randoms(use_true_random=False))
 def test_pruned_weights_never_return(weights, first, second, random):
     first, second = sorted([first, second])
-    previous = s.global_masks(weights, first)
+    previous = BARE.masks(weights, first)
     later = list(weights)
     random.shuffle(later)
     later = [np.resize(a, w.shape).astype(w.dtype) for a, w in zip(later, weights, strict=True)]
-    masks = s.global_masks(later, second, previous=previous)
+    masks = BARE.masks(later, second, previous)
     kept = round((1 - second) * flat(previous).size)
     np.testing.assert_array_equal(flat(masks), by_stable_sort(later, kept, previous))
     assert not (flat(masks) & ~flat(previous)).any()
+
+
+@given(weight_lists(), SPARSITIES, SPARSITIES)
+def test_each_layer_keeps_its_best_weight_in_place_of_the_last_of_others(weights, first, second):
+    first, second = sorted([first, second])
+    previous = s.global_masks(weights, first)
+    masks = s.global_masks(weights, second, previous=previous)
+    wanted = max(
+        round((1 - second) * sum(w.size for w in weights)), sum(w.size > 0 for w in weights)
+    )
+    assert np.count_nonzero(flat(masks)) == wanted
+    assert not (flat(masks) & ~flat(previous)).any()
+    raised = [np.array(np.abs(weight), np.float64) for weight in weights]
+    for weight, mask in zip(raised, masks, strict=True):
+        if weight.size:
+            assert mask.ravel()[weight.argmax()]
+            weight.ravel()[weight.argmax()] = np.inf
+    np.testing.assert_array_equal(flat(masks), by_stable_sort(raised, wanted))
+
+
+def test_a_layer_is_emptied_only_where_that_is_asked_for():
+    weights = {"small": np.array([0.1, 0.3, 0.2]), "large": np.arange(1.0, 98)}
+    masks = s.resolve_criterion("global").masks(weights, 0.9)
+    assert masks["small"].tolist() == [False, True, False]
+    assert np.flatnonzero(masks["large"]).tolist() == list(range(88, 97))
+    # What an earlier mask took does not come back, and cannot be kept.
+    previous = {"small": np.array([1, 0, 1]), "large": np.ones(97)}
+    masks = s.resolve_criterion("global").masks(weights, 0.9, previous)
+    assert masks["small"].tolist() == [False, False, True] and masks["large"].sum() == 9
+    previous["small"] = np.zeros(3)
+    assert s.resolve_criterion("global").masks(weights, 0.9, previous)["large"].sum() == 10
+    bare = s.resolve_criterion("global(empty_layers=True)")
+    assert not bare.masks(weights, 0.9)["small"].any()
+    for ranking in ("global", "layerwise"):
+        masks = s.resolve_criterion(ranking).masks(weights, 0.999)
+        assert [mask.sum() for mask in masks.values()] == [1, 1]
 
 
 def test_a_kept_zero_outranks_a_large_pruned_weight():
@@ -272,8 +312,10 @@ def test_a_criterion_is_a_score_a_structure_and_a_scope():
     weights = {"a": np.array([[1.0], [2.0], [-9.0], [3.0]]), "b": np.array([[0.5], [0.25]])}
     masks = s.Criterion(sign, InputGroups(2), "layerwise").masks(weights, 0.5)
     assert masks["a"].ravel().tolist() == [True, True, False, False]
-    # One of two weights: no group of two fits.
-    assert masks["b"].ravel().tolist() == [False, False]
+    # One of two weights: no group of two fits, but one is left of each layer.
+    assert masks["b"].ravel().tolist() == [True, True]
+    bare = s.Criterion(sign, InputGroups(2), "layerwise", empty_layers=True)
+    assert not bare.masks(weights, 0.5)["b"].any()
     assert s.Criterion(sign, Elements()).scope == "global"
     assert s.Criterion(sign, Elements()).names == {}
 

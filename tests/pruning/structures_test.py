@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.select import global_masks
+from tf_earlyticket.pruning.select import global_masks, resolve_criterion
 from tf_earlyticket.pruning.structures import Elements, InputGroups, Structure, TensorStructure
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
@@ -115,7 +115,8 @@ def test_a_group_longer_than_the_axis_is_the_whole_axis():
 
 @given(WEIGHTS, SPARSITIES, st.integers(2, 4))
 def test_masks_equal_the_definition(weights, sparsity, group_size):
-    masks = global_masks(weights, sparsity, group_size=group_size)
+    criterion = resolve_criterion("global(empty_layers=True)", group_size)
+    masks = criterion.masks(weights, sparsity)
     total = sum(weight.size for weight in weights)
     expected = masks_by_loop(weights, round((1 - sparsity) * total), group_size)
     for mask, wanted in zip(masks, expected, strict=True):
@@ -125,9 +126,10 @@ def test_masks_equal_the_definition(weights, sparsity, group_size):
 @given(WEIGHTS, SPARSITIES, SPARSITIES, st.integers(2, 4))
 def test_masks_shrink_stay_whole_and_fall_short_by_less_than_a_group(weights, a, b, group_size):
     low, high = sorted([a, b])
-    previous = global_masks(weights, low, group_size=group_size)
+    criterion = resolve_criterion("global(empty_layers=True)", group_size)
+    previous = criterion.masks(weights, low)
     later = [weight[..., ::-1] if weight.ndim else weight for weight in weights]
-    masks = global_masks(later, high, group_size=group_size, previous=previous)
+    masks = criterion.masks(later, high, previous)
     for mask, earlier in zip(masks, previous, strict=True):
         assert not (mask & ~earlier).any()
     for number, members in groups_by_loop(weights, group_size):

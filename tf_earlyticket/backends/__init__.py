@@ -101,7 +101,8 @@ def wrap_for_pruning(
         prunable: Which layers to prune instead: a function of a layer, or the layers' names
             ("backbone/conv1" in a nested model).
         ranking: "global" (one ranking over all prunable weights), "layerwise", or one of your own
-            (`et.register_ranking`).
+            (`et.register_ranking`). Each layer keeps at least one weight or group, unless it is
+            asked otherwise: "global(empty_layers=True)".
         group_size: Number of consecutive weights along a kernel's input channels that live or die
             together (paper appendix B); 1 is element-wise.
 

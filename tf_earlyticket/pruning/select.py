@@ -61,6 +61,8 @@ class Criterion:
         score: How important each weight is, see `ScoreContext`.
         structure: Which weights live or die together.
         scope: "global", all units in one ranking, or "layerwise", each tensor by itself.
+        empty_layers: Whether a tensor may lose all its weights. Else its best unit stays, also
+            where the sparsity asks for fewer weights than there are tensors.
         names: What to give `resolve_criterion` for this one; empty if it was not made by it.
 
     Raises:
@@ -70,6 +72,7 @@ class Criterion:
     score: Score
     structure: Structure
     scope: str = "global"
+    empty_layers: bool = False
     names: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +87,8 @@ class Criterion:
 
         Exactly `kept_count(N, sparsity)` of the N weights are kept (of each tensor, if layerwise);
         where units have more weights than one, at most so many, and less than a unit below it.
-        Of equal scores the earlier tensor, then the earlier unit is kept.
+        Of equal scores the earlier tensor, then the earlier unit is kept. Each tensor keeps a unit
+        (see `empty_layers`), in place of the last ones of others.
 
         Args:
             weights: Collection of finite float arrays, kernels [..., c_in, c_out]; or a context,
@@ -145,8 +149,24 @@ class Criterion:
                     f"{left} are left in previous",
                 )
         kept = select(unit_scores, sizes, budget, allowed)
+        masks = self._checked(kept, scores, sizes, previous)
+        within = self.structure.within_tensors and not self.empty_layers
+        if within and not all(mask.any() for mask in masks.values()):
+            first = self._best_of_each(scores, allowed)
+            budget = max(budget, _weights_of(first, sizes))
+            kept = select(np.where(first, np.inf, unit_scores), sizes, budget, allowed)
+            masks = self._checked(kept, scores, sizes, previous)
+        return masks
+
+    def _checked(
+        self,
+        kept: Mask,
+        scores: Mapping[Key, Array],
+        sizes: Sizes,
+        previous: Mapping[Key, Mask] | None,
+    ) -> dict[Key, Mask]:
+        """Returns the masks of the units kept, which may come from a structure of the user's."""
         masks = self.structure.masks(kept, scores)
-        # Also of a user's structure.
         for key, score in scores.items():
             mask = masks.get(key)
             if mask is None or mask.dtype != np.bool_ or mask.shape != score.shape:
@@ -159,6 +179,20 @@ class Criterion:
         if found != due:
             raise checks.refuse("masks", found, f"{due} kept weights, as the units have")
         return masks
+
+    def _best_of_each(self, scores: Mapping[Key, Array], allowed: Mask | None) -> Mask:
+        """Returns the units that score most of each tensor: bool [units]."""
+        best: list[Mask] = []
+        for key, score in scores.items():
+            units = self.structure.units({key: score})[0].astype(np.float64)
+            begin = sum(mask.size for mask in best)
+            if allowed is not None:
+                units[~allowed[begin : begin + units.size]] = -np.inf
+            found = np.zeros(units.size, bool)
+            if units.size and units.max() > -np.inf:
+                found[units.argmax()] = True
+            best.append(found)
+        return np.concatenate(best)
 
 
 def _weights_of(units: Mask, sizes: Sizes) -> int:
@@ -175,11 +209,13 @@ class Ranking:
         score: How important each weight is: a function of a `ScoreContext`.
         scope: "global" or "layerwise".
         structure: A name, see `register_structure`, or a `Structure`; None: as `group_size` says.
+        empty_layers: Whether a layer may lose all its weights; else it keeps at least one.
     """
 
     score: Score = magnitude
     scope: str = "global"
     structure: str | Structure | None = None
+    empty_layers: bool = False
 
 
 RANKINGS: Registry[Callable[..., Ranking]] = Registry("ranking")
@@ -187,8 +223,10 @@ STRUCTURES: Registry[Callable[..., Structure]] = Registry("structure")
 
 
 def _scoped(scope: str) -> Callable[..., Ranking]:
-    def make(score: str = "magnitude", structure: str | None = None) -> Ranking:
-        return Ranking(SCORES.get(score), scope, structure)
+    def make(
+        score: str = "magnitude", structure: str | None = None, empty_layers: bool = False
+    ) -> Ranking:
+        return Ranking(SCORES.get(score), scope, structure, empty_layers)
 
     return make
 
@@ -277,7 +315,7 @@ def resolve_criterion(
     names = {"ranking": ranking, "group_size": group_size}
     if structure is not None:
         names["structure"] = structure
-    return Criterion(made.score, units, made.scope, names)
+    return Criterion(made.score, units, made.scope, made.empty_layers, names)
 
 
 def global_masks(
