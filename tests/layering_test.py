@@ -101,6 +101,36 @@ def test_keras_is_chosen_in_one_place(path):
     assert frameworks == chosen.get(_name(path), set())
 
 
+_FRAMEWORKS = {"keras", "tf_keras", "keras3"}
+
+
+def _asked(path: Path) -> list[int]:
+    """Returns the lines that compare something with the name of a Keras."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.Compare, ast.MatchValue)):
+            inner = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
+            if inner & _FRAMEWORKS:
+                found.append(node.lineno)
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if _stage(p) not in ("backends", "models")], ids=_name
+)
+def test_nothing_else_asks_which_keras_it_is(path):
+    assert not _asked(path)
+
+
+def test_what_asks_which_keras_it_is_is_seen(tmp_path):
+    path = tmp_path / "asks.py"
+    path.write_text(
+        'if framework == "keras":\n    pass\nmatch framework:\n    case "tf_keras":\n        pass\n'
+        'if config.model.keras not in ("tf_keras",):\n    pass\nname = "keras"\n'
+    )
+    assert _asked(path) == [1, 4, 6]
+
+
 def test_every_public_name_exists_and_is_documented():
     for name in tf_earlyticket.__all__:
         assert getattr(tf_earlyticket, name) is not None

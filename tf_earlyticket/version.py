@@ -13,22 +13,16 @@ _PACKAGES = (
     "tensorflow-datasets",
     "numpy",
 )
-_OTHER_FRAMEWORKS = ("keras", "jax")
+# Only where they are in use, which these modules tell: TensorFlow imports keras, needed or not.
+_USED = {"keras": "tf_earlyticket.backends.keras3.compat", "jax": "jax"}
 
 
 def installed_versions() -> dict[str, str]:
     """Returns the versions of the packages that decide what a run computes, by name."""
-    names = [*_PACKAGES, *(name for name in _OTHER_FRAMEWORKS if _in_use(name))]
+    names = [*_PACKAGES, *(name for name, module in _USED.items() if module in sys.modules)]
     found = {}
     for name in names:
         # A user of Keras 3 need not have all of them.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-def _in_use(name: str) -> bool:
-    if name == "keras":
-        # TensorFlow imports it, needed or not.
-        return "tf_earlyticket.backends.keras3.compat" in sys.modules
-    return name in sys.modules

@@ -70,7 +70,7 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
             pass
 
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = RunCheckpoint(Path(folder), MetricsLog(None, None, "benchmark"), keep=1)
+        checkpoint = RunCheckpoint(Path(folder), MetricsLog("benchmark"), keep=1)
         checkpoint.set_model(model)
         work = {
             "mask_update": update,

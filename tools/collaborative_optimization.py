@@ -23,7 +23,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental imp
 import tf_earlyticket as et
 from tf_earlyticket.backends import backend_named, backend_of
 from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.commands.ticket_data import data_of
+from tf_earlyticket.commands.export import data_of
 from tf_earlyticket.config import Config, config_from_dict
 from tf_earlyticket.data.streams import Data
 from tf_earlyticket.job.build import build_plain_model

@@ -49,7 +49,7 @@ FLAGS = [
     (train, ["--wrkdir=x"], ["'wrkdir'", "workdir"]),
     (train, ["--dry_run=perhaps"], ["dry_run", "perhaps"]),
     (train, ["--seed=1.5"], ["seed=1.5", "an integer"]),
-    (train, ["--seed=4294967296"], ["seed=4294967296", "<= 2147483647"]),
+    (train, ["--seed=4294967296"], ["seed=4294967296", "from 0 to 2147483647"]),
     (train, ["--strategy=gpu"], ["--strategy='gpu'", "mirrored"]),
     (train, ["--config=no.py"], ["--config=no.py", "get_config()"]),
     (train, ["one", "two"], ["'one'", "flags only"]),

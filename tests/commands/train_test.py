@@ -69,7 +69,7 @@ def _config_file(folder, text):
         (["--config.train.batch_size=9999"], ["batch_size=9999", "at most"]),
         (["--config.pruning.rewind_epoch=50"], ["rewind_epoch=50", "before"]),
         (["--config.data.validation_examples=0"], ["validation_examples=0", "at least 1"]),
-        (["--seed=-1"], ["seed=-1", ">= 0"]),
+        (["--seed=-1"], ["seed=-1", "from 0 to"]),
         (["--seed=abc"], ["--seed=abc", "an integer"]),
         (["--flagfile=missing.txt"], ["missing.txt"]),
     ],

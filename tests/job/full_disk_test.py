@@ -32,7 +32,7 @@ def _model():
 
 @pytest.mark.parametrize("part", ["state", "variables"])
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch, part):
-    checkpoint = RunCheckpoint(tmp_path / "search", MetricsLog(None, None, "search"))
+    checkpoint = RunCheckpoint(tmp_path / "search", MetricsLog("search"))
     checkpoint.set_model(_model())
     checkpoint.save(1)
 
@@ -49,7 +49,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, mon
         with pytest.raises(OSError, match="-2.* cannot be written: No space left on device"):
             checkpoint.save(2)
     model = _model()
-    other = RunCheckpoint(tmp_path / "search", MetricsLog(None, None, "search"))
+    other = RunCheckpoint(tmp_path / "search", MetricsLog("search"))
     assert other.restore(model) == 1
     checkpoint.save(2)
     assert other.restore(model) == 2

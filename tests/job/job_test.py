@@ -325,7 +325,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(runs, tmp_path, capl
     else:
         path.write_bytes(content[: len(content) // 2])
     model = build_wrapped_model(tiny_config(), STEPS, tf.distribute.get_strategy())
-    checkpoint = RunCheckpoint(directory, MetricsLog(None, None, "search"))
+    checkpoint = RunCheckpoint(directory, MetricsLog("search"))
     assert checkpoint.restore(model) == 5
     (warning,) = [record.getMessage() for record in caplog.records]
     assert "search/ckpt-6 is damaged" in warning and "an earlier one" in warning

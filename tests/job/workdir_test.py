@@ -10,14 +10,14 @@ from tf_earlyticket.job.workdir import RunPaths
 def test_a_worker_reads_the_run_s_state_and_writes_elsewhere(tmp_path):
     shared, own = tmp_path / "run", tmp_path / "own"
     paths = RunPaths(shared, own)
-    assert paths.saved_checkpoints == shared / "checkpoints"
-    assert paths.saved_report == shared / "report.json"
+    assert paths.saved.checkpoints == shared / "checkpoints"
+    assert paths.saved.report == shared / "report.json"
     assert paths.checkpoints == own / "checkpoints" and paths.ticket == own / "ticket"
     paths.claim(Config())
     assert not shared.exists()
     chief = RunPaths(shared)
     chief.claim(Config())
-    assert chief.checkpoints == chief.saved_checkpoints
+    assert chief.saved is chief
     paths.claim(Config())
     with pytest.raises(InputError, match="holds a run of another config"):
         paths.claim(Config(seed=1))

@@ -19,6 +19,7 @@ from tf_earlyticket.commands import notices
 from tf_earlyticket.config import Config, field_paths
 from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion
 from tf_earlyticket.job import default_config
+from tf_earlyticket.job.build import describe_run
 from tf_earlyticket.job.devices import STRATEGIES
 from tf_earlyticket.job.preflight import check_config
 
@@ -152,9 +153,6 @@ def numbers(flag: str, texts: Sequence[str] | None, kind: type = int) -> tuple |
 def print_dry_run(config: Config) -> None:
     """Prints what a run of the config would do. Imports TensorFlow."""
     import_tensorflow()
-
-    from tf_earlyticket.commands.dry_run import describe_run
-
     print(describe_run(config))
 
 

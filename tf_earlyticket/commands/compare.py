@@ -1,9 +1,4 @@
-"""Prints and draws several finished runs side by side: accuracy against cost and sparsity.
-
-    python -m tf_earlyticket.compare runs/a runs/b runs/c
-
-Writes the figure to --output; --json prints the numbers for other programs.
-"""
+"""The program `compare`: finished runs side by side."""
 
 import json
 from dataclasses import asdict

@@ -1,25 +1,31 @@
-"""Makes a ticket's files for deployment, each checked and measured before it is written.
+"""The program `export`: makes a ticket's files for deployment."""
 
-    python -m tf_earlyticket.export --ticket=runs/mine/ticket --format=saved_model,tflite
-
-Formats: saved_model; tflite and tflite_float16 (sparse encoding: small files), the same with
-_dense; tflite_dynamic; tflite_int8 and tflite_int8_sparse (calibrated). A ticket of
-`python -m tf_earlyticket.train` is calibrated and tested on its own data set; for others give
---calibration.
-"""
+from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
 
 from tf_earlyticket.commands import command_line
+from tf_earlyticket.config import config_from_dict
+from tf_earlyticket.data.catalog import check_available, load
 from tf_earlyticket.deploy import artefacts
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_bytes
+from tf_earlyticket.job.build import dataset_spec
+from tf_earlyticket.job.preflight import check_config
 from tf_earlyticket.tickets.ticket import Ticket
+
+if TYPE_CHECKING:
+    from tf_earlyticket.data.streams import Data
+
+_CALIBRATION_EXAMPLES = 256
+_BATCH = 100
 
 
 def define_flags() -> None:
@@ -51,7 +57,6 @@ def main(argv: list[str]) -> None:
     command_line.quiet_tensorflow()
     command_line.import_tensorflow()
 
-    from tf_earlyticket.commands import ticket_data as examples
     from tf_earlyticket.job.job import add_to_report
     from tf_earlyticket.report.drawing import percent
     from tf_earlyticket.report.html import ARTEFACT_COLUMNS, artefact_rows
@@ -59,17 +64,17 @@ def main(argv: list[str]) -> None:
 
     accuracy = None
     try:
-        data = examples.data_of(ticket, values.data_dir)
+        data = data_of(ticket, values.data_dir)
     except InputError as error:
         # The files can be made without it.
         print(f"Accuracy is not measured: {error}")
         data = None
     if data is not None:
         if calibration is None:
-            calibration = examples.calibration_inputs(data)
+            calibration = calibration_inputs(data)
 
         def accuracy(run):
-            return examples.test_accuracy(data, run)
+            return test_accuracy(data, run)
 
     result = artefacts.make_artefacts(
         directory,
@@ -90,6 +95,36 @@ def main(argv: list[str]) -> None:
     print(f"Files: {output}")
     if add_to_report(directory.parent, found):
         print(f"Added to the report: {directory.parent / 'report.html'}")
+
+
+def data_of(ticket: Ticket, data_dir: str | None) -> Data | None:
+    """Returns the data set named by the config in the ticket's provenance; None if it has none.
+
+    Raises:
+        InputError: If the config cannot be used, or its data set is not there.
+    """
+    values = ticket.provenance.get("config")
+    if values is None:
+        return None
+    config = config_from_dict({**values, "ticket": None} if isinstance(values, dict) else values)
+    check_config(config)
+    check_available(config.data.name, data_dir)
+    return load(dataset_spec(config), data_dir, deterministic=True)
+
+
+def calibration_inputs(data: Data) -> np.ndarray:
+    """Returns held-out training images [examples, ...], float32, as the network takes them."""
+    batches = [images.numpy() for images, _ in data.validation(_BATCH).take(3)]
+    return np.concatenate(batches)[:_CALIBRATION_EXAMPLES]
+
+
+def test_accuracy(data: Data, run: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Returns the fraction of test images to whose label `run` gives the greatest output."""
+    right = total = 0
+    for images, labels in data.test(_BATCH):
+        right += int(np.sum(np.argmax(run(images.numpy()), axis=-1) == labels.numpy()))
+        total += len(labels)
+    return right / total
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -1,11 +1,4 @@
-"""Shows the weights of a run, ticket, SavedModel, checkpoint, Keras or TFLite file.
-
-    python -m tf_earlyticket.inspect PATH
-    python -m tf_earlyticket.inspect PATH --json
-
-Columns: name, shape, type, kept (values that are not zero), sparsity, bytes as stored. Only weights
-are read; nothing in a file is executed.
-"""
+"""The program `inspect`: the weights of a run, ticket, checkpoint or network file."""
 
 import json
 from pathlib import Path
@@ -79,12 +72,12 @@ def about_run(path: Path) -> dict[str, object] | None:
     paths = RunPaths(path)
     if not paths.config.is_file():
         return None
-    if not paths.saved_report.exists():
+    if not paths.report.exists():
         raise InputError(
             f"PATH={str(path)!r} is a run that has not ended: expected one with report.json; the "
             "same train command continues it."
         )
-    report = Report.read(paths.saved_report)
+    report = Report.read(paths.report)
     return {
         "data": report.recipe.data.name,
         "model": report.recipe.model.name,

@@ -15,11 +15,12 @@ from pathlib import Path
 from absl import flags
 
 from tf_earlyticket import checks
+from tf_earlyticket.backends import check_paper_framework
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.data.catalog import describe
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.devices import check_strategy
-from tf_earlyticket.job.preflight import check_run, check_tf_keras
+from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.paper import recipes as reproduce_config
 from tf_earlyticket.paper.item import ITEMS, SCALES, parse_shard
 
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
     """Reproduces the item of the flags."""
     values = flags.FLAGS
     config = command_line.checked_config(argv)
-    check_tf_keras(config)
+    check_paper_framework(config.model.keras)
     parse_shard(values.shard)
     check_strategy(values.strategy)
     given = {name: command_line.numbers(name, values[name].value) for name in _INTEGERS}

@@ -10,9 +10,10 @@ probes cost and how far its ticket is from the best one. The same command contin
 
 from absl import flags
 
+from tf_earlyticket.backends import check_paper_framework
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.job.devices import check_strategy
-from tf_earlyticket.job.preflight import check_run, check_tf_keras
+from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.paper.item import MODES
 
 
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
     """Runs the study of the flags."""
     values = flags.FLAGS
     config = command_line.checked_config(argv)
-    check_tf_keras(config)
+    check_paper_framework(config.model.keras)
     seeds = command_line.numbers("seeds", values.seeds)
     start_epochs = command_line.numbers("start_epochs", values.start_epochs)
     check_strategy(values.strategy)

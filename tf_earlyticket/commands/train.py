@@ -1,8 +1,4 @@
-"""Trains a network, finds out when to prune, prunes it and exports the ticket with a report.
-
-TensorFlow is imported after the flags and the config were found good, so that a mistake is
-reported at once.
-"""
+"""The program `train`: the main job."""
 
 from absl import flags
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tf_earlyticket.backends import backend_named, pruned
+from tf_earlyticket.backends import backend_named, pruned, served_strategy
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.deploy.export import export_ticket
@@ -73,8 +73,7 @@ def train_and_evaluate(
         InputError: Before any work, for a config, data set or workdir that cannot be used.
     """
     check_run(config, data_dir, strategy)
-    # Keras 3 has its own way of using several devices.
-    devices = make_strategy("one_device" if config.model.keras == "keras" else strategy, tpu)
+    devices = make_strategy(served_strategy(config.model.keras, strategy), tpu)
     trained = config_for_replicas(config, devices)
     with output_directory(strategy) as output:
         paths = RunPaths(workdir, output)
@@ -94,7 +93,7 @@ def _run(run: Run, strategy: str, command: str) -> dict:
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     found, retrained, dense = _train_phases(run)
-    evaluation = run.result("evaluation", Evaluation) if _is_whole(paths.saved_ticket) else None
+    evaluation = run.result("evaluation", Evaluation) if _is_whole(paths.saved.ticket) else None
     if evaluation is None:
         evaluation = run.finish("evaluation", _evaluate_and_export(run, found, retrained, dense))
     rows = [*found.rows, *(retrained.rows if retrained else [])]
@@ -133,10 +132,10 @@ def _train_phases(
 
 def _finished(paths: RunPaths) -> dict | None:
     """Returns the report of a finished run; what is damaged or gone is made anew, None tells."""
-    if not paths.saved_report.exists() or not _is_whole(paths.saved_ticket):
+    if not paths.saved.report.exists() or not _is_whole(paths.saved.ticket):
         return None
     try:
-        return Report.read(paths.saved_report).to_json()
+        return Report.read(paths.saved.report).to_json()
     except InputError as error:
         logger.warning("%s; it is written anew.", error)
         return None
@@ -194,7 +193,7 @@ def add_to_report(workdir: Path, artefacts: Sequence[Artefact]) -> bool:
     """
     paths = RunPaths(workdir)
     try:
-        report = Report.read(paths.saved_report)
+        report = Report.read(paths.saved.report)
         with open(paths.metrics, newline="") as file:
             metrics = list(csv.DictReader(file))
         weight_std = read_json(paths.weight_statistics)

@@ -20,18 +20,11 @@ from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.files import write_csv
 
 COLUMNS = (
-    "epoch",
-    "step",
-    "learning_rate",
-    "loss",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "sparsity",
-    "ppr_accuracy",
-    "seconds",
-    "phase",
+    *("epoch", "step", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"),
+    *("sparsity", "ppr_accuracy", "seconds", "phase"),
 )
+# The trainings of a run, in the order of their rows in metrics.csv.
+TRAININGS = ("search", "retrain", "dense")
 PROGRESS_MODES = ("auto", "line", "plain", "json", "quiet")
 _LABELS = {
     "accuracy": "accuracy",
@@ -45,52 +38,51 @@ class MetricsLog(Callback):
     """Collects a row per epoch and writes all rows so far to `metrics.csv` and TensorBoard.
 
     Args:
+        phase: Value of the column `phase`.
         path: The CSV file, or None to write none.
         tensorboard: Directory for summaries, or None.
-        phase: Value of the column `phase`.
-        earlier_rows: Rows of the phases before, written in front.
-        later_rows: Rows of the phases after, which are done where this one is done again.
+        other_rows: Of the other trainings, which the file keeps.
         histograms: Also summarize the distribution of every weight.
     """
 
     def __init__(
         self,
-        path: Path | None,
-        tensorboard: Path | None,
         phase: str,
-        earlier_rows: Sequence[dict] = (),
-        later_rows: Sequence[dict] = (),
+        path: Path | None = None,
+        tensorboard: Path | None = None,
+        other_rows: Sequence[dict] = (),
         *,
         histograms: bool = False,
     ):
         super().__init__()
         self.rows: list[dict] = []
         self._path, self._phase, self._histograms = path, phase, histograms
-        self._earlier_rows, self._later_rows = earlier_rows, later_rows
-        self._writer = None
+        self._other_rows, self._writer = other_rows, None
         if tensorboard is not None:
             import tensorflow as tf
 
             self._writer = tf.summary.create_file_writer(str(tensorboard / phase))
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the clock; notes the learning rate, which may drop at the end of the epoch."""
         self._started = time.perf_counter()
+        # It may drop at the end of the epoch.
         self._learning_rate = pruned(self.model).learning_rate()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes the row of the epoch."""
-        known = {
+        values = {
+            **(logs or {}),
             "epoch": epoch + 1,
             "step": pruned(self.model).step(),
             "learning_rate": self._learning_rate,
             "seconds": time.perf_counter() - self._started,
             "phase": self._phase,
         }
-        values = {**(logs or {}), **known}
         self.rows.append({column: _plain(values.get(column)) for column in COLUMNS})
         if self._path is not None:
-            write_csv(self._path, [*self._earlier_rows, *self.rows, *self._later_rows], COLUMNS)
+            rows = sorted(
+                [*self._other_rows, *self.rows], key=lambda row: TRAININGS.index(row["phase"])
+            )
+            write_csv(self._path, rows, COLUMNS)
         if self._writer is not None:
             self._summarize(epoch + 1)
 
@@ -147,24 +139,17 @@ class Display:
 
 
 class Progress(Callback):
-    """Tells of each epoch, to people a line: accuracy, sparsity, latest probe, time left.
-
-    Args:
-        display: To whom.
-        phase: Name of the part of the run.
-    """
+    """Tells of each epoch, to people a line: accuracy, sparsity, latest probe, time left."""
 
     def __init__(self, display: Display, phase: str):
         super().__init__()
         self._display, self._phase = display, phase
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the clock; notes whether pruning has started already."""
         self._started = time.perf_counter()
         self._start_epoch = pruned(self.model).record.start_epoch
 
     def on_epoch_end(self, epoch, logs=None):
-        """Tells of the epoch, and of the start of pruning if it was decided in it."""
         seconds = time.perf_counter() - self._started
         epochs = self.params["epochs"]
         values = {name: _plain((logs or {}).get(name)) for name in _LABELS}
@@ -176,7 +161,6 @@ class Progress(Callback):
             self.show_start(record.start_epoch, record.start_reason)
 
     def on_train_end(self, logs=None):
-        """Ends what is shown."""
         self.close()
 
     def show_epoch(self, row: dict) -> None:
@@ -188,7 +172,6 @@ class Progress(Callback):
         self._display.tell("epoch", **row)
 
     def show_start(self, epoch: int, reason: str) -> None:
-        """Tells that pruning starts at the end of an epoch, and why."""
         self._display.say(f"Pruning starts after epoch {epoch}: {reason}.")
         self._display.tell("start", phase=self._phase, epoch=epoch, reason=reason)
 
@@ -197,22 +180,13 @@ class Progress(Callback):
 
 
 class LiveProgress(Progress):
-    """One line on a terminal that moves with every batch; what is printed goes above it.
-
-    Args:
-        display: As for `Progress`.
-        phase: As for `Progress`.
-        console: Where to; default the terminal.
-    """
+    """One line on a terminal that moves with every batch; what is printed goes above it."""
 
     def __init__(self, display: Display, phase: str, console: Console | None = None):
         super().__init__(display, phase)
-        self._console = console
-        self._line: RichProgress | None = None
-        self._probe = ""
+        self._console, self._line, self._probe = console, None, ""
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the line, at the epoch where a resumed run continues."""
         super().on_epoch_begin(epoch, logs)
         self._epoch = epoch
         if self._line is None:
@@ -232,12 +206,11 @@ class LiveProgress(Progress):
         self._line.update(self._task, epoch=epoch + 1)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Moves the bar."""
         part = (batch + 1) / (self.params.get("steps") or math.inf)
         self._line.update(self._task, completed=self._epoch + min(part, 1.0))
 
     def show_epoch(self, row):
-        """Shows the epoch's validation accuracy until that of the next is there."""
+        # The epoch's validation accuracy stays until that of the next is there.
         if row["ppr_accuracy"] is not None:
             self._probe = f"PPR {100 * row['ppr_accuracy']:.1f} % at {row['epoch']}"
         text = _text({**row, "accuracy": row["val_accuracy"]}, ("accuracy", "sparsity"))
@@ -246,12 +219,10 @@ class LiveProgress(Progress):
         )
 
     def show_start(self, epoch, reason):
-        """Prints it above the line, which tells of it from now on."""
         super().show_start(epoch, reason)
         self._probe = f"pruning since {epoch}"
 
     def close(self):
-        """Ends the line, if it still runs, and gives the terminal its cursor back."""
         if self._line is not None:
             self._line.stop()
             self._line = None

@@ -28,7 +28,7 @@ from tf_earlyticket.files import read_arrays, read_json, sha256, write_arrays, w
 from tf_earlyticket.job.build import build_wrapped_model, plan_of
 from tf_earlyticket.job.checkpoint import Restartable, RunCheckpoint
 from tf_earlyticket.job.devices import TERMINATION, wait_for_workers, works_with_others
-from tf_earlyticket.job.log import Display, MetricsLog, make_progress
+from tf_earlyticket.job.log import TRAININGS, Display, MetricsLog, make_progress
 from tf_earlyticket.job.results import (
     Origin,
     ScheduleSteps,
@@ -44,8 +44,6 @@ from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 Kind = TypeVar("Kind")
-# In this order their rows stand in metrics.csv.
-TRAININGS = ("search", "retrain", "dense")
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Run:
 
     def result(self, phase: str, kind: type[Kind] = dict) -> Kind | None:
         """Returns the result of a finished phase, else None."""
-        path = self.paths.saved_result(phase)
+        path = self.paths.saved.result(phase)
         if not path.exists():
             return None
         try:
@@ -115,13 +113,13 @@ class Run:
 
         If not, what is left of it goes, so that the phase ends anew from the one before.
         """
-        directory = self.paths.saved_checkpoints / phase
+        directory = self.paths.saved.checkpoints / phase
         stated = (self.result(phase) or {}).get("checkpoint") or {}
         with contextlib.suppress(InputError):
             if all(sha256(directory / name) == stated[name] for name in stated):
                 return True
         logger.warning("%s: its last checkpoint is damaged; the phase ends anew.", directory)
-        if self.paths.output == self.paths.workdir:
+        if self.paths.writes:
             for name in stated:
                 (directory / name).unlink(missing_ok=True)
         wait_for_workers(self.strategy)
@@ -140,7 +138,7 @@ class Run:
         keep: int | None = 2,
     ) -> RunCheckpoint:
         """Returns the callback that saves and restores the state of a phase."""
-        saved = self.paths.saved_checkpoints / phase
+        saved = self.paths.saved.checkpoints / phase
         return RunCheckpoint(self.directory(phase), metrics_log, searcher, keep, saved)
 
     def restore(self, phase: str, epoch: int | None = None) -> None:
@@ -154,16 +152,16 @@ class Run:
         if epoch is None and rows:
             # A checkpoint before the end must not pass for it.
             epoch = rows[-1]["epoch"]
-        checkpoint = self.checkpoint(phase, MetricsLog(None, None, phase))
+        checkpoint = self.checkpoint(phase, MetricsLog(phase))
         if not checkpoint.restore(self.model, epoch) and epoch != 0:
             raise RunError(
-                f"{self.paths.saved_checkpoints / phase} holds no checkpoint: expected the one "
+                f"{self.paths.saved.checkpoints / phase} holds no checkpoint: expected the one "
                 "that the run left there; start again in a new --workdir."
             )
 
     def rewind_weights(self) -> dict[str, np.ndarray]:
         """Returns the weights of the rewind epoch, from the file that the search wrote."""
-        arrays = read_arrays(self.paths.saved_rewind_weights)
+        arrays = read_arrays(self.paths.saved.rewind_weights)
         return {name: arrays[name] for name in backend_of(self.model).named_weights(self.model)}
 
 
@@ -200,15 +198,14 @@ class Phase:
         keep: int | None = 2,
     ):
         self._run, self.name = run, name
-        self.log = MetricsLog(None, None, name)
+        self.log = MetricsLog(name)
         if logged:
-            place = TRAININGS.index(name)
+            others = [row for phase in TRAININGS if phase != name for row in run.rows(phase)]
             self.log = MetricsLog(
+                name,
                 run.paths.metrics,
                 run.paths.tensorboard,
-                name,
-                [row for phase in TRAININGS[:place] for row in run.rows(phase)],
-                [row for phase in TRAININGS[place + 1 :] for row in run.rows(phase)],
+                others,
                 histograms=run.display.histograms,
             )
         self.checkpoint = run.checkpoint(name, self.log, searcher, keep)
@@ -308,17 +305,14 @@ class StopIfDiverged(Callback):
         self._losses: list = []
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Begins to collect losses."""
         self._epoch, self._losses = epoch, []
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the losses, every few steps."""
         self._losses.append((batch + 1, (logs or {}).get("loss", 0.0)))
         if len(self._losses) >= self._EVERY:
             self._check()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Looks at the rest."""
         self._check()
 
     def _check(self):

@@ -15,7 +15,7 @@ from tf_earlyticket.files import read_json, write_json
 
 
 class RunPaths:
-    """Names of the files under `workdir`.
+    """Names of the files of a run.
 
     Of several workers only the chief writes to `workdir`. The others read the state of the run
     there, and write to an `output` of their own: saving a checkpoint takes all workers.
@@ -23,35 +23,36 @@ class RunPaths:
     Args:
         workdir: Directory of one run.
         output: Where this process writes instead; None: in `workdir`.
+
+    Attributes:
+        workdir: Where this process writes; so for all other names.
+        saved: The names where the run is read.
     """
 
     def __init__(self, workdir: str | os.PathLike, output: str | os.PathLike | None = None):
-        self.workdir = Path(workdir)
+        self.saved = self if output is None else RunPaths(workdir)
+        self.workdir = Path(workdir if output is None else output)
         self.config = self.workdir / "config.json"
         self.flags = self.workdir / "flags.txt"
-        self.saved_report = self.workdir / "report.json"
-        self.saved_checkpoints = self.workdir / "checkpoints"
-        self.saved_rewind_weights = self.saved_checkpoints / "rewind_weights.safetensors"
-        self.saved_ticket = self.workdir / "ticket"
-        self.output = self.workdir if output is None else Path(output)
-        self.metrics = self.output / "metrics.csv"
-        self.weight_statistics = self.output / "weight_statistics.json"
-        self.report = self.output / "report.json"
-        self.report_html = self.output / "report.html"
-        self.figures = self.output / "figures"
-        self.tensorboard = self.output / "tensorboard"
-        self.checkpoints = self.output / "checkpoints"
+        self.metrics = self.workdir / "metrics.csv"
+        self.weight_statistics = self.workdir / "weight_statistics.json"
+        self.report = self.workdir / "report.json"
+        self.report_html = self.workdir / "report.html"
+        self.figures = self.workdir / "figures"
+        self.tensorboard = self.workdir / "tensorboard"
+        self.checkpoints = self.workdir / "checkpoints"
         self.rewind_weights = self.checkpoints / "rewind_weights.safetensors"
-        self.ticket = self.output / "ticket"
+        self.ticket = self.workdir / "ticket"
         self.saved_model = self.ticket / "saved_model"
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes where the run is read."""
+        return self.saved is self
 
     def result(self, phase: str) -> Path:
         """Where a phase leaves its result."""
         return self.checkpoints / phase / "result.json"
-
-    def saved_result(self, phase: str) -> Path:
-        """Where the result of a phase is read."""
-        return self.saved_checkpoints / phase / "result.json"
 
     def claim(self, config: Config) -> None:
         """Creates the directory and writes `config.json`, or checks that it holds this config.
@@ -61,9 +62,9 @@ class RunPaths:
         Raises:
             InputError: If the directory cannot be written, or holds another run or other files.
         """
-        if self.output != self.workdir:
-            if self.config.exists():
-                self._check_config(config)
+        if not self.writes:
+            if self.saved.config.exists():
+                self.saved._check_config(config)
             return
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,7 @@ class RunPaths:
         Raises:
             InputError: If another process is at work in it.
         """
-        if self.output != self.workdir:
+        if not self.writes:
             yield
             return
         lock = filelock.FileLock(self.workdir / ".lock", timeout=0)
