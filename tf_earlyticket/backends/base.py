@@ -404,6 +404,22 @@ class PrunedModel(ABC):
             )
         return sparsity
 
+    def final_sparsity_in_force(self) -> float | None:
+        """As `final_sparsity`; None while the schedule has no begin, or does not tell."""
+        if isinstance(self._schedule, EarlyTicketSchedule) and self._read_steps() is None:
+            return None
+        names = ("final_sparsity", "target_sparsity")
+        return next((getattr(self._schedule, n) for n in names if hasattr(self._schedule, n)), None)
+
+    def final_step_in_words(self) -> str:
+        """When the schedule in force reaches its final sparsity."""
+        if (schedule := self.sparsity_schedule()) is not None:
+            return f"at step {schedule.end_step}"
+        return (
+            f"at no step of a {type(self._schedule).__name__} whose frequency does not divide its "
+            "ramp, or later; an EarlyTicketPolynomialDecay always reaches it"
+        )
+
     def due_sparsity(self, after_step: int, step: int) -> float | None:
         """The sparsity of the last update due in (after_step, step], None if none is due."""
         schedule = self.sparsity_schedule()

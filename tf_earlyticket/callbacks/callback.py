@@ -1,5 +1,7 @@
 """`Callback`: what tf_keras and Keras 3 call while they train, without importing either."""
 
+import sys
+
 
 class Callback:
     """Base of the callbacks that serve every Keras: hooks that do nothing.
@@ -7,6 +9,7 @@ class Callback:
     Attributes:
         model: The model in training.
         params: Keras' "epochs" and "steps" of the `fit`.
+        callbacks: All callbacks of the `fit`, itself among them; empty where Keras does not call.
     """
 
     # tf_keras then need not fetch the metrics from the device after every step.
@@ -15,10 +18,16 @@ class Callback:
     def __init__(self):
         self.model = None
         self.params: dict = {}
+        self.callbacks: list = []
 
     def set_model(self, model):
         """Takes the model."""
         self.model = model
+        # Keras tells a callback nothing of the others, but its list of all calls this.
+        frame = sys._getframe(1)
+        while frame.f_locals.get("self") is self:
+            frame = frame.f_back
+        self.callbacks = getattr(frame.f_locals.get("self"), "callbacks", [])
 
     def set_params(self, params):
         """Takes the parameters of the `fit`."""

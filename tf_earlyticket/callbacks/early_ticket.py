@@ -1,7 +1,6 @@
 """`EarlyTicket`: one callback that finds the start epoch and prunes from there."""
 
 import copy
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,8 +20,6 @@ from tf_earlyticket.detectors.weight_signals import SignalTracker
 from tf_earlyticket.pruning.masks import mask_sparsity
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
 from tf_earlyticket.pruning.schedule import PolynomialSparsity
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,6 +128,7 @@ class EarlyTicket(Callback):
             validation_fraction=probe_validation_fraction,
         )
         self.mask_update = MaskUpdate()
+        self.mask_update.begins_later = self.mask_update.warns = not stop_at_start
         self.statistics = WeightStatistics()
         self.detector, self._own_detector = detector, detector is None
         self._verbose, self._rewind_epoch = verbose, rewind_epoch
@@ -164,6 +162,12 @@ class EarlyTicket(Callback):
         super().set_model(model)
         for part in self._parts:
             part.set_model(model)
+            part.callbacks = self.callbacks
+
+    def set_params(self, params):
+        super().set_params(params)
+        for part in self._parts:
+            part.set_params(params)
 
     def on_train_begin(self, logs=None):
         """Checks everything and plans the run; forgets an earlier `fit`."""
@@ -201,6 +205,7 @@ class EarlyTicket(Callback):
             self._first_epoch = False
             self._continue_from(epoch)
         self.mask_update.on_epoch_begin(epoch, logs)
+        self.probe.on_epoch_begin(epoch, logs)
         wanted = epoch == self._rewind_epoch and not self._pruned_before
         if wanted or self.adapter.record.rewind_epoch is None:
             self.adapter.record_rewind_weights(epoch, self._rewind_epoch)
@@ -287,17 +292,12 @@ class EarlyTicket(Callback):
             self.model.stop_training = True
             return
         if plan.steps_per_epoch is None:
-            plan = self.plan = self._resolve_plan(self.probe.steps_per_epoch)
+            plan = self.plan = self._resolve_plan(self.probe.steps_of_epoch())
         self.mask_update.begin(plan.ramp_steps, plan.frequency)
 
     def on_train_end(self, logs=None):
         """Says so if training was stopped before the final sparsity."""
-        schedule = self.adapter.sparsity_schedule()
-        complete = schedule is not None and self.adapter.step() >= schedule.end_step
-        if not (complete or self._stop_at_start):
-            sparsity = mask_sparsity(self.adapter.masks())
-            logger.warning("Training stopped at sparsity %.4f, before the final one.", sparsity)
-        self.adapter.finish()
+        self.mask_update.on_train_end(logs)
 
     def get_state(self) -> SearchState:
         """Returns what a restart needs besides the model."""

@@ -1,5 +1,9 @@
 """`MaskUpdate`: computes and writes masks at the steps that the schedule names."""
 
+import logging
+
+import numpy as np
+
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.backends.probe_data import probe_dataset
@@ -8,12 +12,29 @@ from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity
 from tf_earlyticket.pruning.plan import check_frequency
 
+logger = logging.getLogger(__name__)
+
+
+class _Last(Callback):
+    """Stands behind all other callbacks of a `fit` and has the last word."""
+
+    def __init__(self, owner: "MaskUpdate"):
+        super().__init__()
+        self.owner = owner
+
+    def on_train_end(self, logs=None):
+        self.owner.restore_masks()
+
 
 class MaskUpdate(Callback):
     """Prunes by the schedule of a wrapped model; `et.EarlyTicket` contains one.
 
     Steps are optimizer steps. Masks are computed on the host from all prunable weights, written
     at once, and only ever shrink. Must stand before callbacks that save checkpoints.
+
+    `EarlyStopping` waits until the final sparsity is reached: epochs at another sparsity are no
+    match for those that follow, neither for the patience nor for the best weights. What callbacks
+    write when training ends is masked again.
 
     Args:
         train_data: Batches for rankings that look at gradients, as for `et.PPRProbe`; None where
@@ -41,6 +62,8 @@ class MaskUpdate(Callback):
             self._train_data = probe_dataset(train_data, "train_data")
         self.adapter: PrunedModel | None = None
         self.updates: list[tuple[int, float]] = []
+        # Whether something will begin the schedule while it trains, and whether to warn otherwise.
+        self.begins_later, self.warns = False, True
 
     def on_train_begin(self, logs=None):
         """Prepares the model; forgets the updates of an earlier `fit`."""
@@ -49,21 +72,72 @@ class MaskUpdate(Callback):
         if self._train_data is not None:
             self.adapter.score_data = self._train_data
         self.updates = []
-        self._first_epoch = True
+        self._masks = self.adapter.masks()
+        self._first_epoch, self._said = True, not self.warns
+        self._waiting = {
+            stopping: stopping.start_from_epoch
+            for stopping in self.callbacks
+            if hasattr(stopping, "start_from_epoch") and hasattr(stopping, "best_weights")
+        }
+        if not any(isinstance(one, _Last) and one.owner is self for one in self.callbacks):
+            self.callbacks.append(_Last(self))
 
     def on_epoch_begin(self, epoch, logs=None):
         """Reads the step, which a restored checkpoint may have set; masks restored weights."""
+        self._per_call = self.adapter.steps_per_call()
         if self._first_epoch:
             self._first_epoch = False
             self.adapter.apply_masks()
             schedule = self.adapter.sparsity_schedule()
             if schedule is not None and schedule.begin_step < schedule.end_step:
-                check_frequency(schedule.frequency, self.adapter.steps_per_call())
+                check_frequency(schedule.frequency, self._per_call)
             # A begin at the present step is due at once.
             self._step = self.adapter.step() - 1
             self.update(self.adapter.step())
+            self._masks = self.adapter.masks()
+            self._say_if_short(epoch)
         self._epoch_step = self._step = self.adapter.step()
         self._first_batch = None
+        for stopping, start in self._waiting.items():
+            stopping.start_from_epoch = max(start, epoch + 1) if self._is_short() else start
+
+    def _is_short(self, more: float | None = None) -> bool:
+        """Tells whether masks, or ones of sparsity `more`, are not yet where the schedule ends."""
+        final = self.adapter.final_sparsity_in_force()
+        if final is None:
+            return self.begins_later
+        total = sum(mask.size for mask in self._masks.values())
+        kept = sum(int(mask.sum()) for mask in self._masks.values())
+        if more is not None:
+            kept = min(kept, kept_count(total, more))
+        # Each layer by itself may be rounded up.
+        return kept > kept_count(total, final) + len(self._masks)
+
+    def _say_if_short(self, epoch: int) -> None:
+        if self.begins_later or self._said:
+            return
+        final, sparsity = self.adapter.final_sparsity_in_force(), mask_sparsity(self._masks)
+        steps, epochs = self.params.get("steps"), self.params.get("epochs")
+        if final is None and not sparsity:
+            self._said = True
+            logger.warning(
+                "Nothing will be pruned in this fit: the schedule has no begin. Give it a "
+                "begin_step and ramp_steps, or use et.EarlyTicket, which finds the begin."
+            )
+        elif final is not None and steps and epochs:
+            step = self.adapter.step()
+            last = step + (epochs - epoch) * steps
+            due = self.adapter.due_sparsity(step, last)
+            if self._is_short(due):
+                self._said = True
+                logger.warning(
+                    "This fit ends at step %d, at sparsity %.4f: the schedule's final sparsity %g "
+                    "is due %s.",
+                    last,
+                    max(sparsity, due or 0.0),
+                    final,
+                    self.adapter.final_step_in_words(),
+                )
 
     def on_train_batch_begin(self, batch, logs=None):
         """Notes where the epoch begins: a resumed epoch may begin in its middle."""
@@ -72,7 +146,9 @@ class MaskUpdate(Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Updates masks if an update is due. Counts by itself: reading the step costs a wait."""
-        self.update(self._epoch_step + batch + 1 - self._first_batch)
+        step = self._epoch_step + batch + 1 - self._first_batch
+        # The last call of an epoch may make fewer steps than the others, and Keras not say so.
+        self.update(step if self._per_call == 1 else self.adapter.step())
 
     def update(self, step: int) -> None:
         """Brings the masks to the sparsity due at `step`, if an update is due since the last."""
@@ -110,9 +186,28 @@ class MaskUpdate(Callback):
                 f"{violations} pruned weights are not zero after epoch {epoch + 1}: something "
                 "other than the optimizer wrote weights during the epoch."
             )
+        self._masks = self.adapter.masks()
         if logs is not None:
-            logs["sparsity"] = mask_sparsity(self.adapter.masks())
+            logs["sparsity"] = mask_sparsity(self._masks)
 
     def on_train_end(self, logs=None):
-        """Gives the optimizer its own learning-rate schedule back."""
+        """Says so if training was stopped before the final sparsity."""
+        for stopping, start in self._waiting.items():
+            stopping.start_from_epoch = start
+        if not self._said and self._is_short():
+            sparsity = mask_sparsity(self._masks)
+            logger.warning("Training stopped at sparsity %.4f, before the final one.", sparsity)
+        # Gives the optimizer its own learning-rate schedule back.
         self.adapter.finish()
+
+    def restore_masks(self) -> None:
+        """Prunes again what other callbacks wrote when training ended."""
+        present = self.adapter.masks()
+        changed = any(np.any(present[name] != mask) for name, mask in self._masks.items())
+        if changed or self.adapter.violations():
+            self.adapter.set_masks(self._masks)
+            logger.warning(
+                "Another callback wrote weights when training ended; they were pruned again to "
+                "sparsity %.4f, without retraining. Evaluate the model before you use it.",
+                mask_sparsity(self._masks),
+            )

@@ -69,7 +69,7 @@ class PPRProbe(Callback):
 
     Attributes:
         results: [ProbeResult] of every probe of this `fit`.
-        steps_per_epoch: Steps of the epoch so far, all of them at its end.
+        steps_per_epoch: Steps of the epoch so far, by Keras' count.
 
     Raises:
         InputError: For arguments out of range or endless validation data, and at the first probe
@@ -126,6 +126,9 @@ class PPRProbe(Callback):
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATE_SHARE * self.adapter.learning_rate()
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_step = self.adapter.step()
+
     def on_train_batch_end(self, batch, logs=None):
         """Counts the steps of an epoch, which Keras may not know before its end."""
         self.steps_per_epoch = batch + 1
@@ -141,11 +144,20 @@ class PPRProbe(Callback):
         """Gives the optimizer its own learning-rate schedule back."""
         self.adapter.finish()
 
+    def steps_of_epoch(self) -> int:
+        """Returns the training steps of the epoch that has just ended."""
+        if steps := self.params.get("steps"):
+            return steps
+        # Keras counts as if the last of several steps at once had been as many as the others.
+        several = self.adapter.steps_per_call() > 1
+        return self.adapter.step() - self._epoch_step if several else self.steps_per_epoch
+
     def probe(self, epoch: int) -> ProbeResult:
         """Runs one probe at the end of `epoch` (from 1), appends it to `results`, returns it."""
         started = time.perf_counter()
         adapter = self.adapter
-        steps = retraining_steps(self.fraction, self.steps_per_epoch)
+        steps_per_epoch = self.steps_of_epoch()
+        steps = retraining_steps(self.fraction, steps_per_epoch)
         batches = self._validation_batches(steps)
         with adapter.sandbox():
             dense_accuracy = self._accuracy(batches)
@@ -166,7 +178,7 @@ class PPRProbe(Callback):
         result = ProbeResult(
             epoch=epoch,
             observation=Observation(ppr_accuracy, pruned_accuracy, dense_accuracy),
-            cost_epochs=steps / self.steps_per_epoch,
+            cost_epochs=steps / steps_per_epoch,
             seconds=time.perf_counter() - started,
             diverged=diverged,
         )

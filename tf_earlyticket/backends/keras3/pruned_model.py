@@ -79,17 +79,6 @@ def inner_optimizer(model):
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-class _Steps(keras.callbacks.Callback):
-    """Counts the training steps of a `fit`."""
-
-    def __init__(self):
-        super().__init__()
-        self.done = 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.done = batch + 1
-
-
 class Keras3PrunedModel(PrunedModel):
     """What serves a Keras 3 model made by `wrap_for_pruning`; arguments as for `PrunedModel`."""
 
@@ -233,9 +222,9 @@ class Keras3PrunedModel(PrunedModel):
         self.model(_parts_of_batch(batch)[0], training=False)
 
     def train(self, dataset, steps):
-        counter = _Steps()
-        self.model.fit(dataset.take(steps), epochs=1, shuffle=False, verbose=0, callbacks=[counter])
-        return counter.done
+        before = self.step()
+        self.model.fit(dataset.take(steps), epochs=1, shuffle=False, verbose=0)
+        return self.step() - before
 
     def evaluate(self, dataset, steps=None):
         if steps is not None:

@@ -159,7 +159,10 @@ class TfKerasPrunedModel(PrunedModel):
         """As documented; other schedules of TFMOT are asked step by step."""
         if hasattr(self._wrappers[0], "schedule_steps"):
             return super().due_sparsity(after_step, step)
-        for candidate in range(step, after_step, -1):
+        # Outside of these nothing is due, and far away it would take long to find that out.
+        first, last = (getattr(self._schedule, name, 0) for name in ("begin_step", "end_step"))
+        step = min(step, last) if last > 0 else step
+        for candidate in range(step, max(after_step, first - 1), -1):
             should_prune, sparsity = self._schedule(tf.constant(candidate, tf.int64))
             if bool(should_prune):
                 return float(sparsity)
