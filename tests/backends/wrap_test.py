@@ -1,5 +1,8 @@
 """`wrap_for_pruning` and `strip_pruning`: what is wrapped, what is refused, nothing is shared."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +10,13 @@ import tf_keras as keras
 from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, PolynomialDecay
 from tensorflow_model_optimization.sparsity.keras import strip_pruning as tfmot_strip
 
-from tf_earlyticket.backends import backend_of, pruned, strip_pruning, wrap_for_pruning
+from tf_earlyticket.backends import (
+    backend_of,
+    check_installed,
+    pruned,
+    strip_pruning,
+    wrap_for_pruning,
+)
 from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude
 from tf_earlyticket.backends.tf_keras.wrapper import EarlyTicketPolynomialDecay
 from tf_earlyticket.errors import InputError
@@ -284,3 +293,33 @@ def test_mobilenet_v2_trains_a_step_exactly_sparse(compiled, prune):
     weights = adapter.weights()
     assert not any(weights[name][~mask].any() for name, mask in masks.items())
     np.testing.assert_allclose(strip_pruning(model)(x), model(x), atol=1e-6)
+
+
+_UNSERVED = """
+import os, sys
+import keras
+import tf_earlyticket as et
+
+layers = keras.layers
+model = keras.Sequential([layers.Input((4,)), *(layers.Dense(8) for _ in range(3))])
+# It may also stand in keras.json.
+os.environ.pop("KERAS_BACKEND")
+try:
+    et.wrap_for_pruning(model)
+except et.InputError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_keras_3_that_computes_with_something_else_is_refused(monkeypatch):
+    message = "KERAS_BACKEND='numpy': expected 'tensorflow' or 'jax', in the environment or in"
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    done = subprocess.run([sys.executable, "-c", _UNSERVED], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(message)
+    # For commands before they touch anything, installed or not.
+    with pytest.raises(InputError, match=message):
+        check_installed("keras")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(InputError, match="KERAS_BACKEND='torch': expected"):
+        check_installed("keras")
+    check_installed("tf_keras")

@@ -5,6 +5,7 @@ wrapped model. Nothing above this package asks which Keras it is.
 """
 
 import importlib
+import os
 from collections.abc import Callable, Collection
 from importlib.util import find_spec
 
@@ -32,6 +33,19 @@ def check_installed(framework: str) -> None:
             f"config.model.keras={framework!r}: {' and '.join(missing)} not installed; expected "
             f"{other!r}, or an environment with {' and '.join(missing)}."
         )
+    if framework == "keras":
+        check_computes_with(os.environ.get("KERAS_BACKEND") or "tensorflow")
+
+
+def check_computes_with(backend: str) -> None:
+    """Checks that Keras 3 computes with something that is served.
+
+    Raises:
+        InputError: If it does not.
+    """
+    if backend not in ("tensorflow", "jax"):
+        expected = "'tensorflow' or 'jax', in the environment or in keras.json"
+        raise checks.refuse("KERAS_BACKEND", backend, expected)
 
 
 def served_strategy(framework: str, strategy: str) -> str:
@@ -82,7 +96,7 @@ def backend_named(framework: str) -> Backend:
     """Returns the back end of a Keras, which is imported now.
 
     Raises:
-        InputError: For an unknown name.
+        InputError: For an unknown name, or a Keras 3 that computes with what is not served.
     """
     home = _HOMES[checks.choice("framework", framework, FRAMEWORKS)]
     return importlib.import_module(f"tf_earlyticket.backends.{home}.backend").BACKEND

@@ -7,7 +7,10 @@ import keras
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.models import Functional
 
+from tf_earlyticket.backends import check_computes_with
+
 BACKEND = keras.backend.backend()
+check_computes_with(BACKEND)
 
 __all__ = ["BACKEND", "Functional", "get_global_attribute", "keras", "loss_gradients"]
 
