@@ -34,7 +34,7 @@ def test_keras_3_behaves_like_tf_keras(backend, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-6000:]
-    assert re.search(r"\b52 passed", done.stdout) and "skipped" not in done.stdout
+    assert re.search(r"\b92 passed", done.stdout) and "skipped" not in done.stdout
 
 
 LIGHT = """
