@@ -13,6 +13,17 @@ HERE = Path(__file__).parent
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_keras_3_behaves_like_tf_keras(backend, tmp_path):
+    printed = _run(backend, tmp_path, "behaviour")
+    assert re.search(r"\b60 passed", printed) and "skipped" not in printed
+
+
+@pytest.mark.slow
+def test_channels_of_known_networks_of_keras_3(tmp_path):
+    assert "16 passed" in _run("tensorflow", tmp_path, "behaviour/channels_test.py", "-m", "slow")
+
+
+def _run(backend, tmp_path, tests, *options):
+    """Returns what pytest prints of tests under Keras 3, once they pass."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
@@ -27,14 +38,14 @@ def test_keras_3_behaves_like_tf_keras(backend, tmp_path):
     environment = {k: v for k, v in environment.items() if not k.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", f"--basetemp={tmp_path / 'inner'}"]
-        + [str(HERE / "behaviour")],
+        + [str(HERE / tests), *options],
         cwd=HERE.parent,
         env=environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout[-6000:]
-    assert re.search(r"\b92 passed", done.stdout) and "skipped" not in done.stdout
+    return done.stdout
 
 
 LIGHT = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_earlyticket import checks, files
-from tf_earlyticket.backends import backend_of, pruned
+from tf_earlyticket.backends import backend_of, pruned, strip_pruning
 from tf_earlyticket.deploy.saved_model import check_outputs
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import mask_sparsity
@@ -63,7 +63,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
         },
         final_weights=adapter.all_weights(),
     )
-    plain = backend.exportable(model)
+    plain = backend.float32_copy(strip_pruning(model))
     check_sparse(plain, masks)
     target = Path(directory).resolve()
     try:

@@ -1,0 +1,224 @@
+"""Channels of networks of every Keras: found, taken out with the same outputs, or kept and why."""
+
+import contextlib
+import os
+
+import numpy as np
+import pytest
+from networks import SIDES, every_kind, half, make, randomised
+
+import tf_earlyticket as et
+from tf_earlyticket.backends import backend_named, backend_of
+from tf_earlyticket.pruning.channels import READS
+
+FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
+
+
+@pytest.fixture
+def computing_in(keras):
+    """Returns a function that sets the number type of networks, also of JAX."""
+    before, stack = keras.backend.floatx(), contextlib.ExitStack()
+
+    def choose(dtype):
+        keras.backend.set_floatx(dtype)
+        stack.enter_context(backend_named(keras.__name__.partition(".")[0]).dtype_policy(dtype))
+        if FRAMEWORK == "keras_jax":
+            import jax
+
+            jax.config.update("jax_enable_x64", dtype == "float64")
+
+    yield choose
+    choose(before)
+    stack.close()
+
+
+@pytest.fixture
+def float64(computing_in):
+    computing_in("float64")
+
+
+def _unread(model, graph, kept):
+    """Zeroes the weights that read channels which are not kept; returns those weights' names."""
+    variables = backend_of(model).named_weights(model)
+    for use in graph.uses:
+        if use.role == READS:
+            array = variables[use.weight].numpy()
+            shape = [1] * array.ndim
+            shape[use.axis] = -1
+            variables[use.weight].assign(array * kept[use.channels].reshape(shape))
+    return variables
+
+
+def _examples(model, dtype, batch=2):
+    random = np.random.default_rng(3)
+    inputs = [random.normal(size=(batch, *i.shape[1:])).astype(dtype) for i in model.inputs]
+    return inputs if len(inputs) > 1 else inputs[0]
+
+
+def _outputs(model, inputs):
+    if FRAMEWORK == "keras_jax":
+        # Each operation by itself is compiled for seconds.
+        return model.predict_on_batch(inputs)
+    return np.asarray(model(inputs, training=False))
+
+
+def _largest_difference(model, small, inputs):
+    outputs = _outputs(model, inputs)
+    assert np.isfinite(outputs).all() and np.std(outputs) > 0
+    return np.abs(outputs - _outputs(small, inputs)).max() / np.abs(outputs).max()
+
+
+def _halved(model):
+    """Takes half of all channels out; returns the graph, the choice and the small model."""
+    graph = et.channel_graph(randomised(model))
+    kept = half(graph)
+    _unread(model, graph, kept)
+    small = et.remove_channels(model)
+    assert small.count_params() == graph.parameters(kept) < model.count_params()
+    small_graph = et.channel_graph(small)
+    assert small_graph.multiply_adds() == graph.multiply_adds(kept)
+    return graph, kept, small
+
+
+def test_half_of_all_channels_of_every_kind_of_layer(keras, float64):
+    model = every_kind(keras)
+    graph, kept, small = _halved(model)
+    inputs = _examples(model, "float64")
+    assert _largest_difference(model, small, inputs) < 1e-12
+    pinned = {family.pinned for family in graph.pinned}
+    assert pinned == {
+        "an input of the model",
+        "an output of the model",
+        "nested: an input of a model within the model",
+    }
+    assert graph.uncounted == ()
+
+
+def test_channels_that_are_read_again_change_the_outputs(keras, float64):
+    model = every_kind(keras)
+    graph, kept, small = _halved(model)
+    inputs = _examples(model, "float64")
+    for use in graph.uses:
+        if use.role != READS or kept[use.channels].all():
+            continue
+        variable = backend_of(model).named_weights(model)[use.weight]
+        before = variable.numpy()
+        revived = np.moveaxis(before.copy(), use.axis, -1)
+        revived[..., ~kept[use.channels]] = 1.0
+        variable.assign(np.moveaxis(revived, -1, use.axis))
+        assert _largest_difference(model, small, inputs) > 1e-6, use.weight
+        variable.assign(before)
+    assert _largest_difference(model, small, inputs) < 1e-12
+
+
+def test_half_of_a_residual_network(keras, tmp_path):
+    framework = keras.__name__.partition(".")[0]
+    model = et.models.resnet8((16, 16, 3), framework=framework)
+    _, _, small = _halved(model)
+    inputs = _examples(model, "float32")
+    assert _largest_difference(model, small, inputs) < 1e-5
+    small.save(tmp_path / "small.keras")
+    loaded = keras.models.load_model(tmp_path / "small.keras", compile=False)
+    np.testing.assert_array_equal(_outputs(small, inputs), _outputs(loaded, inputs))
+
+
+def test_what_is_not_understood_keeps_its_channels(keras):
+    layers = keras.layers
+
+    class Own(layers.Layer):
+        def call(self, inputs):
+            return inputs[..., ::-1]
+
+    def pinned(middle):
+        inputs = keras.Input((6, 4))
+        x = layers.Dense(8, name="before")(inputs)
+        model = keras.Model(inputs, layers.Dense(2, name="after")(middle(x)))
+        found = {f.name: f.pinned for f in et.channel_graph(model).pinned if f.size == 8}
+        return found.get("before/kernel")
+
+    assert pinned(layers.ReLU()) is None
+    assert pinned(layers.Activation("relu")) is None
+    for middle, reason in {
+        layers.Softmax(name="s"): "softmax over channels",
+        layers.Activation("softmax", name="s"): "activation softmax over channels",
+        layers.LayerNormalization(name="s"): "normalises over channels",
+        layers.BatchNormalization(axis=1, name="s"): "another axis",
+        layers.LSTM(8, name="s"): "a recurrent layer",
+        layers.Conv1D(8, 1, groups=2, name="s"): "a convolution of groups",
+        layers.Reshape((12, 4), name="s"): "divides channels",
+        layers.Permute((2, 1), name="s"): "not understood",
+        layers.Masking(name="s"): "not understood",
+        layers.Lambda(lambda x: x[..., ::-1], name="s"): "not understood",
+        Own(name="s"): "not understood",
+    }.items():
+        assert reason in pinned(middle), middle
+        assert pinned(middle).startswith("s"), middle
+
+
+def test_one_channel_that_gates_all_others_stays(keras):
+    layers = keras.layers
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(8, 1, name="body")(inputs)
+    gate = layers.Conv2D(1, 1, activation="sigmoid", name="gate")(x)
+    x = layers.Multiply(name="gated")([x, gate])
+    graph = et.channel_graph(keras.Model(inputs, layers.Conv2D(2, 1, name="out")(x)))
+    assert {f.name: f.pinned for f in graph.pinned}["gate/kernel"].startswith("gated: broadcast")
+    assert [f.name for f in graph.removable] == ["body/kernel"]
+
+
+def test_multiply_adds_are_those_counted_by_hand(keras):
+    framework = keras.__name__.partition(".")[0]
+    graph = et.channel_graph(et.models.resnet20(framework=framework))
+    # He et al. (2016), section 4.2; shortcuts have no parameters.
+    stem = 32 * 32 * 9 * 3 * 16
+    first = 6 * 32 * 32 * 9 * 16 * 16
+    second = 16 * 16 * 9 * (16 * 32 + 5 * 32 * 32)
+    third = 8 * 8 * 9 * (32 * 64 + 5 * 64 * 64)
+    assert graph.multiply_adds() == stem + first + second + third + 64 * 10 == 40_551_040
+    costs = {cost.layer: cost for cost in graph.costs()}
+    assert costs["stem_conv"].multiply_adds == stem
+    assert costs["stem_bn"] == type(costs["stem_bn"])("stem_bn", 0, 4 * 16)
+    assert costs["classifier"].parameters == 64 * 10 + 10
+    assert sum(cost.parameters for cost in costs.values()) == graph.parameters()
+
+
+def test_masked_weights_do_not_count(keras, network):
+    plain = network()
+    graph = et.channel_graph(plain)
+    mask = np.zeros((3, 3, 4, 8), bool)
+    mask[1, 1, :2] = True
+    costs = {cost.layer: cost for cost in graph.costs(masks={"middle/kernel": mask})}
+    assert costs["middle"].multiply_adds == 3 * 3 * 16
+    whole = {cost.layer: cost for cost in graph.costs()}
+    assert whole["middle"].multiply_adds == 3 * 3 * 9 * 4 * 8
+    assert graph.multiply_adds() - graph.multiply_adds(masks={"middle/kernel": mask}) == (
+        whole["middle"].multiply_adds - 3 * 3 * 16
+    )
+
+
+def test_a_model_without_a_graph_is_refused(keras):
+    class Subclassed(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(et.InputError, match="no graph of layers"):
+        et.channel_graph(Subclassed())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIDES)
+def test_half_of_all_channels_of_known_networks(keras, float64, name):
+    model = make(keras, name)
+    graph, kept, small = _halved(model)
+    inputs = _examples(model, "float64")
+    # Their own classifiers compute in float32.
+    tolerance = 1e-6 if name.startswith("resnet") else 1e-12
+    assert _largest_difference(model, small, inputs) < tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "MobileNetV2", "NASNetMobile"])
+def test_float32_differs_by_its_rounding(keras, name):
+    model = make(keras, name)
+    _, _, small = _halved(model)
+    assert _largest_difference(model, small, _examples(model, "float32")) < 1e-5
