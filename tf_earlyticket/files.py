@@ -10,9 +10,13 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import stat
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +31,7 @@ from tf_earlyticket.errors import InputError
 Record = TypeVar("Record")
 
 _CHUNK = 1 << 20
+_CHECKSUM = "crc32"
 _MAX_JSON_BYTES = 1 << 26
 
 
@@ -60,12 +65,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             os.replace(temporary, path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -81,7 +86,7 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         temporary.mkdir()
         try:
             yield temporary
@@ -92,18 +97,26 @@ def replacing_directory(path: Path) -> Iterator[Path]:
 def move(source: Path, target: Path) -> None:
     """Moves a file or directory to its place on the same file system, over what is there."""
     for part in [source, *source.rglob("*")] if source.is_dir() else [source]:
-        _sync(part)
+        sync(part)
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     os.replace(source, target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def _sync(path: Path) -> None:
+def make_directory(path: Path) -> None:
+    """Makes a directory with its parents where they are missing, and brings their names to disk."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync(made.parent)
+
+
+def sync(path: Path) -> None:
     """Brings a file, or the names in a directory, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -139,7 +152,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays of numbers or bools of any shapes by name.
 
-    bfloat16, which NumPy does not have by itself, is kept in float32, where its values fit.
+    bfloat16, which NumPy does not have by itself, is kept in float32, where its values fit. A
+    checksum is kept with them, so that damage is noticed when they are read.
     """
     plain = {}
     for name, array in arrays.items():
@@ -150,7 +164,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         plain[name] = np.asarray(array, order="C")
     with replacing(path) as temporary:
         # Not the library's own writing: it has other errors for a full disk.
-        temporary.write_bytes(safetensors.numpy.save(plain))
+        temporary.write_bytes(safetensors.numpy.save(plain, {_CHECKSUM: _checksum(plain)}))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -165,9 +179,71 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         for view in views.values():
             if view.dtype.kind == "b" and view.size and view.view(np.uint8).max() > 1:
                 raise ValueError("an array of bools holds other bytes than 0 and 1")
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        # Files of earlier versions have none.
+        stated = header.get("__metadata__", {}).get(_CHECKSUM)
+        if stated is not None and stated != _checksum(views):
+            raise ValueError("its checksum is another one: it was damaged after it was written")
         return {name: view.copy() for name, view in views.items()}
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path} must hold arrays of numbers, but {error!s:.200}") from None
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of an uncompressed .npz file of NumPy, by name, in the order written.
+
+    `np.load` trusts the sizes that a file declares. Here a member is read only after what it
+    declares was found to fit the bytes that are there.
+
+    Raises:
+        InputError: If it is missing, damaged, or no such file.
+    """
+    data = read_bytes(path)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            names = [entry.filename.removesuffix(".npy") for entry in entries]
+            if len(set(names)) != len(names):
+                raise ValueError("two of its entries have one name")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ValueError("an entry is compressed")
+            if sum(max(entry.file_size, entry.compress_size) for entry in entries) > len(data):
+                raise ValueError("its entries declare more bytes than it has")
+            arrays = (_npy_array(archive.read(entry)) for entry in entries)
+            return dict(zip(names, arrays, strict=True))
+    # What parsing a damaged archive or header can raise.
+    except (zipfile.BadZipFile, ValueError, TypeError, SyntaxError, RuntimeError, EOFError,
+            OverflowError, MemoryError, struct.error) as error:  # fmt: skip
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path} must hold arrays of numbers, but {reason:.200}") from None
+
+
+def _npy_array(member: bytes) -> np.ndarray:
+    stream = io.BytesIO(member)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array has a format other than version 1.0")
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+    start = stream.tell()
+    if dtype.kind not in "fiub":
+        raise ValueError(f"an array is of type {dtype}")
+    if math.prod(shape) * dtype.itemsize != len(member) - start:
+        raise ValueError(f"an array declares shape {shape}, its bytes are {len(member) - start}")
+    flat = np.frombuffer(member, dtype, offset=start)
+    if dtype.kind == "b" and flat.size and flat.view(np.uint8).max() > 1:
+        raise ValueError("an array of bools holds other bytes than 0 and 1")
+    array = flat.reshape(shape, order="F" if by_columns else "C")
+    return array.astype(dtype.newbyteorder("="))
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns the CRC-32 of names, types, shapes and values."""
+    found = 0
+    for name, array in sorted(arrays.items()):
+        # As they lie in the file, where a scalar has no axis either.
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        found = zlib.crc32(f"{name} {native.dtype.name} {array.shape}".encode(), found)
+        found = zlib.crc32(np.ascontiguousarray(native).view(np.uint8).data, found)
+    return f"{found:08x}"
 
 
 def read_bytes(path: Path, limit: int | None = None) -> bytes:

@@ -150,6 +150,16 @@ def main(folder, jobs):
         elif job == "rewind_interrupted":
             points = [("search", 3), ("search", 4), ("retrain", 2, 1), ("retrain", 6)]
             interrupted(workdir, _rewind_config(), points)
+        elif job == "scaled":
+            import tensorflow as tf
+
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            device = tf.config.LogicalDeviceConfiguration()
+            tf.config.set_logical_device_configuration(cpu, [device, device])
+            fields = {"batch_size": 16, "learning_rate": 0.05, "scale_with_replicas": True}
+            config = tiny_config(**{f"train__{name}": value for name, value in fields.items()})
+            config.train.dense_baseline = False
+            train_and_evaluate(config, workdir, strategy="mirrored")
         elif job == "dense":
             dense_only(workdir, tiny_config())
         print(job, "done", flush=True)

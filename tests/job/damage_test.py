@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import filelock
@@ -126,6 +127,38 @@ def test_rows_of_finished_phases_come_back(again, finished, tmp_path):
     again(lambda workdir: (workdir / "metrics.csv").unlink())
     after = (tmp_path / "whole/metrics.csv").read_text()
     assert after == (finished / "whole/metrics.csv").read_text()
+
+
+def test_all_that_a_run_writes_is_brought_to_the_disk(again, tmp_path, monkeypatch):
+    synced, real = set(), os.fsync
+
+    def fsync(descriptor):
+        found = os.fstat(descriptor)
+        synced.add((found.st_ino, found.st_size, found.st_mtime_ns))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    started = time.time()
+
+    def act(workdir):
+        _without_outcome(workdir)
+        (workdir / "checkpoints/search/ckpt-6.index").unlink()
+
+    again(act)
+    written = {
+        path: path.stat()
+        for path in (tmp_path / "whole").rglob("*")
+        # Summaries are not promised.
+        if path.is_file() and "tensorboard" not in path.parts and path.name != ".lock"
+    }
+    written = {path: found for path, found in written.items() if found.st_mtime >= started}
+    names = {path.name for path in written}
+    assert {"saved_model.pb", "ckpt-6.index", "checkpoint", "ppr.png", "metrics.csv"} <= names
+    assert not [
+        path
+        for path, found in written.items()
+        if (found.st_ino, found.st_size, found.st_mtime_ns) not in synced
+    ]
 
 
 def test_another_process_in_the_directory_is_told_of_and_changes_nothing(finished, tmp_path):

@@ -7,12 +7,15 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tf_earlyticket as et
+from tf_earlyticket.config import config_from_dict
+from tf_earlyticket.job.devices import config_for_replicas
 
 FOLDER = Path(__file__).parents[1] / "helpers"
 ENVIRONMENT = {
@@ -109,6 +112,21 @@ def test_several_steps_per_execution_are_the_same_bit_for_bit(one_device, tmp_pa
     ends = _same_steps("several_steps", tmp_path)["several_steps0"]
     for name, value in one_device.items():
         np.testing.assert_array_equal(ends[name], value, err_msg=name)
+
+
+def test_a_report_of_scaled_training_repeats_it_and_scales_no_more(tmp_path):
+    command = [sys.executable, str(FOLDER / "jobs.py"), str(tmp_path), "scaled"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads((tmp_path / "scaled/report.json").read_text())
+    given = json.loads((tmp_path / "scaled/config.json").read_text())
+    provenance = et.Ticket.load(tmp_path / "scaled/ticket").provenance["config"]
+    assert (given["train"]["batch_size"], given["train"]["scale_with_replicas"]) == (16, True)
+    assert report["environment"]["replicas"] == 2
+    for repeated in (report["config"], provenance):
+        config = config_from_dict(repeated)
+        assert (config.train.batch_size, config.train.learning_rate) == (32, 0.1)
+        assert config_for_replicas(config, types.SimpleNamespace(num_replicas_in_sync=2)) == config
 
 
 def _train(workdir):

@@ -129,7 +129,7 @@ def make_artefacts(
         kept = _kept(output, identity, formats)
         every = sorted([*kept, *found], key=lambda record: FORMATS.index(record["format"]))
         result = {"about": dict(about or {}), "ticket": identity, "sparsity": ticket.sparsity}
-        output.mkdir(exist_ok=True)
+        files.make_directory(output)
         # Meanwhile it does not tell of those that are being replaced.
         files.write_json(output / RESULT_FILE, {**result, "artefacts": kept})
         for record in found:

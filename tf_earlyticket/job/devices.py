@@ -102,7 +102,8 @@ def config_for_replicas(config: Config, strategy: tf.distribute.Strategy) -> Con
     """Returns the config with which the devices of a strategy train.
 
     Batch size and learning rate stay as they are unless `train.scale_with_replicas` asks for
-    linear scaling (Goyal et al., 2017).
+    linear scaling (Goyal et al., 2017). The flag is then off in the config returned, which is what
+    reports and tickets hold: repeated from there, nothing is scaled again.
 
     Raises:
         InputError: If the replicas cannot have equal parts of the batch.
@@ -113,6 +114,7 @@ def config_for_replicas(config: Config, strategy: tf.distribute.Strategy) -> Con
             train,
             batch_size=train.batch_size * replicas,
             learning_rate=train.learning_rate * replicas,
+            scale_with_replicas=False,
         )
         return replace(config, train=scaled)
     if train.batch_size % replicas:

@@ -11,7 +11,7 @@ import filelock
 from tf_earlyticket import checks
 from tf_earlyticket.config import Config, config_from_dict, flatten
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import read_json, write_json
+from tf_earlyticket.files import make_directory, read_json, write_json
 
 
 class RunPaths:
@@ -67,7 +67,7 @@ class RunPaths:
                 self.saved._check_config(config)
             return
         try:
-            self.workdir.mkdir(parents=True, exist_ok=True)
+            make_directory(self.workdir)
             with tempfile.TemporaryFile(dir=self.workdir):
                 pass
         except OSError as error:

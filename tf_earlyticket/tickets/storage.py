@@ -10,12 +10,9 @@ Reading runs no code from the files and reserves no memory for sizes that they o
 Tickets of schema version 2, with arrays in NumPy's .npz files, can still be read.
 """
 
-import io
 import math
 import shutil
-import struct
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -120,7 +117,7 @@ def write_ticket(
             **fields,
         )
         files.write_json(new / RECORD_FILE, asdict(record))
-        directory.mkdir(exist_ok=True)
+        files.make_directory(directory)
         (directory / RECORD_FILE).unlink(missing_ok=True)
         for version in _ENDINGS:
             for kind in _KINDS:
@@ -216,8 +213,8 @@ def _read(path: Path, names: list[str]) -> Arrays:
     """Returns the arrays of a file in the order of their names, which the record gives."""
     # Old files tell them apart by their places.
     old = path.suffix == _ENDINGS[2]
-    keys: list[Any] = [*range(len(names))] if old else names
-    found: dict[Any, Array] = dict(enumerate(_npz(path))) if old else files.read_arrays(path)
+    keys = [str(number) for number in range(len(names))] if old else names
+    found: Arrays = files.read_npz(path) if old else files.read_arrays(path)
     if set(found) != set(keys) or len(set(names)) != len(names):
         raise InputError(
             f"{path} must hold the {len(names)} arrays that {RECORD_FILE} names, each once"
@@ -233,45 +230,3 @@ def _unpacked(source: Path, layer: Layer, bits: Array) -> Array:
         name = f"{source}: shape of {layer.name!r:.200} in layers"
         raise checks.refuse(name, shape, f"one that fits its {bits.nbytes} bytes of mask")
     return np.unpackbits(bits, count=math.prod(shape)).view(bool).reshape(shape)
-
-
-def _npz(path: Path) -> Iterator[Array]:
-    """Yields the arrays of an old ticket's file, "0.npy", "1.npy", ...
-
-    `np.load` trusts the sizes that a file declares. Here a member is read only after what it
-    declares was found to fit the bytes that are there.
-    """
-    data = files.read_bytes(path)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-            if [entry.filename for entry in entries] != [f"{i}.npy" for i in range(len(entries))]:
-                raise ValueError("its entries are not 0.npy, 1.npy, ...")
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ValueError("an entry is compressed")
-            if sum(max(entry.file_size, entry.compress_size) for entry in entries) > len(data):
-                raise ValueError("its entries declare more bytes than it has")
-            for entry in entries:
-                yield _npy_array(archive.read(entry))
-    # What parsing a damaged archive or header can raise.
-    except (zipfile.BadZipFile, ValueError, TypeError, SyntaxError, RuntimeError, EOFError,
-            OverflowError, MemoryError, struct.error) as error:  # fmt: skip
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{path} must hold arrays of numbers, but {reason:.200}") from None
-
-
-def _npy_array(member: bytes) -> Array:
-    stream = io.BytesIO(member)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an array has a format other than version 1.0")
-    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
-    start = stream.tell()
-    if dtype.kind not in "fiub":
-        raise ValueError(f"an array is of type {dtype}")
-    if math.prod(shape) * dtype.itemsize != len(member) - start:
-        raise ValueError(f"an array declares shape {shape}, its bytes are {len(member) - start}")
-    flat = np.frombuffer(member, dtype, offset=start)
-    if dtype.kind == "b" and flat.size and flat.view(np.uint8).max() > 1:
-        raise ValueError("an array of bools holds other bytes than 0 and 1")
-    array = flat.reshape(shape, order="F" if by_columns else "C")
-    return array.astype(dtype.newbyteorder("="))

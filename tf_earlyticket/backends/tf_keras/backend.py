@@ -19,7 +19,7 @@ from tf_earlyticket.backends.tf_keras.wrapper import (
     MaskedPruneLowMagnitude,
 )
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import write_text
+from tf_earlyticket.files import sync, write_text
 
 _OWN_METHODS = ("call", "train_step", "test_step", "compute_loss")
 
@@ -118,6 +118,10 @@ class TfKerasBackend(Backend):
         except tf.errors.OpError as error:
             reason = " ".join(str(error.message).split())
             raise OSError(f"{path} cannot be written: {reason:.200}") from error
+        # TensorFlow leaves that to the operating system.
+        for written in path.parent.glob(f"{path.name}.*"):
+            sync(written)
+        sync(path.parent)
 
     def read_state(self, model, path):
         try:
