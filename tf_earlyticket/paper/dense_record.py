@@ -125,6 +125,11 @@ class _Recorder(Callback):
         if self._probe is not None:
             self._probe.set_model(model)
 
+    def set_params(self, params):
+        super().set_params(params)
+        if self._probe is not None:
+            self._probe.set_params(params)
+
     def on_train_begin(self, logs=None):
         if self._probe is not None:
             self._probe.on_train_begin(logs)

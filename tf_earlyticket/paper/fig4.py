@@ -133,7 +133,7 @@ def probe_epoch(run, phase: str, epoch: int, learning_rate: float) -> dict:
     )
     probe.set_model(run.model)
     probe.on_train_begin()
-    probe.steps_per_epoch = run.steps_per_epoch
+    probe.set_params({"steps": run.steps_per_epoch})
     result = probe.probe(epoch)
     seen = asdict(result.observation)
     return run.finish(
