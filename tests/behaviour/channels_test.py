@@ -15,26 +15,24 @@ FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
 
 
 @pytest.fixture
-def computing_in(keras):
-    """Returns a function that sets the number type of networks, also of JAX."""
-    before, stack = keras.backend.floatx(), contextlib.ExitStack()
-
-    def choose(dtype):
-        keras.backend.set_floatx(dtype)
-        stack.enter_context(backend_named(keras.__name__.partition(".")[0]).dtype_policy(dtype))
-        if FRAMEWORK == "keras_jax":
-            import jax
-
-            jax.config.update("jax_enable_x64", dtype == "float64")
-
-    yield choose
-    choose(before)
-    stack.close()
+def float64(keras):
+    """Networks compute in float64, also those of JAX."""
+    before, framework = keras.backend.floatx(), keras.__name__.partition(".")[0]
+    # Entered first: without a policy of its own, Keras 3 takes the present type for one.
+    with backend_named(framework).dtype_policy("float64"):
+        keras.backend.set_floatx("float64")
+        with _jax_in_64_bits() if FRAMEWORK == "keras_jax" else contextlib.nullcontext():
+            yield
+        keras.backend.set_floatx(before)
 
 
-@pytest.fixture
-def float64(computing_in):
-    computing_in("float64")
+@contextlib.contextmanager
+def _jax_in_64_bits():
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
 
 
 def _unread(model, graph, kept):
