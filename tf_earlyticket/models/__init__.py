@@ -63,7 +63,7 @@ def build_model(
         name: As registered; it may carry parameters.
         input_shape: (height, width, channels).
         num_classes: Number of logits.
-        weight_decay: In the paper's form; see `resnet.resnet_cifar`.
+        weight_decay: In the paper's form; see `resnet.resnet20`.
         synchronized_batch_norm: Whether batch statistics are those of the whole batch, not of
             each replica's part.
         framework: "tf_keras" or "keras" (Keras 3).
