@@ -25,7 +25,7 @@ from absl import app, flags
 from tf_earlyticket import data
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.in_memory import InMemoryData, Split
-from tf_earlyticket.data.preprocess import normalize
+from tf_earlyticket.data.streams import normalize
 from tf_earlyticket.deploy import timing
 from tf_earlyticket.job.build import build_wrapped_model, dataset_spec
 
@@ -55,8 +55,6 @@ def cifar10_step(batch_size: int, steps: int, rounds: int, model_name: str = "re
         train=split(spec.train_examples),
         validation=split(spec.validation_examples),
         test=split(spec.test_examples),
-        pad=4,
-        flip=True,
     )
     model = build_wrapped_model(
         config, spec.train_examples // batch_size, tf.distribute.get_strategy()

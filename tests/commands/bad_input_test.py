@@ -348,7 +348,7 @@ ARRAYS = {
 def test_arrays_of_a_data_set(name):
     split, message = ARRAYS[name]
     _assert_refused(
-        lambda: InMemoryData(SPEC, train=split, validation=GOOD, test=GOOD, pad=0, flip=False),
+        lambda: InMemoryData(SPEC, train=split, validation=GOOD, test=GOOD),
         ["data.name='digits'", message],
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tf_earlyticket import data
-from tf_earlyticket.data.tfds_files import dataset_folder
+from tf_earlyticket.data.catalog import dataset_folder
 from tf_earlyticket.errors import InputError
 
 

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_earlyticket.data import DATASETS, preprocess
+from tf_earlyticket.data import DATASETS
+from tf_earlyticket.data.in_memory import random_crop_flip
+from tf_earlyticket.data.prepared import decode_center_crop, decode_random_crop
+from tf_earlyticket.data.streams import normalize
 
 
 def _plain_crop_flip(images, top, left, mirrored, pad):
@@ -38,7 +41,7 @@ def _explanations(image, augmented, pad, flip):
 )
 def test_every_image_is_a_padded_crop_of_itself(shape, pad, flip):
     images = _images(60, *shape)
-    augmented = preprocess.random_crop_flip(images, tf.constant([1, 2]), pad=pad, flip=flip)
+    augmented = random_crop_flip(images, tf.constant([1, 2]), pad=pad, flip=flip)
     assert augmented.dtype == tf.uint8 and augmented.shape == images.shape
     found = [
         _explanations(image, result, pad, flip)
@@ -56,7 +59,7 @@ def test_augmentation_equals_the_plain_form_for_known_draws():
     draws = tf.random.stateless_uniform([8, 3], key, alg="philox").numpy()
     top, left, mirrored = np.floor(draws * [5, 5, 2]).astype(int).T
     expected = _plain_crop_flip(images, top, left, mirrored, pad=2)
-    actual = preprocess.random_crop_flip(images, key, pad=2, flip=True)
+    actual = random_crop_flip(images, key, pad=2, flip=True)
     np.testing.assert_array_equal(actual, expected)
 
 
@@ -64,7 +67,7 @@ def test_augmentation_depends_on_the_key_only():
     images = _images(16, 6, 6, 3)
 
     def augment(key):
-        return preprocess.random_crop_flip(images, tf.constant(key), pad=2, flip=True).numpy()
+        return random_crop_flip(images, tf.constant(key), pad=2, flip=True).numpy()
 
     tf.random.set_seed(1)
     first = augment([1, 2])
@@ -79,7 +82,7 @@ def test_normalisation_subtracts_the_mean_and_divides_by_the_deviation(name):
         np.array(getattr(DATASETS.get(name), value)) for value in ("mean", "deviation")
     )
     images = _images(3, 4, 4, len(mean))
-    actual = preprocess.normalize(tf.constant(images), name)
+    actual = normalize(tf.constant(images), name)
     assert actual.dtype == tf.float32
     np.testing.assert_allclose(actual, (images - mean) / deviation, rtol=1e-5, atol=1e-5)
 
@@ -102,7 +105,7 @@ def test_centre_crop_equals_resizing_then_cropping(height, width):
         tf.io.decode_jpeg(jpeg), [round(height * scale), round(width * scale)], antialias=True
     )
     expected = tf.image.resize_with_crop_or_pad(resized, size, size)
-    actual = preprocess.decode_center_crop(jpeg, size)
+    actual = decode_center_crop(jpeg, size)
     assert actual.shape == (size, size, 3)
     np.testing.assert_allclose(actual[..., :2], expected[..., :2], atol=6)
 
@@ -112,7 +115,7 @@ def test_random_crop_stays_within_the_stated_area_and_ratio():
     areas = []
     flips = set()
     for number in range(40):
-        image = preprocess.decode_random_crop(jpeg, tf.constant([7, number]), 32).numpy()
+        image = decode_random_crop(jpeg, tf.constant([7, number]), 32).numpy()
         # Undo the gradients: the crop's extent in parts of the whole image.
         rows = (image[-1, :, 0].mean() - image[0, :, 0].mean()) / 255 * 32 / 31
         columns = (image[:, -1, 1].mean() - image[:, 0, 1].mean()) / 255 * 32 / 31
@@ -126,9 +129,7 @@ def test_random_crop_stays_within_the_stated_area_and_ratio():
 def test_random_crop_depends_on_the_key_only():
     jpeg = _gradient_jpeg(60, 80)
     tf.random.set_seed(1)
-    first = preprocess.decode_random_crop(jpeg, tf.constant([1, 2]), 32)
+    first = decode_random_crop(jpeg, tf.constant([1, 2]), 32)
     tf.random.set_seed(2)
-    np.testing.assert_array_equal(
-        preprocess.decode_random_crop(jpeg, tf.constant([1, 2]), 32), first
-    )
-    assert not np.array_equal(preprocess.decode_random_crop(jpeg, tf.constant([1, 3]), 32), first)
+    np.testing.assert_array_equal(decode_random_crop(jpeg, tf.constant([1, 2]), 32), first)
+    assert not np.array_equal(decode_random_crop(jpeg, tf.constant([1, 3]), 32), first)

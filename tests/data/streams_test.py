@@ -55,8 +55,6 @@ def numbered():
         train=_split(0, _TRAIN),
         validation=_split(_TRAIN, _VALIDATION),
         test=_split(_TRAIN + _VALIDATION, _TEST),
-        pad=2,
-        flip=True,
     )
 
 

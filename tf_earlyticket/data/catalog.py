@@ -7,13 +7,15 @@ input before those slow imports.
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_earlyticket import checks
-from tf_earlyticket.data.tfds_files import dataset_folder
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.registry import Registry, parameters_of
 
 if TYPE_CHECKING:
@@ -43,14 +45,10 @@ class DatasetSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A registered data set: the arguments of `register_dataset`."""
+    """A registered data set: how it is usually used, and what `register_dataset` was given."""
 
+    usual: DatasetSpec
     load: Callable[..., Any]
-    num_classes: int
-    image_shape: tuple[int, int, int]
-    train_examples: int
-    test_examples: int
-    validation_examples: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     pad: int
@@ -58,6 +56,10 @@ class Entry:
     image_sizes: Sequence[int]
     available: Callable[[str | Path | None], object] | None
 
+
+DEFAULT_DATA_DIR = "~/tensorflow_datasets"
+# What TFDS cannot download by itself, and takes from its folder for that.
+_ARCHIVES = {"imagenet2012": "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar"}
 
 DATASETS: Registry[Entry] = Registry("name")
 
@@ -111,20 +113,16 @@ def register_dataset(
     for argument, values in (("mean", mean), ("deviation", deviation)):
         if len(values) != channels:
             raise checks.refuse(argument, values, f"{channels} numbers, one per channel")
-    entry = Entry(
-        load=load,
-        num_classes=num_classes,
-        image_shape=image_shape,
-        train_examples=train_examples,
-        test_examples=test_examples,
-        validation_examples=validation_examples,
-        mean=tuple(mean),
-        deviation=tuple(deviation),
-        pad=pad,
-        flip=flip,
-        image_sizes=image_sizes or (height,),
-        available=available,
+    usual = DatasetSpec(
+        name,
+        num_classes,
+        image_shape,
+        train_examples - validation_examples,
+        validation_examples,
+        test_examples,
     )
+    sizes = image_sizes or (height,)
+    entry = Entry(usual, load, tuple(mean), tuple(deviation), pad, flip, sizes, available)
     DATASETS.register(name, entry, own=own)
 
 
@@ -148,7 +146,8 @@ def describe(
         InputError: For an unknown name, or a number outside what the set offers.
     """
     entry = DATASETS.get(name)
-    size, held_out = entry.image_shape[0], entry.validation_examples
+    (size, _, channels), held_out = entry.usual.image_shape, entry.usual.validation_examples
+    total = entry.usual.train_examples + held_out
     if image_size is not None:
         sizes = entry.image_sizes
         if isinstance(sizes, range):
@@ -156,18 +155,15 @@ def describe(
         else:
             size = checks.choice("image_size", checks.integer("image_size", image_size), sizes)
     if validation_examples is not None:
-        last = entry.train_examples - 1
-        held_out = checks.integer("validation_examples", validation_examples, 0, last)
-    rest = entry.train_examples - held_out
+        held_out = checks.integer("validation_examples", validation_examples, 0, total - 1)
+    rest = total - held_out
     if train_examples is not None:
         rest = checks.integer("train_examples", train_examples, 1, rest)
-    return DatasetSpec(
-        name=name,
-        num_classes=entry.num_classes,
-        image_shape=(size, size, entry.image_shape[2]),
+    return dataclasses.replace(
+        entry.usual,
+        image_shape=(size, size, channels),
         train_examples=rest,
         validation_examples=held_out,
-        test_examples=entry.test_examples,
     )
 
 
@@ -184,6 +180,35 @@ def check_available(name: str, data_dir: str | Path | None = None) -> None:
     available = DATASETS.get(name).available
     if available is not None:
         available(data_dir)
+
+
+def dataset_folder(name: str, data_dir: str | Path | None = None) -> Path:
+    """Returns the newest version folder of a prepared TFDS data set.
+
+    Args:
+        name: TFDS's name of it.
+        data_dir: A TFDS data directory; None: `~/tensorflow_datasets`.
+
+    Raises:
+        InputError: If there is no `<data_dir>/<name>/**/dataset_info.json`.
+    """
+    root = Path(DEFAULT_DATA_DIR if data_dir is None else data_dir).expanduser()
+    folders = [path.parent for path in (root / name).glob("**/dataset_info.json")]
+    if not folders:
+        archives = _ARCHIVES.get(name)
+        put = f"put {archives} in {root}/downloads/manual and " if archives else ""
+        raise InputError(
+            f"--data_dir={data_dir or '(not given)'}: no prepared {name} in {root / name}; "
+            f"expected the folder that holds {name}/; to make it, {put}run "
+            f"`tfds build {name} --data_dir={root}`."
+        )
+    return max(folders, key=_version)
+
+
+def _version(folder: Path) -> tuple[tuple[int, ...], str]:
+    """Orders version folders by number, so that 3.10.0 is newer than 3.9.0."""
+    is_version = re.fullmatch(r"\d+(\.\d+)*", folder.name)
+    return tuple(map(int, folder.name.split("."))) if is_version else (), str(folder)
 
 
 def load(
@@ -215,27 +240,19 @@ def load(
     return found if isinstance(found, Data) else in_memory(spec, found)
 
 
-def _load_digits(spec: DatasetSpec) -> dict[str, tuple]:
-    from tf_earlyticket.data.in_memory import load_digits
+def _own(module: str, function: str) -> Callable[..., Any]:
+    """Returns a loader whose module, and with it TensorFlow, is imported when it is called."""
 
-    return load_digits(spec.image_shape[0])
+    def load(spec: DatasetSpec, data_dir: str | Path | None, deterministic: bool) -> Any:
+        found = importlib.import_module(f"tf_earlyticket.data.{module}")
+        return getattr(found, function)(spec, data_dir, deterministic)
 
-
-def _load_cifar10(spec: DatasetSpec, data_dir: str | Path | None) -> Data:
-    from tf_earlyticket.data.in_memory import load_cifar10
-
-    return load_cifar10(spec, data_dir)
-
-
-def _load_imagenet(spec: DatasetSpec, data_dir: str | Path | None, deterministic: bool) -> Data:
-    from tf_earlyticket.data.imagenet import load_imagenet
-
-    return load_imagenet(spec, data_dir, deterministic)
+    return load
 
 
 register_dataset(
     "digits",
-    _load_digits,
+    _own("in_memory", "load_digits"),
     num_classes=10,
     image_shape=(16, 16, 1),
     image_sizes=(16, 32),
@@ -250,7 +267,7 @@ register_dataset(
 )
 register_dataset(
     "cifar10",
-    _load_cifar10,
+    _own("prepared", "load_cifar10"),
     num_classes=10,
     image_shape=(32, 32, 3),
     train_examples=50_000,
@@ -265,7 +282,7 @@ register_dataset(
 )
 register_dataset(
     "imagenet2012",
-    _load_imagenet,
+    _own("prepared", "load_imagenet"),
     num_classes=1000,
     image_shape=(224, 224, 3),
     image_sizes=range(32, 513),

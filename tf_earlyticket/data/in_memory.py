@@ -1,16 +1,13 @@
-"""Data sets small enough to be held in memory as uint8 arrays; among them digits and CIFAR-10."""
+"""Data sets small enough to be held in memory as uint8 arrays; among them scikit-learn's digits."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.data.catalog import DATASETS, DatasetSpec
-from tf_earlyticket.data.preprocess import normalize, random_crop_flip
-from tf_earlyticket.data.streams import Data, Stream, fold_in, random_key, shuffled
-from tf_earlyticket.data.tfds_files import open_source, readable
+from tf_earlyticket.data.streams import Data, Stream, fold_in, normalize, random_key, shuffled
 from tf_earlyticket.errors import InputError
 
 # Part of the data set's definition; unrelated to the seed of a run.
@@ -27,19 +24,42 @@ class Split(NamedTuple):
     labels: np.ndarray | tf.Tensor
 
 
+def random_crop_flip(images: tf.Tensor, key: tf.Tensor, *, pad: int, flip: bool) -> tf.Tensor:
+    """Pads with black, crops back to the same size at a random place, flips at random.
+
+    The place and the flip are drawn for each image.
+
+    Args:
+        images: uint8 [batch, height, width, channels], static but for the batch.
+        key: integer key of shape [2].
+        pad: pixels added on each side.
+        flip: whether to mirror half of the images left to right.
+
+    Returns:
+        uint8, the shape of `images`.
+    """
+    _, height, width, channels = images.shape
+    batch = tf.shape(images)[0]
+    places = 2 * pad + 1
+    draws = tf.random.stateless_uniform([batch, 3], key, alg="philox")
+    top, left, mirrored = tf.unstack(tf.cast(draws * [places, places, 2], tf.int32), axis=1)
+    padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+
+    rows = tf.range(height) + top[:, None]
+    columns = tf.range(width)[None]
+    if flip:
+        columns = tf.where(mirrored[:, None] == 1, width - 1 - columns, columns)
+    columns = columns + left[:, None]
+    # One gather of whole pixels for the batch: 10 times as fast as slicing image by image.
+    lines = tf.range(batch)[:, None] * (height + 2 * pad) + rows
+    pixels = lines[:, :, None] * (width + 2 * pad) + columns[:, None, :]
+    return tf.gather(tf.reshape(padded, [-1, channels]), pixels)
+
+
 class InMemoryData(Data):
     """Arrays in memory: an epoch is a permutation of indices and one gather per batch."""
 
-    def __init__(
-        self,
-        spec: DatasetSpec,
-        *,
-        train: Split,
-        validation: Split,
-        test: Split,
-        pad: int,
-        flip: bool,
-    ) -> None:
+    def __init__(self, spec: DatasetSpec, *, train: Split, validation: Split, test: Split) -> None:
         """Copies the arrays into host memory.
 
         Args:
@@ -47,16 +67,12 @@ class InMemoryData(Data):
             train: Training examples.
             validation: Held-out examples, disjoint from `train`.
             test: Test examples.
-            pad: Pixels added on each side before the random crop.
-            flip: Whether training images are mirrored at random.
 
         Raises:
             InputError: If images have another shape or type than `spec` says, there are not as
                 many labels, or a label is no class.
         """
         super().__init__(spec)
-        self._pad = pad
-        self._flip = flip
         self._splits = {}
         for name, split in (("train", train), ("validation", validation), ("test", test)):
             _check_split(spec, name, split)
@@ -80,6 +96,7 @@ class InMemoryData(Data):
         seed: int,
         fraction: float,
     ) -> tf.data.Dataset:
+        entry = DATASETS.get(self.spec.name)
         images, labels = self._splits["train"]
         examples = tf.range(self.spec.train_examples)
         if fraction < 1.0:
@@ -96,8 +113,7 @@ class InMemoryData(Data):
             )
 
         def load(index: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            batch = tf.gather(images, index)
-            batch = random_crop_flip(batch, key, pad=self._pad, flip=self._flip)
+            batch = random_crop_flip(tf.gather(images, index), key, pad=entry.pad, flip=entry.flip)
             return normalize(batch, self.spec.name), tf.gather(labels, index)
 
         # Outside flat_map, so that the next epoch's first batches are made early.
@@ -133,14 +149,11 @@ def in_memory(spec: DatasetSpec, found: Mapping[str, tuple]) -> InMemoryData:
             f"data.name={spec.name!r}: its load() returns {len(train.labels)} training and "
             f"{len(test.labels)} test examples; expected as many as were registered."
         )
-    entry = DATASETS.get(spec.name)
     return InMemoryData(
         spec,
         train=Split(*(part[: spec.train_examples] for part in train)),
         validation=Split(*(part[rest:] for part in train)),
         test=test,
-        pad=entry.pad,
-        flip=entry.flip,
     )
 
 
@@ -163,7 +176,7 @@ def _check_split(spec: DatasetSpec, name: str, split: Split) -> None:
         )
 
 
-def load_digits(size: int) -> dict[str, Split]:
+def load_digits(spec: DatasetSpec, *_: object) -> dict[str, Split]:
     """Returns the 1,797 digits of 8x8 pixels that scikit-learn carries, enlarged bilinearly.
 
     The split is stratified and the same for every run: the first 500 are the test set.
@@ -172,7 +185,9 @@ def load_digits(size: int) -> dict[str, Split]:
 
     digits = datasets.load_digits()
     with tf.device("CPU:0"):
-        enlarged = tf.image.resize(digits.images[..., None], [size, size], method="bilinear")
+        enlarged = tf.image.resize(
+            digits.images[..., None], spec.image_shape[:2], method="bilinear"
+        )
     # Original pixels are 0..16.
     images = np.rint(enlarged.numpy() * (255 / 16)).astype(np.uint8)
     labels = digits.target.astype(np.int32)
@@ -197,38 +212,3 @@ def stratified_order(labels: np.ndarray) -> np.ndarray:
         members = np.flatnonzero(labels[order] == label)
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
     return order[np.argsort(position, kind="stable")]
-
-
-def load_cifar10(spec: DatasetSpec, data_dir: str | Path | None) -> InMemoryData:
-    """Reads all images of the prepared TFDS data set into memory (about 3 seconds and 180 MB).
-
-    Raises:
-        InputError: If the set is not found, too small (see `open_source`) or damaged.
-    """
-    import tensorflow_datasets as tfds
-
-    source = open_source(spec, data_dir)
-    wanted = tfds.decode.PartialDecoding({"image": True, "label": True})
-
-    def read(split: str) -> Split:
-        with tf.device("CPU:0"):
-            found = source.builder.as_dataset(
-                split=split, decoders=wanted, shuffle_files=False, batch_size=-1
-            )
-        return Split(found["image"], tf.cast(found["label"], tf.int32))
-
-    with readable(source):
-        train = read(source.train)
-        test = read(source.test)
-        # TFDS cannot read an empty part in one batch.
-        nothing = Split(train.images[:0], train.labels[:0])
-        validation = read(source.validation) if spec.validation_examples else nothing
-    entry = DATASETS.get(spec.name)
-    return InMemoryData(
-        source.spec,
-        train=train,
-        validation=validation,
-        test=test,
-        pad=entry.pad,
-        flip=entry.flip,
-    )

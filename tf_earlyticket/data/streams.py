@@ -1,4 +1,4 @@
-"""The interface of loaded data, and the epoch arithmetic that all sets share.
+"""The interface of loaded data, and what all sets share: random keys, epochs, normalisation.
 
 The order and the augmentation of an epoch are a pure function of
 (seed, epoch): all randomness is stateless and keyed, so a run that restarts at
@@ -11,7 +11,7 @@ import enum
 import tensorflow as tf
 
 from tf_earlyticket import checks
-from tf_earlyticket.data.catalog import DatasetSpec
+from tf_earlyticket.data.catalog import DATASETS, DatasetSpec
 
 _LAST_SEED = 2**63 - 1
 _FOREVER = 2**62  # epochs; Dataset.range counts in int64
@@ -42,6 +42,27 @@ def shuffled(values: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     # On one kind of device only, because equal sort keys may be ordered differently on another.
     with tf.device("CPU:0"):
         return tf.random.experimental.stateless_shuffle(values, seed=key, alg="philox")
+
+
+def normalize(images: tf.Tensor, name: str) -> tf.Tensor:
+    """Returns (image - mean) / standard deviation, with the pixels' constants of a data set.
+
+    Args:
+        images: numbers in 0..255, [..., height, width, channels], static but for
+            the leading axes.
+        name: of a registered data set.
+
+    Returns:
+        float32, the shape of `images`.
+    """
+    entry = DATASETS.get(name)
+    mean = tf.constant(entry.mean, tf.float32)
+    deviation = tf.constant(entry.deviation, tf.float32)
+    # Constants of a whole image: broadcasting along an innermost axis of 3 is slow on CPU.
+    shape = images.shape[-3:]
+    scale = tf.broadcast_to(1.0 / deviation, shape)
+    offset = tf.broadcast_to(-mean / deviation, shape)
+    return tf.cast(images, tf.float32) * scale + offset
 
 
 class Data(abc.ABC):
@@ -89,20 +110,13 @@ class Data(abc.ABC):
             InputError: for an argument out of range.
         """
         steps = self.steps_per_epoch(batch_size)
-        seed = checks.integer("seed", seed, 0, _LAST_SEED)
         checks.integer("first_epoch", first_epoch, 1)
+        length = tf.data.INFINITE_CARDINALITY
         if last_epoch is not None:
             checks.integer("last_epoch", last_epoch, first_epoch)
+            length = steps * (last_epoch - first_epoch + 1)
         epochs = tf.data.Dataset.range(first_epoch, (last_epoch or _FOREVER) + 1)
-        batches = self._batches(
-            epochs, Stream.TRAIN, batch_size, checks.integer("seed", seed, 0, _LAST_SEED), 1.0
-        )
-        length = (
-            tf.data.INFINITE_CARDINALITY
-            if last_epoch is None
-            else steps * (last_epoch - first_epoch + 1)
-        )
-        return self._finished(batches, length)
+        return self._shuffled(epochs, Stream.TRAIN, batch_size, seed, 1.0, length)
 
     def probe(
         self, batch_size: int, *, seed: int, epoch: int = 0, fraction: float = 1.0
@@ -125,23 +139,19 @@ class Data(abc.ABC):
             InputError: for an argument out of range, or a fraction that fills no batch.
         """
         self.steps_per_epoch(batch_size)
-        seed = checks.integer("seed", seed, 0, _LAST_SEED)
         checks.integer("epoch", epoch, 0)
-        fraction = checks.number("fraction", fraction, above=0, high=1)
-        steps = self._part(fraction) // batch_size
-        if steps == 0:
+        part = self._part(checks.number("fraction", fraction, above=0, high=1))
+        if part < batch_size:
             total = self.spec.train_examples
             raise checks.refuse(
                 "fraction",
                 fraction,
-                f"a number that gives at least a batch of {batch_size}, not "
-                f"{self._part(fraction)}, of the {total} training examples",
+                f"a number that gives at least a batch of {batch_size}, not {part}, of the {total} "
+                "training examples",
             )
         epochs = tf.data.Dataset.range(epoch, epoch + 1)
-        batches = self._batches(
-            epochs, Stream.PROBE, batch_size, checks.integer("seed", seed, 0, _LAST_SEED), fraction
-        )
-        return self._finished(batches, steps)
+        steps = part // batch_size
+        return self._shuffled(epochs, Stream.PROBE, batch_size, seed, float(fraction), steps)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
         """Streams every held-out example once, in order; the last batch may be partial.
@@ -160,6 +170,18 @@ class Data(abc.ABC):
             InputError: if `batch_size` < 1.
         """
         return self._evaluation("test", batch_size, self.spec.test_examples)
+
+    def _shuffled(
+        self,
+        epochs: tf.data.Dataset,
+        stream: Stream,
+        batch_size: int,
+        seed: int,
+        fraction: float,
+        length: int,
+    ) -> tf.data.Dataset:
+        seed = checks.integer("seed", seed, 0, _LAST_SEED)
+        return self._finished(self._batches(epochs, stream, batch_size, seed, fraction), length)
 
     def _evaluation(self, split: str, batch_size: int, examples: int) -> tf.data.Dataset:
         checks.integer("batch_size", batch_size, 1)

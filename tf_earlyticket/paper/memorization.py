@@ -8,7 +8,7 @@ import tensorflow as tf
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of, pruned, strip_pruning, wrap_for_pruning
 from tf_earlyticket.data.in_memory import InMemoryData
-from tf_earlyticket.data.preprocess import normalize
+from tf_earlyticket.data.streams import normalize
 from tf_earlyticket.job.phases import Run
 from tf_earlyticket.paper.tickets import put
 
