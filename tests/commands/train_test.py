@@ -136,6 +136,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(command):
         "data: 64 training, 32 held-out",
         "prunable layers: ",
         "[3, 3, 16, 16]",
+        "the first convolution\n",
+        "feeds the output\n",
         "steps: 2 per epoch, 6 in 3 epochs",
         "retraining for 2 of 2 steps",
         "schedule: mode continue; sparsity 0.0 to 0.9 over 2 steps",

@@ -96,6 +96,10 @@ def test_a_ticket_shows_its_masks_and_says_what_it_is(folder):
     }
     assert found["about"]["trained"] and found["about"]["test_accuracy"] == 0.5
     assert "tensorflow" in found["about"]["versions"]
+    assert list(found["about"]["left_dense"].values()) == [
+        "the first convolution",
+        "feeds the output",
+    ]
     json.dumps(found)
 
 

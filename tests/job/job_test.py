@@ -151,6 +151,12 @@ def test_the_report_has_every_key_of_the_interface(runs, run):
     assert cost["iterative_pruning_source"] == "analytic"
     assert cost["ratio"] == pytest.approx(cost["total_epochs"] / cost["iterative_pruning_epochs"])
     assert all(value >= 0 for value in report["seconds"].values())
+    reasons = {entry["name"]: entry["reason"] for entry in report["left_dense"]}
+    assert set(reasons.values()) == {"the first convolution", "feeds the output"}
+    assert not set(reasons) & {layer["name"] for layer in layers}
+    from tf_earlyticket.commands.inspect import about_run
+
+    assert about_run(runs / run)["left_dense"] == reasons
 
 
 def test_metrics_have_a_row_per_epoch_with_its_own_learning_rate(runs):

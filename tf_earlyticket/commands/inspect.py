@@ -86,12 +86,16 @@ def about_run(path: Path) -> dict[str, object] | None:
         "dense_test_accuracy": report.dense and report.dense.test_accuracy,
         "ticket_test_accuracy": report.ticket.test_accuracy,
         "total_epochs": report.cost.total_epochs,
+        "left_dense": {entry.name: entry.reason for entry in report.left_dense},
     }
 
 
 def _print(found: dict) -> None:
     print(f"{found['path']}: {found['kind']}")
+    left_dense = found["about"].get("left_dense") or {}
     for name, value in found["about"].items():
+        if name == "left_dense":
+            continue
         # Accuracies were computed in float32: more digits say nothing.
         print(f"  {name}: {short(value) if isinstance(value, float) else value}")
     rows = [
@@ -106,6 +110,8 @@ def _print(found: dict) -> None:
     totals = found["totals"]
     total = ["All", count(totals["weights"]), "", *_numbers(totals)]
     command_line.print_table(_COLUMNS, rows, texts=3, total=total)
+    for name, reason in left_dense.items():
+        print(f"  {name} is left dense: {reason}")
 
 
 def _numbers(row: dict) -> list[str]:

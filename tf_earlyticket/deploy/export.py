@@ -59,6 +59,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
             "versions": {"tf_earlyticket": __version__, **installed_versions()},
             "start_reason": record.start_reason,
             "pruning": dict(adapter.criterion.names),
+            "left_dense": backend.left_dense(model),
             **(provenance or {}),
         },
         final_weights=adapter.all_weights(),

@@ -22,7 +22,7 @@ _ACCEPTED = (
     "file."
 )
 
-_TOLD = ("start_reason", "test_accuracy", "versions")
+_TOLD = ("start_reason", "test_accuracy", "left_dense", "versions")
 
 Row = dict[str, object]
 

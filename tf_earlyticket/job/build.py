@@ -131,8 +131,10 @@ def describe_run(config: Config) -> str:
     pruning, plan = config.pruning, plan_of(config)
     steps_per_epoch, probes = plan.steps_per_epoch, plan.probe_epochs
     model = build_plain_model(config)
-    names = backend_named(config.model.keras).prunable_layers(model)
-    shapes = {name: model.get_layer(name).kernel.shape.as_list() for name in names}
+    backend = backend_named(config.model.keras)
+    names = backend.prunable_layers(model)
+    weights = backend.prunable_weights(model, names)
+    shapes = {name: list(weight.shape) for name, weight in weights.items()}
     total = sum(int(np.prod(shape)) for shape in shapes.values())
     kept = kept_count(total, pruning.final_sparsity)
     layers = [f"  {name:<28} {shape}" for name, shape in shapes.items()]
@@ -145,6 +147,8 @@ def describe_run(config: Config) -> str:
             f"model: {config.model.name}, {model.count_params():,} parameters",
             f"prunable layers: {len(names)} with {total:,} weights, of which {kept:,} are kept",
             *layers,
+            "left dense:",
+            *(f"  {name:<28} {reason}" for name, reason in backend.left_dense(model).items()),
             f"steps: {steps_per_epoch} per epoch, {steps_per_epoch * plan.epochs} in "
             f"{plan.epochs} epochs",
             f"probes: at most {len(probes)}, at epochs {', '.join(map(str, probes))}, each "

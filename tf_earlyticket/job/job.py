@@ -174,6 +174,7 @@ def _evaluate_and_export(
         dense_accuracy=dense_accuracy,
         sparsity=ticket.sparsity,
         layers=ticket.layers(),
+        left_dense=ticket.provenance["left_dense"],
         seconds=time.perf_counter() - started,
     )
 

@@ -13,6 +13,7 @@ from tf_earlyticket.report.report import (
     Cost,
     Decision,
     Dense,
+    LeftDense,
     Probe,
     Report,
     Schedule,
@@ -98,6 +99,7 @@ class Evaluation:
         sparsity: Of the ticket, a fraction.
         layers: As `Ticket.layers()`.
         seconds: For evaluation and export.
+        left_dense: Why each other weight with two or more axes was not pruned, by name.
     """
 
     ticket_accuracy: float
@@ -105,6 +107,7 @@ class Evaluation:
     sparsity: float
     layers: list[dict[str, Any]]
     seconds: float
+    left_dense: dict[str, str] = field(default_factory=dict)
 
 
 def build_report(
@@ -186,6 +189,7 @@ def build_report(
             updates=[*search.updates] if retrain is None else [(0, evaluation.sparsity)],
         ),
         ticket=TicketOutcome(evaluation.ticket_accuracy, evaluation.sparsity, layers),
+        left_dense=[LeftDense(*entry) for entry in evaluation.left_dense.items()],
         cost=Cost(
             train_epochs=float(train_epochs),
             probe_epochs=probe_epochs,

@@ -100,6 +100,14 @@ class TicketOutcome:
 
 
 @dataclass
+class LeftDense:
+    """A weight with two or more axes that was not pruned, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass
 class Cost:
     """In epochs: one is one pass over the training set, whoever made it."""
 
@@ -187,6 +195,7 @@ class Report:
     decision: Decision = field(default_factory=Decision)
     schedule: Schedule = field(default_factory=Schedule)
     artefacts: list[Artefact] = field(default_factory=list)
+    left_dense: list[LeftDense] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuses a config that readers could not use.
