@@ -35,7 +35,7 @@ def draw_masks(masks: Mapping[str, Any], scaling: Mapping[str, Any]) -> Figure:
     drawing.style(right, "Prunable weights", "Peak memory of ranking (MB)")
     for axes in (left, right):
         axes.loglog()
-    figure.legend(loc="outside lower center", ncols=3, fontsize=drawing.SMALL, frameon=False)
+    drawing.legend(figure, 3)
     return figure
 
 
@@ -59,5 +59,5 @@ def draw_probes(probe: Mapping[str, Any]) -> Figure:
     drawing.style(axes, "Part of an epoch that it retrains on", "Time (s)")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=drawing.SMALL, frameon=False)
+    drawing.legend(figure, 2)
     return figure

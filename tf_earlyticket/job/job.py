@@ -16,7 +16,7 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_json, write_csv, write_json
 from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy, output_directory
-from tf_earlyticket.job.log import COLUMNS, Display
+from tf_earlyticket.job.log import COLUMNS, Display, write_outcome
 from tf_earlyticket.job.phases import Run, retrain, search, train_dense, train_ticket
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.results import (
@@ -30,7 +30,6 @@ from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.report.figures import draw_all, drawn_figures
 from tf_earlyticket.report.html import write_html
 from tf_earlyticket.report.report import Artefact, Report, environment
-from tf_earlyticket.report.tensorboard import write_outcome
 from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)

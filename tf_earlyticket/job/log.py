@@ -5,8 +5,9 @@ Nothing here changes what a run computes.
 
 import json
 import math
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from rich.progress import Progress as RichProgress
 from tf_earlyticket import checks
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
+from tf_earlyticket.config import flatten
 from tf_earlyticket.files import write_csv
+from tf_earlyticket.report.report import Report
 
 COLUMNS = (
     *("epoch", "step", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"),
@@ -241,3 +244,39 @@ def _text(row: dict, names: Sequence[str] = tuple(_LABELS)) -> str:
     return "  ".join(
         f"{_LABELS[name]} {100 * row[name]:.1f} %" for name in names if row[name] is not None
     )
+
+
+def write_outcome(report: Report, figures: Mapping[str, Path], folder: Path) -> None:
+    """Writes what a finished run came to for TensorBoard, in place of what was there.
+
+    Args:
+        report: The run's report: its hyperparameters and final numbers.
+        figures: The PNG files by name.
+        folder: The run's directory of summaries; a directory `outcome` is made in it.
+    """
+    import tensorflow as tf
+    from tensorboard.plugins.hparams import api as hparams
+
+    shutil.rmtree(folder / "outcome", ignore_errors=True)
+    numbers = {
+        "ticket_test_accuracy": report.ticket.test_accuracy,
+        "dense_test_accuracy": report.dense and report.dense.test_accuracy,
+        "ticket_sparsity": report.ticket.sparsity,
+        "start_epoch": report.start_epoch,
+        "probe_epochs": report.cost.probe_epochs,
+        "total_epochs": report.cost.total_epochs,
+    }
+    # TensorBoard compares booleans, numbers and texts.
+    fields = {
+        name: value if isinstance(value, (bool, int, float, str)) else str(value)
+        for name, value in flatten(report.config).items()
+    }
+    writer = tf.summary.create_file_writer(str(folder / "outcome"))
+    with writer.as_default(step=report.recipe.train.epochs):
+        hparams.hparams(fields)
+        for name, value in numbers.items():
+            if value is not None:
+                tf.summary.scalar(name, value)
+        for name, path in figures.items():
+            tf.summary.image(name, tf.io.decode_png(path.read_bytes(), channels=3)[None])
+    writer.close()

@@ -314,9 +314,8 @@ def _spread(values: Sequence[Sequence[float]]) -> list[np.ndarray]:
 
 def draw_probes(study: Mapping[str, Any]) -> Figure:
     """Draws PPR, pruned and dense accuracy of every epoch, as the paper's Fig. 4."""
-    figure = drawing.new_figure(3.8, f"Probes at every epoch: {_name(study)} (mean, min to max)")
-    axes = figure.subplots()
-    drawing.style(axes, "Epoch", "Validation accuracy (%)")
+    title = f"Probes at every epoch: {_name(study)} (mean, min to max)"
+    figure, axes = drawing.new_axes(3.8, title, "Epoch", "Validation accuracy (%)")
     probes = [result["probe"] for result in study["seeds"].values()]
     epochs = probes[0]["epochs"]
     for name, label, colour, form in (
@@ -325,7 +324,7 @@ def draw_probes(study: Mapping[str, Any]) -> Figure:
         ("pruned_accuracy", "pruned, not retrained", drawing.VERMILLION, "s--"),
     ):
         band(axes, epochs, _spread([probe[name] for probe in probes]), label, colour, form)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=drawing.SMALL, frameon=False)
+    drawing.legend(figure, 3)
     drawing.epoch_axis(axes, max(epochs))
     for epoch in study["config"]["train"]["drop_epochs"]:
         if epoch < max(epochs):

@@ -69,9 +69,7 @@ def curves(
         x: Key and label of the horizontal axis.
         y_label: Of the vertical axis.
     """
-    figure = drawing.new_figure(4, title)
-    axes = figure.subplots()
-    drawing.style(axes, x[1], y_label)
+    figure, axes = drawing.new_axes(4, title, x[1], y_label)
     if not any(rows for _, rows in series.values()):
         drawing.nothing(axes)
         return figure
@@ -81,7 +79,7 @@ def curves(
         lines = [[row[f"{value}_{name}"] for row in rows] for name in spread]
         several = any(row["seeds"] > 1 for row in rows)
         band(axes, at, lines if several else lines[:1], label, _COLOURS[place % 6], form)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=drawing.SMALL, frameon=False)
+    drawing.legend(figure, 2)
     return figure
 
 

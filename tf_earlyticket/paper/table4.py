@@ -101,9 +101,9 @@ class Table4(Item):
         """Accuracy against cost."""
         from tf_earlyticket.report import drawing
 
-        figure = drawing.new_figure(4, f"Accuracy against cost: {describe(results)}")
-        axes = figure.subplots()
-        drawing.style(axes, "Epochs in total, probes counted", "Test accuracy (%)")
+        title = f"Accuracy against cost: {describe(results)}"
+        x_label = "Epochs in total, probes counted"
+        figure, axes = drawing.new_axes(4, title, x_label, "Test accuracy (%)")
         if not results["summary"]:
             drawing.nothing(axes)
             return {"figure": figure}
@@ -120,7 +120,7 @@ class Table4(Item):
                 text = f"{100 * row['sparsity']:.0f} %"
                 axes.annotate(text, point, xytext=(0, 6), textcoords="offset points", fontsize=8)
         axes.set_xlim(left=0)
-        figure.legend(loc="outside lower center", ncols=3, fontsize=drawing.SMALL, frameon=False)
+        drawing.legend(figure, 3)
         return {"figure": figure}
 
     def table(self, results):

@@ -1,30 +1,17 @@
 """Several runs side by side: accuracy against cost and sparsity."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_earlyticket import checks
 from tf_earlyticket.report import drawing
-from tf_earlyticket.report.drawing import UNKNOWN, percent
+from tf_earlyticket.report.drawing import count, percent
 from tf_earlyticket.report.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-COLUMNS = (
-    "Run",
-    "Data",
-    "Network",
-    "Seed",
-    "Sparsity (%)",
-    "Ticket (%)",
-    "Dense (%)",
-    "Start epoch",
-    "Epochs",
-    "In probes",
-)
 
 
 @dataclass(frozen=True)
@@ -33,13 +20,9 @@ class Run:
 
     Attributes:
         name: Its directory.
-        data: Name of the data set.
-        model: Name of the network.
-        seed: Of the run.
-        sparsity: Of the ticket, a fraction.
-        accuracy: Of the ticket on the test set, a fraction.
+        sparsity: Of the ticket, a fraction, as are all accuracies, which are on the test set.
+        accuracy: Of the ticket.
         dense_accuracy: Of the dense network; None if not trained.
-        dense_epochs: Epochs of the dense network's training.
         start_epoch: None if the ticket was given.
         epochs: Of cost, all together.
         probe_epochs: Of these, in probes.
@@ -56,6 +39,22 @@ class Run:
     start_epoch: int | None
     epochs: float
     probe_epochs: float
+
+
+# What the table shows of a run, by heading.
+_CELLS: dict[str, Callable[[Run], str]] = {
+    "Run": lambda run: run.name,
+    "Data": lambda run: run.data,
+    "Network": lambda run: run.model,
+    "Seed": lambda run: str(run.seed),
+    "Sparsity (%)": lambda run: percent(run.sparsity, 2, sign=""),
+    "Ticket (%)": lambda run: percent(run.accuracy, 2, sign=""),
+    "Dense (%)": lambda run: percent(run.dense_accuracy, 2, sign=""),
+    "Start epoch": lambda run: count(run.start_epoch),
+    "Epochs": lambda run: count(run.epochs, 1),
+    "In probes": lambda run: count(run.probe_epochs, 1),
+}
+COLUMNS = tuple(_CELLS)
 
 
 def read_run(directory: Path) -> Run:
@@ -86,21 +85,7 @@ def read_run(directory: Path) -> Run:
 
 def cells(runs: Sequence[Run]) -> list[list[str]]:
     """Returns the cells of a table of runs, under `COLUMNS`."""
-    return [
-        [
-            run.name,
-            run.data,
-            run.model,
-            str(run.seed),
-            percent(run.sparsity, 2, sign=""),
-            percent(run.accuracy, 2, sign=""),
-            percent(run.dense_accuracy, 2, sign=""),
-            UNKNOWN if run.start_epoch is None else str(run.start_epoch),
-            f"{run.epochs:.1f}",
-            f"{run.probe_epochs:.1f}",
-        ]
-        for run in runs
-    ]
+    return [[cell(run) for cell in _CELLS.values()] for run in runs]
 
 
 def draw(runs: Sequence[Run]) -> "Figure":
@@ -114,27 +99,21 @@ def draw(runs: Sequence[Run]) -> "Figure":
     left, right = figure.subplots(1, 2, sharey=True)
     drawing.style(left, "Epochs of cost, probes included", "Test accuracy (%)")
     drawing.style(right, "Sparsity (%)", "")
+    hollow = {"color": drawing.GREEN, "fillstyle": "none"}
     for number, run in enumerate(runs, start=1):
-        accuracy = 100 * run.accuracy
-        label = f"{number}: {drawing.plain(run.name, 60)}"
-        left.plot(run.epochs, accuracy, "o", color=drawing.BLUE, label=label)
-        right.plot(100 * run.sparsity, accuracy, "o", color=drawing.BLUE)
-        for axes, x in ((left, run.epochs), (right, 100 * run.sparsity)):
-            axes.annotate(
-                str(number),
-                (x, accuracy),
-                xytext=(5, 4),
-                textcoords="offset points",
-                fontsize=drawing.SMALL,
-                color=drawing.INK,
-            )
-        if run.dense_accuracy is not None:
-            dense = 100 * run.dense_accuracy
-            left.plot(run.dense_epochs, dense, "o", color=drawing.GREEN, fillstyle="none")
-            right.plot(0, dense, "o", color=drawing.GREEN, fillstyle="none")
+        for axes, x, dense_x in (
+            (left, run.epochs, run.dense_epochs),
+            (right, 100 * run.sparsity, 0),
+        ):
+            label = f"{number}: {drawing.plain(run.name, 60)}"
+            place = (x, 100 * run.accuracy)
+            axes.plot(*place, "o", color=drawing.BLUE, label=label if axes is left else None)
+            look = {"textcoords": "offset points", "fontsize": drawing.SMALL, "color": drawing.INK}
+            axes.annotate(str(number), place, xytext=(5, 4), **look)
+            if run.dense_accuracy is not None:
+                axes.plot(dense_x, 100 * run.dense_accuracy, "o", **hollow)
     if any(run.dense_accuracy is not None for run in runs):
-        look = {"color": drawing.GREEN, "fillstyle": "none"}
-        left.plot([], [], "o", label="the dense network of a run", **look)
+        left.plot([], [], "o", label="the dense network of a run", **hollow)
     figure.legend(
         loc="outside lower left", fontsize=drawing.SMALL, frameon=False, handlelength=0, ncols=1
     )

@@ -108,6 +108,14 @@ def new_figure(height: float, title: str) -> "Figure":
     return figure
 
 
+def new_axes(height: float, title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
+    """Returns a figure of 6 by `height` inches with one pair of axes in the common look."""
+    figure = new_figure(height, title)
+    axes = figure.subplots()
+    style(axes, x_label, y_label)
+    return figure, axes
+
+
 def style(axes: "Axes", x_label: str, y_label: str) -> None:
     """Gives axes their labels and the common look."""
     axes.set_facecolor("white")
@@ -125,6 +133,20 @@ def epoch_axis(axes: "Axes", last_epoch: float) -> None:
 
     axes.set_xlim(0, max(last_epoch, 1) * 1.02)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def curves(axes: "Axes", x: Sequence, lines: Sequence[tuple[str, Sequence, str, str]]) -> None:
+    """Draws lines over `x`, given as (label, y, colour, marker and line), where y has values."""
+    # More markers would hide the line.
+    look = {"markersize": 4, "markevery": max(1, len(x) // 30), "linewidth": 1.5}
+    for label, y, colour, form in lines:
+        if len(y):
+            axes.plot(x, y, form, label=label, color=colour, **look)
+
+
+def legend(figure: "Figure", columns: int = 1) -> None:
+    """Puts the legend of a whole figure below its axes."""
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=SMALL, frameon=False)
 
 
 def nothing(axes: "Axes") -> None:

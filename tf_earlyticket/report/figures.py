@@ -5,6 +5,7 @@ in [0, 1] in the data and percent in the figures; epochs are counted from 1, and
 was measured at the end of that epoch. Matplotlib is imported when the first figure is drawn.
 """
 
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,24 +30,22 @@ if TYPE_CHECKING:
 WeightStd = Mapping[str, Any]
 
 
+# From the report, the rows of `metrics.csv` and the spread of the weights to a Figure, or None.
+Draw = Callable[[Report, Rows, WeightStd], Any]
+
+
 @dataclass(frozen=True)
 class RunFigure:
     """How a figure is drawn, and the sentences under it."""
 
-    draw: Callable[[Report, Rows, WeightStd], "Figure | None"]
+    draw: Draw
     caption: str
 
 
 FIGURES: Registry[RunFigure] = Registry("figure")
 
 
-def register_figure(
-    name: str,
-    draw: Callable[[Report, Rows, WeightStd], "Figure | None"],
-    caption: str,
-    *,
-    own: bool = False,
-) -> None:
+def register_figure(name: str, draw: Draw, caption: str, *, own: bool = False) -> None:
     """Adds a figure to those of every run: to `figures/`, the page and TensorBoard.
 
     Args:
@@ -78,12 +77,6 @@ def draw_all(
 ) -> dict[str, Path]:
     """Writes every figure of a run to `directory`, which is made where it is missing.
 
-    Args:
-        report: The run's report.
-        metrics: The rows of `metrics.csv`, in the order of their epochs.
-        weight_std: The spread of the weights of each layer.
-        directory: Where the PNG files go.
-
     Returns:
         The path of each figure by its name, in the order to show them in. `layer_rates` and
         `mask_distance` need signals, which runs before these were recorded do not have.
@@ -99,15 +92,28 @@ def draw_all(
 
 def drawn_figures(directory: Path) -> dict[str, Path]:
     """Returns the figures that are in a directory as `draw_all` does; others come last."""
-    order = list(FIGURES)
     found = {path.stem: path for path in sorted(directory.glob("*.png"))}
-    known = {name: found.pop(name) for name in order if name in found}
-    return known | found
+    return {name: found[name] for name in FIGURES if name in found} | found
 
 
 def caption_of(name: str) -> str:
     """Returns what stands under a figure; of one that nobody registered here, its name."""
     return FIGURES.get(name).caption if name in FIGURES else name.replace("_", " ")
+
+
+def _own(name: str, caption: str) -> Callable[[Draw], Draw]:
+    """Registers the function that it stands above as one of the toolkit's."""
+
+    def registered(draw: Draw) -> Draw:
+        register_figure(name, draw, caption, own=True)
+        return draw
+
+    return registered
+
+
+def _mark_start(axes: "Axes", start: int | None, reason: str = "") -> None:
+    if start is not None:
+        drawing.mark(axes, start, drawing.plain(f"start epoch {start}{reason}", 80).rstrip(": "))
 
 
 def _ppr_title(report: Report) -> str:
@@ -123,45 +129,33 @@ def _ppr_title(report: Report) -> str:
     return f"The probes showed no saturation in time: pruning had to start at epoch {start}"
 
 
+@_own(
+    "ppr",
+    "The probes. After each probed epoch a copy of the network is pruned at once to the final "
+    "sparsity, retrained for a short while and measured on validation data, then thrown away. "
+    "Compare Fig. 4 and 6 of the paper.",
+)
 def draw_ppr(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
     """Draws the probes' accuracies and the start epoch (Fig. 4 and 6 of the paper)."""
     probe, start, epochs = report.probe, report.start_epoch, list(report.probe.epochs)
-    figure = drawing.new_figure(3.8, _ppr_title(report))
-    axes = figure.subplots()
-    drawing.style(axes, "Epoch", "Validation accuracy (%)")
-    curves = [
-        ("dense", probe.dense_accuracy, drawing.GREEN, "^:"),
-        ("pruned, then retrained (PPR)", probe.ppr_accuracy, drawing.BLUE, "o-"),
-        ("pruned, not retrained", probe.pruned_accuracy, drawing.VERMILLION, "s--"),
+    figure, axes = drawing.new_axes(3.8, _ppr_title(report), "Epoch", "Validation accuracy (%)")
+    lines = [
+        ("dense", percents(probe.dense_accuracy), drawing.GREEN, "^:"),
+        ("pruned, then retrained (PPR)", percents(probe.ppr_accuracy), drawing.BLUE, "o-"),
+        ("pruned, not retrained", percents(probe.pruned_accuracy), drawing.VERMILLION, "s--"),
     ]
     if not epochs:
-        epochs = column(metrics, "epoch")
-        curves = [("the model as trained", column(metrics, "val_accuracy"), *curves[0][2:])]
-    every = max(1, len(epochs) // 30)  # more markers would hide the line
-    for label, values, colour, form in curves:
-        if values:
-            look = {"color": colour, "markersize": 4, "markevery": every, "linewidth": 1.5}
-            axes.plot(epochs, percents(values), form, label=label, **look)
+        epochs, accuracy = column(metrics, "epoch"), percents(column(metrics, "val_accuracy"))
+        lines = [("the model as trained", accuracy, drawing.GREEN, "^:")]
+    drawing.curves(axes, epochs, lines)
     if axes.lines:
-        figure.legend(loc="outside lower center", ncols=3, fontsize=drawing.SMALL, frameon=False)
+        drawing.legend(figure, 3)
     else:
         drawing.nothing(axes)
     # What comes after the last probe is in the figure of the sparsity.
     drawing.epoch_axis(axes, max([*epochs, start or 0]))
-    if start is not None:
-        reason = textwrap.shorten(report.start_reason, 56, placeholder=" …")
-        drawing.mark(axes, start, drawing.plain(f"start epoch {start}: {reason}", 80).rstrip(": "))
+    _mark_start(axes, start, ": " + textwrap.shorten(report.start_reason, 56, placeholder=" …"))
     return figure
-
-
-register_figure(
-    "ppr",
-    draw_ppr,
-    "The probes. After each probed epoch a copy of the network is pruned at once to the final "
-    "sparsity, retrained for a short while and measured on validation data, then thrown away. "
-    "Compare Fig. 4 and 6 of the paper.",
-    own=True,
-)
 
 
 def _staircase(report: Report, metrics: Rows) -> list[tuple[float, float]]:
@@ -185,6 +179,11 @@ def _sparsity_title(changes: Sequence[tuple[float, float]]) -> str:
     return f"Sparsity rises to {goal} in {len(changes)} updates (epochs {first} to {last})"
 
 
+@_own(
+    "sparsity",
+    "Sparsity and validation accuracy over the run. Gradual pruning follows equation 6 of the "
+    "paper, in steps.",
+)
 def draw_sparsity(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
     """Draws sparsity and, below it, validation accuracy over epochs and steps."""
     from matplotlib.ticker import FuncFormatter
@@ -192,7 +191,7 @@ def draw_sparsity(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
     stairs = _staircase(report, metrics)
     changes = [
         stair
-        for stair, previous in zip(stairs[1:], stairs, strict=False)
+        for previous, stair in itertools.pairwise(stairs)
         if stair[1] != previous[1] and not math.isnan(stair[1])
     ]
     last_epoch = drawing.last_epoch(metrics, [stairs[-1][0]])
@@ -214,9 +213,8 @@ def draw_sparsity(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
     if len(changes) > 1:
         for axes in (top, bottom):
             axes.axvspan(changes[0][0], changes[-1][0], color=drawing.SHADE, zorder=0)
-        figure.supxlabel(
-            "Grey: from the first to the last change of the mask", fontsize=drawing.SMALL
-        )
+        words = "Grey: from the first to the last change of the mask"
+        figure.supxlabel(words, fontsize=drawing.SMALL)
     if per_epoch := report.schedule.steps_per_epoch:
         there_and_back = (lambda epoch: epoch * per_epoch, lambda step: step / per_epoch)
         steps = top.secondary_xaxis("top", functions=there_and_back)
@@ -224,15 +222,6 @@ def draw_sparsity(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
         steps.tick_params(labelsize=drawing.SMALL)
         steps.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     return figure
-
-
-register_figure(
-    "sparsity",
-    draw_sparsity,
-    "Sparsity and validation accuracy over the run. Gradual pruning follows equation 6 of the "
-    "paper, in steps.",
-    own=True,
-)
 
 
 def _draw_by_depth(
@@ -282,31 +271,28 @@ def draw_layer_rates(
         rates: Fractions [epoch][layer].
         start: The start epoch, to be marked.
     """
-    figure = drawing.new_figure(4, _rates_title(epochs, rates))
-    axes = figure.subplots()
-    drawing.style(axes, "Epoch", "Pseudo pruning rate (%)")
+    title = _rates_title(epochs, rates)
+    figure, axes = drawing.new_axes(4, title, "Epoch", "Pseudo pruning rate (%)")
     drawing.epoch_axis(axes, max([*epochs, start or 0]))
     if not epochs:
         drawing.nothing(axes)
         return figure
     _draw_by_depth(figure, axes, epochs, [percents(layer) for layer in zip(*rates, strict=True)])
-    if start is not None:
-        drawing.mark(axes, start, f"start epoch {start}")
+    _mark_start(axes, start)
     return figure
 
 
-register_figure(
+@_own(
     "layer_rates",
-    lambda report, metrics, weight_std: (
-        draw_layer_rates(report.signals.epochs, report.signals.pruning_rates, report.start_epoch)
-        if report.signals.epochs
-        else None
-    ),
     "How much of each layer would go if the network were pruned at once after the epoch; "
     "nothing is pruned, and no training is needed to know it. Compare Fig. 2b of the paper: "
     "once the rates settle, the layers' shares of the ticket are known.",
-    own=True,
 )
+def _draw_layer_rates(report: Report, _: Rows, __: WeightStd) -> "Figure | None":
+    signals = report.signals
+    if not signals.epochs:
+        return None
+    return draw_layer_rates(signals.epochs, signals.pruning_rates, report.start_epoch)
 
 
 def _early_bird_epoch(signals: Signals) -> int | None:
@@ -320,6 +306,14 @@ def _early_bird_epoch(signals: Signals) -> int | None:
     return None
 
 
+@_own(
+    "mask_distance",
+    "How far the mask that pruning at once would give is from those of the epochs before: "
+    "normalised Hamming distance, the share of weights that only one of both keeps. "
+    "Early-Bird tickets (You et al., 2020) are drawn when five masks in a row are within the "
+    "dotted line of each other. Unrelated masks of sparsity p differ in 2p(1 - p) of the weights. "
+    "Compare Fig. 3 of the paper: equally good tickets can be far apart.",
+)
 def draw_mask_distance(report: Report, _: Rows, __: WeightStd) -> "Figure | None":
     """Draws how far each epoch's mask is from those before (compare Fig. 3 of the paper).
 
@@ -339,38 +333,25 @@ def draw_mask_distance(report: Report, _: Rows, __: WeightStd) -> "Figure | None
             f"{threshold:g}\u00a0% of each other, is "
             + (f"not met by epoch {epochs[-1]}" if met is None else f"first met at epoch {met}")
         )
-    figure = drawing.new_figure(3.8, title)
-    axes = figure.subplots()
-    drawing.style(axes, "Epoch", "Mask distance (%)")
+    figure, axes = drawing.new_axes(3.8, title, "Epoch", "Mask distance (%)")
     drawing.epoch_axis(axes, max([*epochs, start or 0]))
     if not found:
         drawing.nothing(axes)
         return figure
     seen, values = zip(*found, strict=True)
-    look = {"markersize": 4, "markevery": max(1, len(seen) // 30), "linewidth": 1.5}
     largest = f"to the farthest of up to {max(map(len, values))} before"
-    axes.plot(seen, list(map(max, values)), "s--", color=drawing.VERMILLION, label=largest, **look)
     previous = [value[0] for value in values]
-    axes.plot(seen, previous, "o-", color=drawing.BLUE, label="to the epoch before", **look)
+    lines = [
+        (largest, [*map(max, values)], drawing.VERMILLION, "s--"),
+        ("to the epoch before", previous, drawing.BLUE, "o-"),
+    ]
     limit = {"color": drawing.INK, "linestyle": ":", "label": f"Early-Bird: {threshold:g} %"}
+    drawing.curves(axes, seen, lines)
     axes.axhline(threshold, linewidth=1.4, **limit)
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=drawing.SMALL, frameon=False)
-    if start is not None:
-        drawing.mark(axes, start, f"start epoch {start}")
+    drawing.legend(figure, 3)
+    _mark_start(axes, start)
     return figure
-
-
-register_figure(
-    "mask_distance",
-    draw_mask_distance,
-    "How far the mask that pruning at once would give is from those of the epochs before: "
-    "normalised Hamming distance, the share of weights that only one of both keeps. "
-    "Early-Bird tickets (You et al., 2020) are drawn when five masks in a row are within the "
-    "dotted line of each other. Unrelated masks of sparsity p differ in 2p(1 - p) of the weights. "
-    "Compare Fig. 3 of the paper: equally good tickets can be far apart.",
-    own=True,
-)
 
 
 def learning_rate_drops(metrics: Rows) -> list[tuple[float, float]]:
@@ -384,40 +365,23 @@ def learning_rate_drops(metrics: Rows) -> list[tuple[float, float]]:
     ]
 
 
-def _steady_stretches(rows: Rows) -> list[tuple[list[float], float]]:
-    """Returns (epochs, learning rate) where neither rate nor mask changes after the first drop.
+def _steady_stretches(rows: Rows) -> Iterator[tuple[list[float], float]]:
+    """Yields (epochs, learning rate) where neither rate nor mask changes after the first drop.
 
     The first epoch of a stretch is the one after which it begins.
     """
     epochs, sparsity = column(rows, "epoch"), column(rows, "sparsity")
     rates, drops = column(rows, "learning_rate"), learning_rate_drops(rows)
-    stretches: list[tuple[list[float], float]] = []
-    for i in range(1, len(epochs)):
-        if not drops or epochs[i] <= drops[0][0] or sparsity[i] != sparsity[i - 1]:
-            continue
-        if stretches and stretches[-1][0][-1] == epochs[i - 1] and stretches[-1][1] == rates[i]:
-            stretches[-1][0].append(epochs[i])
-        else:
-            stretches.append(([epochs[i - 1], epochs[i]], rates[i]))
-    # A ramp with rare updates also has single epochs without one: too short to compare.
-    return [stretch for stretch in stretches if len(stretch[0]) > 2]
 
+    def steady_rate(i: int) -> float | None:
+        after = drops and epochs[i] > drops[0][0] and not math.isnan(rates[i])
+        return rates[i] if after and sparsity[i] == sparsity[i - 1] else None
 
-def _predictions(
-    rows: Rows,
-    epochs: Sequence[int],
-    layers: Sequence[Sequence[float]],
-    shrinkage: Callable[[float, float], float],
-) -> Iterator[tuple[list[float], list[float]]]:
-    """Yields (epochs, W_std) as eq. 5 has it, from the W_std measured where a stretch begins."""
-    for values in layers:
-        measured = dict(zip(epochs, values, strict=True))
-        for stretch, rate in _steady_stretches(rows):
-            predicted = [measured.get(stretch[0], math.nan)]
-            if not math.isnan(predicted[0]):
-                for _ in stretch[1:]:
-                    predicted.append(shrinkage(predicted[-1], rate))
-                yield stretch, predicted
+    for rate, places in itertools.groupby(range(1, len(epochs)), steady_rate):
+        first, *more = places
+        # A ramp with rare updates also has single epochs without one: too short to compare.
+        if rate is not None and more:
+            yield epochs[first - 1 : more[-1] + 1], rate
 
 
 def draw_weight_std(
@@ -451,9 +415,8 @@ def draw_weight_std(
             f"Spread of the weights per layer: {min(first):.2g} to {max(first):.2g} at epoch "
             f"{epochs[0]}, {min(last):.2g} to {max(last):.2g} at epoch {epochs[-1]}"
         )
-    figure = drawing.new_figure(4, title)
-    axes = figure.subplots()
-    drawing.style(axes, "Epoch", "Standard deviation of kept weights (log)")
+    y_label = "Standard deviation of kept weights (log)"
+    figure, axes = drawing.new_axes(4, title, "Epoch", y_label)
     drawing.epoch_axis(axes, drawing.last_epoch(rows, epochs))
     if not epochs or not layers:
         drawing.nothing(axes)
@@ -463,15 +426,16 @@ def draw_weight_std(
     chosen = [layers[i] for i in sorted({0, len(layers) // 2, len(layers) - 1})]
     line = None
     if None not in (weight_decay, momentum, steps_per_epoch):
-
-        def shrinkage(std: float, rate: float) -> float:
-            return predicted_std(std, steps_per_epoch, rate, weight_decay, momentum)
-
-        for stretch, predicted in _predictions(rows, epochs, chosen, shrinkage):
-            (line,) = axes.plot(stretch, predicted, "--", color=drawing.GREY, linewidth=1.6)
+        for values, (stretch, rate) in itertools.product(chosen, _steady_stretches(rows)):
+            stds = [dict(zip(epochs, values, strict=True)).get(stretch[0], math.nan)]
+            if not math.isnan(stds[0]):
+                for _ in stretch[1:]:
+                    std = predicted_std(stds[-1], steps_per_epoch, rate, weight_decay, momentum)
+                    stds.append(std)
+                (line,) = axes.plot(stretch, stds, "--", color=drawing.GREY, linewidth=1.6)
     if line is not None:
         line.set_label("eq. 5: weight decay alone (first, middle and last layer)")
-        figure.legend(loc="outside lower center", fontsize=drawing.SMALL, frameon=False)
+        drawing.legend(figure)
     # Weight decay shrinks by a factor, and equal factors are parallel on a log scale only.
     axes.set_yscale("log", nonpositive="mask")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
@@ -482,6 +446,14 @@ def draw_weight_std(
     return figure
 
 
+@_own(
+    "weight_std",
+    "How far the kept weights of each layer spread; pruning removes the small ones, so lines "
+    "rise. Compare Fig. 2a of the paper, where nothing is pruned: once lines run in parallel, "
+    "the layers' shares of the kept weights change little. Dashed: equation 5 of the paper, "
+    "the shrinkage by weight decay alone, for stretches after the first drop of the learning "
+    "rate (LR) in which neither it nor the mask changes.",
+)
 def _draw_weight_std(report: Report, metrics: Rows, weight_std: WeightStd) -> "Figure":
     return draw_weight_std(
         metrics,
@@ -492,18 +464,11 @@ def _draw_weight_std(report: Report, metrics: Rows, weight_std: WeightStd) -> "F
     )
 
 
-register_figure(
-    "weight_std",
-    _draw_weight_std,
-    "How far the kept weights of each layer spread; pruning removes the small ones, so lines "
-    "rise. Compare Fig. 2a of the paper, where nothing is pruned: once lines run in parallel, "
-    "the layers' shares of the kept weights change little. Dashed: equation 5 of the paper, "
-    "the shrinkage by weight decay alone, for stretches after the first drop of the learning "
-    "rate (LR) in which neither it nor the mask changes.",
-    own=True,
+@_own(
+    "layer_sparsity",
+    "How much of each layer the ticket does without. Compare the last epoch of Fig. 2b of the "
+    "paper, where one ranking over all layers decides.",
 )
-
-
 def draw_layer_sparsity(report: Report, _: Rows, __: WeightStd) -> "Figure":
     """Draws the ticket's sparsity per layer, the input at the top, and over all layers."""
     layers, overall = report.ticket.layers, report.ticket.sparsity
@@ -514,9 +479,7 @@ def draw_layer_sparsity(report: Report, _: Rows, __: WeightStd) -> "Figure":
             f"Overall {percent(overall)} sparse; single layers range from {min(values):.1f} to "
             f"{max(values):.1f}\u00a0%"
         )
-    figure = drawing.new_figure(max(2.2, 1.1 + 0.16 * len(layers)), title)
-    axes = figure.subplots()
-    drawing.style(axes, "Sparsity (%)", "")
+    figure, axes = drawing.new_axes(max(2.2, 1.1 + 0.16 * len(layers)), title, "Sparsity (%)", "")
     axes.set_xlim(0, 112)  # the numbers stand at 102, where neither bar nor line can be
     axes.set_xticks(range(0, 101, 20))
     if not layers:
@@ -531,14 +494,5 @@ def draw_layer_sparsity(report: Report, _: Rows, __: WeightStd) -> "Figure":
     axes.set_ylim(len(layers) - 0.4, -0.6)
     axes.grid(False, axis="y")
     axes.axvline(100 * overall, color=drawing.VERMILLION, linewidth=1.4, label="all layers")
-    figure.legend(loc="outside lower center", fontsize=drawing.SMALL, frameon=False)
+    drawing.legend(figure)
     return figure
-
-
-register_figure(
-    "layer_sparsity",
-    draw_layer_sparsity,
-    "How much of each layer the ticket does without. Compare the last epoch of Fig. 2b of the "
-    "paper, where one ranking over all layers decides.",
-    own=True,
-)

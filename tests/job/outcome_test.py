@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from tf_earlyticket.config import Config, flatten
-from tf_earlyticket.report.tensorboard import write_outcome
+from tf_earlyticket.job.log import write_outcome
 
 REPORT = made_up_report(config=Config().to_dict(), dense=None, start_epoch=12)
 
