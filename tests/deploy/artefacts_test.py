@@ -82,7 +82,7 @@ def test_the_files_run_like_the_network_and_sparse_ones_are_small(ticket, tmp_pa
         content = file.read_bytes()
         assert item["bytes"] == len(content)
         assert item["relative_error"] == pytest.approx(
-            tflite.relative_error(tflite.runner(content)(IMAGES), reference)
+            artefacts.relative_error(tflite.runner(content)(IMAGES), reference)
         )
     # 11,520 of the 12,000 weights are in masked kernels.
     assert found["tflite"]["bytes_ratio"] < 0.35
@@ -167,7 +167,7 @@ def test_what_cannot_be_made_is_refused_and_earlier_files_stay(ticket, tmp_path,
         make("tflite", calibration=np.zeros((2, 8, 8, 1)))
     with pytest.raises(et.InputError, match="calibration=.*: expected finite"):
         make("tflite", calibration=np.full((2, 8, 8, 1), np.nan, np.float32))
-    monkeypatch.setattr(tflite, "relative_error", lambda *_: float("nan"))
+    monkeypatch.setattr(artefacts, "relative_error", lambda *_: float("nan"))
     with pytest.raises(RuntimeError, match="outputs differ .* by nan.*Nothing was written"):
         make("tflite")
     assert {path: path.read_bytes() for path in out.iterdir()} == before
@@ -175,11 +175,10 @@ def test_what_cannot_be_made_is_refused_and_earlier_files_stay(ticket, tmp_path,
 
 
 def test_a_file_that_the_interpreter_refuses_is_an_error():
-    form = tflite.FORMATS["tflite"]
     with pytest.raises(
         RuntimeError, match="tflite: the interpreter refuses the file: .*Flatbuffer"
     ):
-        tflite.check(b"\0" * 100, form, IMAGES, IMAGES)
+        tflite.runner(b"\0" * 100)
 
 
 def test_a_ticket_without_saved_model_or_with_an_altered_one_is_refused(ticket, tmp_path):

@@ -1,5 +1,6 @@
 """A ticket's artefacts for deployment: made, checked, measured against the dense network, kept."""
 
+import dataclasses
 import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 from tf_earlyticket import checks, files
 from tf_earlyticket.deploy import tflite, timing
 from tf_earlyticket.deploy.saved_model import Network, filled_copy
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.tickets.storage import RECORD_FILE, SAVED_MODEL
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -20,6 +21,8 @@ RESULT_FILE = "artefacts.json"
 EXPORTED = "exported"
 # Inputs on which every artefact is compared with the SavedModel.
 COMPARED = 64
+# Their greatest relative error where TensorFlow runs the same SavedModel again.
+_ROUNDING = 1e-4
 _CALLS = 5
 
 # From inputs [batch, ...] to outputs [batch, ...].
@@ -110,20 +113,25 @@ def make_artefacts(
     network.check_inputs(inputs)
     reference = network(inputs)
     with files.replacing_directory(output) as folder:
-        new, dense = folder / "new", folder / "dense"
+        new, whole = folder / "new", folder / "dense"
         new.mkdir()
-        filled_copy(source, ticket, dense)
+        filled_copy(source, ticket, whole / SAVED_MODEL)
         found = []
         for name in dict.fromkeys(formats):
-            if name == SAVED_MODEL:
-                record, run, dense_run = _saved_model(source, dense, new)
-            else:
-                form = tflite.FORMATS[name]
-                record, content, run, dense_run = _tflite(source, dense, form, calibration)
-                record |= tflite.check(content, form, inputs, reference)
-                (new / record["file"]).write_bytes(content)
-            record["latency"] = _latency(run, dense_run, inputs[:1], rounds)
-            record["accuracy"] = None if accuracy is None else accuracy(run)
+            form = tflite.FORMATS.get(name)
+            file = f"{name}.tflite" if form else SAVED_MODEL
+            run = _made(source, new / file, form, calibration)
+            plain = form and dataclasses.replace(form, sparse=False)
+            dense_run = _made(whole / SAVED_MODEL, whole / file, plain, calibration)
+            tolerance = form.tolerance if form else _ROUNDING
+            record = {
+                "format": name,
+                "file": file,
+                **_sizes(new / file, whole / file),
+                **_agreement(name, run(inputs), reference, tolerance),
+                "latency": _latency(run, dense_run, inputs[:1], rounds),
+                "accuracy": None if accuracy is None else accuracy(run),
+            }
             found.append(record)
         identity = files.sha256(ticket_directory / RECORD_FILE)
         kept = _kept(output, identity, formats)
@@ -155,57 +163,61 @@ def _kept(output: Path, identity: str, replaced: Sequence[str]) -> list[dict]:
         return []
 
 
-def _saved_model(source: Path, dense: Path, new: Path) -> tuple[dict, Function, Function]:
-    shutil.copytree(source, new / SAVED_MODEL)
-    record = {
-        "format": SAVED_MODEL,
-        "file": SAVED_MODEL,
-        **_sizes(_folder_sizes(source), _folder_sizes(dense)),
-        "relative_error": 0.0,
-        "same_class": 1.0,
-    }
-    return record, Network(source), Network(dense)
-
-
-def _tflite(
-    source: Path, dense: Path, form: tflite.TFLiteFormat, calibration: np.ndarray | None
-) -> tuple[dict, bytes, Function, Function]:
+def _made(
+    source: Path, target: Path, form: tflite.TFLiteFormat | None, calibration: np.ndarray | None
+) -> Function:
+    """Writes a SavedModel in a format, None for its own, and returns what was written, running."""
+    if form is None:
+        if target != source:
+            shutil.copytree(source, target)
+        return Network(target)
     content = tflite.convert(source, form, calibration)
-    whole = tflite.convert(dense, tflite.without_sparse_encoding(form), calibration)
-    record = {
-        "format": form.name,
-        "file": f"{form.name}.tflite",
-        **_sizes(_file_sizes([content]), _file_sizes([whole])),
-    }
-    return record, content, tflite.runner(content, threads=1), tflite.runner(whole, threads=1)
+    target.write_bytes(content)
+    return tflite.runner(content, threads=1, name=form.name)
 
 
-def _sizes(own: tuple[int, int], dense: tuple[int, int]) -> dict:
-    return {
-        "bytes": own[0],
-        "compressed_bytes": own[1],
-        "dense_bytes": dense[0],
-        "dense_compressed_bytes": dense[1],
-        "bytes_ratio": own[0] / dense[0],
-        "compressed_ratio": own[1] / dense[1],
+def _sizes(own: Path, dense: Path) -> dict[str, float]:
+    found = {}
+    for prefix, path in (("", own), ("dense_", dense)):
+        paths = path.rglob("*") if path.is_dir() else [path]
+        contents = [file.read_bytes() for file in paths if file.is_file()]
+        compressed = (len(zlib.compress(content, 9)) for content in contents)
+        found |= {f"{prefix}bytes": sum(map(len, contents))}
+        found |= {f"{prefix}compressed_bytes": sum(compressed)}
+    return found | {
+        "bytes_ratio": found["bytes"] / found["dense_bytes"],
+        "compressed_ratio": found["compressed_bytes"] / found["dense_compressed_bytes"],
     }
 
 
-def _file_sizes(contents: Sequence[bytes]) -> tuple[int, int]:
-    """Returns the bytes of files, and of each compressed by itself."""
-    return sum(map(len, contents)), sum(len(zlib.compress(content, 9)) for content in contents)
+def relative_error(outputs: np.ndarray, reference: np.ndarray) -> float:
+    """Returns the root mean square of the difference over that of the reference."""
+    scale = np.sqrt(np.mean(np.square(reference, dtype=np.float64)))
+    difference = np.sqrt(np.mean(np.square(outputs - reference, dtype=np.float64)))
+    return float(difference / max(scale, np.finfo(np.float32).tiny))
 
 
-def _folder_sizes(folder: Path) -> tuple[int, int]:
-    return _file_sizes([path.read_bytes() for path in folder.rglob("*") if path.is_file()])
+def _agreement(
+    name: str, outputs: np.ndarray, reference: np.ndarray, tolerance: float
+) -> dict[str, float]:
+    """Returns the relative error, and the fraction of inputs with the same greatest output.
+
+    Raises:
+        RunError: If the error is greater than the tolerance, or no number.
+    """
+    error = relative_error(outputs, reference)
+    if not error <= tolerance:
+        raise RunError(
+            f"{name}: outputs differ from the SavedModel's by {error:.2g} (relative, root "
+            f"mean square); accepted is {tolerance:g}. Nothing was written."
+        )
+    same = np.argmax(outputs, axis=-1) == np.argmax(reference, axis=-1)
+    return {"relative_error": error, "same_class": float(np.mean(same))}
 
 
 def _latency(run: Function, dense_run: Function, inputs: np.ndarray, rounds: int) -> dict:
     def timed(function: Function) -> Callable[[], float]:
-        def calls() -> float:
-            return timing.seconds(lambda: [function(inputs) for _ in range(_CALLS)]) / _CALLS
-
-        return calls
+        return lambda: timing.seconds(lambda: [function(inputs) for _ in range(_CALLS)]) / _CALLS
 
     times = timing.alternate({"own": timed(run), "dense": timed(dense_run)}, rounds, warmup=2)
     return {

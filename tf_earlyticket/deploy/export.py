@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
-
 from tf_earlyticket import checks, files
 from tf_earlyticket.backends import backend_of, pruned, strip_pruning
 from tf_earlyticket.deploy.saved_model import check_outputs
@@ -49,7 +47,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
             f"model has {adapter.violations()} pruned weights that are not zero: something wrote "
             "weights after training; expected a model as training left it."
         )
-    record = pruned(model).record
+    record = adapter.record
     ticket = Ticket(
         masks=masks,
         rewind_weights=record.rewind_weights or adapter.all_weights(),
@@ -65,7 +63,9 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
         final_weights=adapter.all_weights(),
     )
     plain = backend.float32_copy(strip_pruning(model))
-    check_sparse(plain, masks)
+    weights = backend.named_weights(plain)
+    if wrong := [name for name, mask in masks.items() if weights[name].numpy()[~mask].any()]:
+        raise InputError(f"pruned weights of {', '.join(wrong)} are not zero.")
     target = Path(directory).resolve()
     try:
         # Written first, moved last: a failure leaves an earlier ticket as it was.
@@ -78,16 +78,3 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
         expected = f"a directory that can be created and written, got: {cause.strerror or cause}"
         raise checks.refuse("directory", str(directory), expected) from error
     return ticket
-
-
-def check_sparse(model, masks: dict[str, np.ndarray]) -> None:
-    """Checks a plain model against the masks.
-
-    Raises:
-        InputError: If a pruned weight is not exactly zero.
-    """
-    weights = backend_of(model).named_weights(model)
-    for name, mask in masks.items():
-        wrong = np.count_nonzero(weights[name].numpy()[~mask])
-        if wrong:
-            raise InputError(f"{wrong} pruned weights of {name!r} are not zero.")

@@ -4,6 +4,7 @@ Only weights are read: no graph is loaded, no layer is made, nothing in a file i
 """
 
 import io
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ _ACCEPTED = (
     "file."
 )
 
+_SUFFIXES = {".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".tflite": "tflite"}
+_TFLITE_TYPES = ("float32", "float16", "int8", "int16", "int32", "int64", "uint8", "bool")
 _TOLD = ("start_reason", "test_accuracy", "left_dense", "versions")
 
 Row = dict[str, object]
@@ -38,19 +41,30 @@ def weight_table(path: Path) -> tuple[str, list[Row]]:
     Raises:
         InputError: If there is nothing of these kinds, or it is damaged.
     """
-    for kind, matches, read in _KINDS:
-        if matches(path):
-            try:
-                return kind, read(path)
-            except InputError:
-                raise
-            except Exception as error:
-                # What damaged files raise differs by library and version.
-                raise InputError(
-                    f"{path} cannot be read as a {kind}: {type(error).__name__}: {error!s:.200}"
-                ) from error
-    found = "is of no known kind" if path.exists() else "does not exist"
-    raise InputError(f"PATH={str(path)!r} {found}: {_ACCEPTED}")
+    kind = _kind_of(path)
+    if kind is None:
+        found = "is of no known kind" if path.exists() else "does not exist"
+        raise InputError(f"PATH={str(path)!r} {found}: {_ACCEPTED}")
+    try:
+        return kind, _READERS[kind](path)
+    except InputError:
+        raise
+    except Exception as error:
+        # What damaged files raise differs by library and version.
+        raise InputError(
+            f"{path} cannot be read as a {kind}: {type(error).__name__}: {error!s:.200}"
+        ) from error
+
+
+def _kind_of(path: Path) -> str | None:
+    if (path / RECORD_FILE).exists():
+        return "ticket"
+    if (path / "saved_model.pb").exists():
+        return "saved_model"
+    index = path if path.suffix == ".index" else path.with_name(f"{path.name}.index")
+    if (path / "checkpoint").exists() or index.exists():
+        return "checkpoint"
+    return _SUFFIXES.get(path.suffix) if path.is_file() else None
 
 
 def array_row(name: str, array: np.ndarray) -> Row:
@@ -68,7 +82,7 @@ def array_row(name: str, array: np.ndarray) -> Row:
 
 def totals(rows: list[Row]) -> Row:
     """Returns "weights", "kept", "sparsity" and "bytes" over all rows."""
-    weights = sum(int(np.prod(row["shape"], dtype=np.int64)) for row in rows)
+    weights = sum(math.prod(row["shape"]) for row in rows)
     kept = sum(row["kept"] for row in rows)
     return {
         "weights": weights,
@@ -96,10 +110,6 @@ def _ticket_rows(path: Path) -> list[Row]:
         {**layer, "dtype": "bool", "bytes": (weights[layer["name"]].size + 7) // 8}
         for layer in ticket.layers()
     ]
-
-
-def _saved_model_rows(path: Path) -> list[Row]:
-    return _checkpoint_rows(path / "variables" / "variables")
 
 
 def _checkpoint_rows(path: Path) -> list[Row]:
@@ -158,24 +168,49 @@ def _keras_rows(path: Path) -> list[Row]:
 
 
 def _tflite_rows(path: Path) -> list[Row]:
-    from tf_earlyticket.deploy.tflite import constant_rows
+    """Returns the constant tensors of numbers with more than one value.
 
-    return constant_rows(path)
+    "bytes" counts the stored values and, where the encoding is sparse, their indices; such rows
+    have "sparse" True. "kept" counts stored values that are not zero.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    data = path.read_bytes()
+    if data[4:8] != b"TFL3":
+        raise ValueError("it does not have the identifier TFL3")
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    types = {getattr(schema.TensorType, name.upper()): np.dtype(name) for name in _TFLITE_TYPES}
+    rows = []
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        stored = model.buffers[tensor.buffer].data
+        shape = [] if tensor.shape is None else [int(length) for length in tensor.shape]
+        size = math.prod(shape)
+        if stored is None or not len(stored) or tensor.type not in types or size < 2:
+            continue
+        row = array_row(
+            tensor.name.decode(errors="replace"), np.frombuffer(bytes(stored), types[tensor.type])
+        )
+        row |= {"shape": shape, "sparsity": 1 - row["kept"] / size}
+        row["bytes"] += _index_bytes(tensor.sparsity)
+        rows.append({**row, "sparse": tensor.sparsity is not None})
+    return rows
 
 
-_KINDS: list[tuple[str, Callable[[Path], bool], Callable[[Path], list[Row]]]] = [
-    ("ticket", lambda path: (path / RECORD_FILE).exists(), _ticket_rows),
-    ("saved_model", lambda path: (path / "saved_model.pb").exists(), _saved_model_rows),
-    ("checkpoint", lambda path: (path / "checkpoint").exists(), _checkpoint_rows),
-    (
-        "checkpoint",
-        lambda path: path.suffix == ".index" or path.with_name(f"{path.name}.index").exists(),
-        _checkpoint_rows,
-    ),
-    (
-        "keras",
-        lambda path: path.is_file() and path.suffix in (".keras", ".h5", ".hdf5"),
-        _keras_rows,
-    ),
-    ("tflite", lambda path: path.is_file() and path.suffix == ".tflite", _tflite_rows),
-]
+def _index_bytes(sparsity) -> int:
+    """Returns the bytes of a sparse tensor's indices; 0 for a tensor that is stored whole."""
+    return sum(
+        np.asarray(vector.values).nbytes
+        for dimension in (sparsity.dimMetadata if sparsity is not None else ())
+        for vector in (dimension.arraySegments, dimension.arrayIndices)
+        if vector is not None and vector.values is not None
+    )
+
+
+_READERS: dict[str, Callable[[Path], list[Row]]] = {
+    "ticket": _ticket_rows,
+    "saved_model": lambda path: _checkpoint_rows(path / "variables" / "variables"),
+    "checkpoint": _checkpoint_rows,
+    "keras": _keras_rows,
+    "tflite": _tflite_rows,
+}
