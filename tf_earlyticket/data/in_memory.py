@@ -89,12 +89,7 @@ class InMemoryData(Data):
         return Split(images.numpy(), labels.numpy())
 
     def _batches(
-        self,
-        epochs: tf.data.Dataset,
-        stream: Stream,
-        batch_size: int,
-        seed: int,
-        fraction: float,
+        self, epochs: tf.data.Dataset, stream: Stream, batch_size: int, seed: int, fraction: float
     ) -> tf.data.Dataset:
         entry = DATASETS.get(self.spec.name)
         images, labels = self._splits["train"]

@@ -112,12 +112,7 @@ class ImageNetData(Data):
         self._names = splits
 
     def _batches(
-        self,
-        epochs: tf.data.Dataset,
-        stream: Stream,
-        batch_size: int,
-        seed: int,
-        fraction: float,
+        self, epochs: tf.data.Dataset, stream: Stream, batch_size: int, seed: int, fraction: float
     ) -> tf.data.Dataset:
         examples = self._part(fraction)
         # TFDS shuffled the examples when it wrote them, so any stretch is a random part.

@@ -116,7 +116,8 @@ class Data(abc.ABC):
             checks.integer("last_epoch", last_epoch, first_epoch)
             length = steps * (last_epoch - first_epoch + 1)
         epochs = tf.data.Dataset.range(first_epoch, (last_epoch or _FOREVER) + 1)
-        return self._shuffled(epochs, Stream.TRAIN, batch_size, seed, 1.0, length)
+        seed = checks.integer("seed", seed, 0, _LAST_SEED)
+        return self._finished(self._batches(epochs, Stream.TRAIN, batch_size, seed, 1.0), length)
 
     def probe(
         self, batch_size: int, *, seed: int, epoch: int = 0, fraction: float = 1.0
@@ -149,9 +150,10 @@ class Data(abc.ABC):
                 f"a number that gives at least a batch of {batch_size}, not {part}, of the {total} "
                 "training examples",
             )
+        seed = checks.integer("seed", seed, 0, _LAST_SEED)
         epochs = tf.data.Dataset.range(epoch, epoch + 1)
-        steps = part // batch_size
-        return self._shuffled(epochs, Stream.PROBE, batch_size, seed, float(fraction), steps)
+        batches = self._batches(epochs, Stream.PROBE, batch_size, seed, float(fraction))
+        return self._finished(batches, part // batch_size)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
         """Streams every held-out example once, in order; the last batch may be partial.
@@ -170,18 +172,6 @@ class Data(abc.ABC):
             InputError: if `batch_size` < 1.
         """
         return self._evaluation("test", batch_size, self.spec.test_examples)
-
-    def _shuffled(
-        self,
-        epochs: tf.data.Dataset,
-        stream: Stream,
-        batch_size: int,
-        seed: int,
-        fraction: float,
-        length: int,
-    ) -> tf.data.Dataset:
-        seed = checks.integer("seed", seed, 0, _LAST_SEED)
-        return self._finished(self._batches(epochs, stream, batch_size, seed, fraction), length)
 
     def _evaluation(self, split: str, batch_size: int, examples: int) -> tf.data.Dataset:
         checks.integer("batch_size", batch_size, 1)
@@ -204,12 +194,7 @@ class Data(abc.ABC):
 
     @abc.abstractmethod
     def _batches(
-        self,
-        epochs: tf.data.Dataset,
-        stream: Stream,
-        batch_size: int,
-        seed: int,
-        fraction: float,
+        self, epochs: tf.data.Dataset, stream: Stream, batch_size: int, seed: int, fraction: float
     ) -> tf.data.Dataset:
         """Maps a data set of epoch numbers (int64 []) to shuffled, augmented batches."""
 

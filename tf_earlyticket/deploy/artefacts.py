@@ -87,12 +87,10 @@ def make_artefacts(
         about: JSON values to keep with the results, such as the command.
 
     Returns:
-        {"about", "ticket": the hash of its `ticket.json`, "sparsity": float, "artefacts":
-        [{"format", "file", "bytes", "compressed_bytes", "dense_bytes", "dense_compressed_bytes",
-        "bytes_ratio", "compressed_ratio", "latency" (seconds of the artefact and of the dense
-        network, their "ratio" with its 95 % interval), "relative_error", "same_class",
-        "accuracy"}]}, all that are there, those made earlier with their own "about". A size is of
-        the file, or of all files of a SavedModel; compressed means by zlib, level 9.
+        {"about", "ticket": the hash of its `ticket.json`, "sparsity": float, "artefacts": [...]},
+        all artefacts that are there, with the fields of a report's `Artefact`; those made earlier
+        have their own "about". A size is of the file, or of all files of a SavedModel; compressed
+        means by zlib, level 9.
 
     Raises:
         InputError: If the ticket is damaged or has no SavedModel, a format cannot be had, or

@@ -14,6 +14,16 @@ logger = logging.getLogger(__name__)
 _SIGNATURE = "serving_default"
 
 
+def _example(entry, count: int, random: np.random.Generator) -> np.ndarray:
+    """Returns inputs [count, ...] like a symbolic one: normal for floats, 0 for integers."""
+    import tensorflow as tf
+
+    # In Keras 3 the types are names. Integers may be indices: 0 is always one.
+    dtype = tf.as_dtype(entry.dtype)
+    values = random.normal(size=(count, *entry.shape[1:])) * dtype.is_floating
+    return values.astype(dtype.as_numpy_dtype)
+
+
 def check_outputs(model, directory: Path) -> None:
     """Compares a SavedModel with the Keras model it was written from, on seeded random inputs.
 
@@ -28,14 +38,8 @@ def check_outputs(model, directory: Path) -> None:
     if taken is None or any(None in tuple(entry.shape[1:]) for entry in tf.nest.flatten(taken)):
         return
     random = np.random.default_rng(0)
-
-    def example(entry) -> tf.Tensor:
-        # In Keras 3 the types are names. Integers may be indices: 0 is always one.
-        dtype = tf.as_dtype(entry.dtype)
-        values = random.normal(size=(2, *entry.shape[1:])) * dtype.is_floating
-        return tf.constant(values.astype(dtype.as_numpy_dtype))
-
-    inputs = tf.nest.map_structure(example, taken)
+    inputs = tf.nest.map_structure(lambda entry: tf.constant(_example(entry, 2, random)), taken)
+    # Kept: with it go its variables.
     loaded = tf.saved_model.load(str(directory))
     served = loaded.serve(inputs)
     for ours, theirs in zip(
@@ -90,10 +94,7 @@ class Network:
         shape = self._spec.shape.as_list()[1:]
         if None in shape:
             raise InputError(f"the input has shape {shape}: expected calibration inputs.")
-        values = np.random.default_rng(0).normal(size=(count, *shape))
-        if not self._spec.dtype.is_floating:
-            values = np.zeros_like(values)
-        return values.astype(self._spec.dtype.as_numpy_dtype)
+        return _example(self._spec, count, np.random.default_rng(0))
 
     def check_inputs(self, inputs: np.ndarray) -> None:
         """Checks given inputs against what the network takes.

@@ -46,11 +46,7 @@ def artefact_rows(artefacts: Sequence[Artefact]) -> list[list[str]]:
 
 
 def write_html(
-    report: Report,
-    metrics: Rows,
-    weight_std: WeightStd,
-    figures: Mapping[str, Path],
-    path: Path,
+    report: Report, metrics: Rows, weight_std: WeightStd, figures: Mapping[str, Path], path: Path
 ) -> None:
     """Writes a run as one HTML file that needs no other file and no network.
 
