@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_keras_3_behaves_like_tf_keras(backend, tmp_path):
     printed = _run(backend, tmp_path, "behaviour")
-    assert re.search(r"\b60 passed", printed) and "skipped" not in printed
+    assert re.search(r"\b71 passed", printed) and "skipped" not in printed
 
 
 @pytest.mark.slow

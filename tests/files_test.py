@@ -177,6 +177,29 @@ def test_every_damage_of_an_array_file_is_refused(tmp_path):
         }
 
 
+def test_every_damage_of_an_npz_file_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    arrays = {"one": np.arange(6.0).reshape(2, 3), "2 two/b": np.array([True, False])}
+    np.savez(path, **arrays)
+    whole = path.read_bytes()
+    assert {name: array.tolist() for name, array in files.read_npz(path).items()} == {
+        name: array.tolist() for name, array in arrays.items()
+    }
+    for content in [whole[:length] for length in range(len(whole))] + [
+        whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :]
+        for place in range(len(whole))
+        for flip in (0x01, 0x08, 0xFF)
+    ]:
+        path.write_bytes(content)
+        try:
+            found = files.read_npz(path)
+        except InputError as error:
+            assert "a.npz must hold arrays" in str(error) and "\n" not in str(error)
+            continue
+        # The format's checksums cover values, not names, nor how many there are.
+        assert all(a.tolist() in [b.tolist() for b in arrays.values()] for a in found.values())
+
+
 def test_an_array_file_without_a_checksum_is_read(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(safetensors.numpy.save({"a": np.arange(3.0)}))

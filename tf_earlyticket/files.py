@@ -193,7 +193,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of an uncompressed .npz file of NumPy, by name, in the order written.
 
     `np.load` trusts the sizes that a file declares. Here a member is read only after what it
-    declares was found to fit the bytes that are there.
+    declares was found to fit the bytes that are there. Damage may change which arrays there are,
+    not their values: compare the names with those that you expect.
 
     Raises:
         InputError: If it is missing, damaged, or no such file.

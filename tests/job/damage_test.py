@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,14 @@ import time
 from pathlib import Path
 
 import filelock
+import numpy as np
 import pytest
 import tensorflow as tf
 from jobs import tiny_config
 
 import tf_earlyticket as et
 from tf_earlyticket.errors import RunError
+from tf_earlyticket.files import write_arrays
 
 JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"
 
@@ -121,6 +124,31 @@ def test_a_ticket_that_is_gone_is_exported_again(finished, tmp_path, monkeypatch
     assert after["ticket"]["layers"] == before["ticket"]["layers"]
     et.Ticket.load(workdir / "ticket")
     assert (workdir / "ticket/saved_model/saved_model.pb").exists()
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _foreign(path):
+    write_arrays(path, {"stem_conv/kernel": np.zeros(3, np.float32)})
+
+
+def _pickled(path):
+    path.write_bytes(pickle.dumps({"stem_conv/kernel": 1}))
+
+
+@pytest.mark.parametrize("damage", [_flip, _cut, _foreign, _pickled, Path.unlink])
+@pytest.mark.parametrize("run", ["whole", "rewind"])
+def test_damaged_rewind_weights_are_told_in_one_line(again, run, damage):
+    def act(workdir):
+        _without_outcome(workdir)
+        if run == "rewind":
+            shutil.rmtree(workdir / "checkpoints/retrain")
+        damage(workdir / "checkpoints/rewind_weights.safetensors")
+
+    with pytest.raises(RunError, match=r"^\S+/rewind_weights.safetensors [^\n]*new --workdir.$"):
+        again(act, run)
 
 
 def test_rows_of_finished_phases_come_back(again, finished, tmp_path):

@@ -334,7 +334,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(runs, tmp_path, capl
     checkpoint = RunCheckpoint(directory, MetricsLog("search"))
     assert checkpoint.restore(model) == 5
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "search/ckpt-6 is damaged" in warning and "an earlier one" in warning
+    assert "search/ckpt-6 cannot be used" in warning and "an earlier one" in warning
     expected = _weights(runs / "whole", "search")
     kernel = "model/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE"
     assert expected[kernel].shape == model.layers[1].kernel.shape
@@ -342,7 +342,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(runs, tmp_path, capl
 
     for path in directory.glob("ckpt-5.data-*"):
         path.write_bytes(b"")
-    with pytest.raises(RuntimeError, match="No checkpoint in .* can be read.*ckpt-6, ckpt-5"):
+    with pytest.raises(RuntimeError, match="No checkpoint in .* can be used.*ckpt-6, ckpt-5"):
         checkpoint.restore(model)
 
 

@@ -1,8 +1,9 @@
 """`RunCheckpoint`: everything that a restart needs, after every epoch and before a termination."""
 
+import itertools
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,13 @@ import numpy as np
 from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.errors import Interrupted, RunError
-from tf_earlyticket.files import read_arrays, read_json, write_arrays, write_json
+from tf_earlyticket.files import (
+    make_directory,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
 from tf_earlyticket.job.devices import TERMINATION
 from tf_earlyticket.job.log import MetricsLog
 
@@ -44,11 +51,14 @@ class _State:
         rows: Of metrics, one an epoch.
         searcher: The state of a `Restartable`; None without one.
         metrics: What Keras' metrics had counted within the epoch; None at its end.
+        names: Of the model's weights, in order, and of its kind of optimizer; None in files of
+            earlier versions.
     """
 
     rows: list[dict[str, Any]]
     searcher: Any = None
     metrics: list | None = None
+    names: list[str] | None = None
 
 
 class RunCheckpoint(Callback):
@@ -113,11 +123,15 @@ class RunCheckpoint(Callback):
             path = self._restored_from / _name(*place)
             try:
                 state = self._read_state(*place)
+                if state.names is not None:
+                    _check_names(state.names, _names_of(model))
                 backend_of(model).read_state(model, path)
             except (OSError, LookupError, ValueError) as error:
                 reason = " ".join(str(error).split())
                 logger.warning(
-                    "Checkpoint %s is damaged (%.200s); looking for an earlier one.", path, reason
+                    "Checkpoint %s cannot be used (%.200s); looking for an earlier one.",
+                    path,
+                    reason,
                 )
                 continue
             self._metrics_log.rows = state.rows
@@ -127,8 +141,9 @@ class RunCheckpoint(Callback):
             return place[0]
         if found:
             raise RunError(
-                f"No checkpoint in {self._restored_from} can be read: expected at least one of "
-                f"{', '.join(_name(*place) for place in found)}; start again in a new --workdir."
+                f"No checkpoint in {self._restored_from} can be used ({reason:.200}): expected at "
+                f"least one of {', '.join(_name(*place) for place in found)}; start again in a new "
+                "--workdir."
             )
         return 0
 
@@ -176,9 +191,10 @@ class RunCheckpoint(Callback):
     def _write(self, epoch: int, step: int, metrics: list | None = None) -> None:
         pruned(self.model).synchronize_replicas()
         searcher = None if self._searcher is None else self._searcher.get_state()
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self._directory)
         # The state goes first: a checkpoint without one could not be continued.
-        self._write_state(epoch, step, _State(self._metrics_log.rows, searcher, metrics))
+        state = _State(self._metrics_log.rows, searcher, metrics, _names_of(self.model))
+        self._write_state(epoch, step, state)
         backend_of(self.model).write_state(self.model, self._directory / _name(epoch, step))
 
     def _write_state(self, epoch: int, step: int, state: _State) -> None:
@@ -214,7 +230,7 @@ class RunCheckpoint(Callback):
             searcher = msgspec.convert(
                 state.searcher, self._searcher.state_kind, dec_hook=bring_back, str_keys=True
             )
-            return _State(state.rows, searcher, state.metrics)
+            return replace(state, searcher=searcher)
         except msgspec.ValidationError as error:
             raise ValueError(f"its state is of another form: {error}") from None
 
@@ -238,6 +254,29 @@ class RunCheckpoint(Callback):
             self._directory / _state_name(epoch, step, ".safetensors"),
         ):
             path.unlink(missing_ok=True)
+
+
+def _names_of(model) -> list[str]:
+    return [*backend_of(model).named_weights(model), type(model.optimizer).__name__]
+
+
+def _check_names(saved: list[str], present: list[str]) -> None:
+    """Raises ValueError unless weights of the same names are in the same places.
+
+    But for the numbers that Keras gives to unnamed layers: those of a kind may all be higher or
+    lower, as more or fewer were made before in a process.
+    """
+    shifts: dict[str, int] = {}
+    for there, here in itertools.zip_longest(saved, present, fillvalue=""):
+        for parts in itertools.zip_longest(there.split("/"), here.split("/"), fillvalue=""):
+            (kind, number), (wanted, other) = map(_numbered, parts)
+            if kind != wanted or shifts.setdefault(kind, other - number) != other - number:
+                raise ValueError(f"it is of another network: it has {there!r} in place of {here!r}")
+
+
+def _numbered(name: str) -> tuple[str, int]:
+    base, _, number = name.rpartition("_")
+    return (base, int(number)) if base and number.isdecimal() else (name, 0)
 
 
 def _name(epoch: int, step: int) -> str:

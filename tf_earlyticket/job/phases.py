@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of, pruned
+from tf_earlyticket.backends.base import check_weights
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
@@ -160,9 +162,20 @@ class Run:
             )
 
     def rewind_weights(self) -> dict[str, np.ndarray]:
-        """Returns the weights of the rewind epoch, from the file that the search wrote."""
-        arrays = read_arrays(self.paths.saved.rewind_weights)
-        return {name: arrays[name] for name in backend_of(self.model).named_weights(self.model)}
+        """Returns the weights of the rewind epoch, from the file that the search wrote.
+
+        Raises:
+            RunError: If they are gone, damaged, or of another network.
+        """
+        path = self.paths.saved.rewind_weights
+        present = backend_of(self.model).named_weights(self.model)
+        try:
+            arrays = read_arrays(path)
+            with checks.prefixed(f"{path} is not of this network: "):
+                check_weights(arrays, present)
+        except InputError as error:
+            raise RunError(f"{error} Start again in a new --workdir.") from error
+        return {name: arrays[name] for name in present}
 
 
 class Phase:

@@ -2,12 +2,13 @@
 
 import contextlib
 import io
+import itertools
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from tf_earlyticket.backends.keras3.pruned_model import (
 )
 from tf_earlyticket.backends.layer_kinds import kind_of
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import replacing
+from tf_earlyticket.files import read_npz, replacing
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 
 logger = logging.getLogger(__name__)
@@ -150,18 +151,22 @@ class Keras3Backend(Backend):
         values = [v.astype(np.float32) if v.dtype.kind == "V" else v for v in values]
         target = path.with_name(path.name + self.state_index)
         with replacing(target) as temporary, open(temporary, "wb") as file:
-            np.savez(file, *values)
+            np.savez(file, **dict(zip(_state_names(model), values, strict=True)))
 
     def read_state(self, model, path):
-        variables = _state(model)
-        try:
-            with np.load(path.with_name(path.name + self.state_index), allow_pickle=False) as file:
-                values = [file[f"arr_{number}"] for number in range(len(file.files))]
-        except (KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"it is damaged: {error}") from error
-        if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
-            raise ValueError("it is not of this model and optimizer")
-        for variable, value in zip(variables, values, strict=True):
+        found = read_npz(path.with_name(path.name + self.state_index))
+        variables, names = _state(model), _state_names(model)
+        # Earlier versions told variables apart by their places alone.
+        if all(name.startswith("arr_") for name in found):
+            names = list(found)
+        there = [(name, value.shape) for name, value in found.items()]
+        here = [(n, tuple(v.shape)) for n, v in itertools.zip_longest(names, variables)]
+        for one, other in itertools.zip_longest(there, here):
+            if one != other:
+                raise ValueError(
+                    f"it is not of this model and optimizer: it holds {one}, expected {other}"
+                )
+        for variable, value in zip(variables, found.values(), strict=True):
             variable.assign(value)
 
     @contextlib.contextmanager
@@ -186,6 +191,15 @@ def _state(model) -> list:
     found = [*model.variables, *model.optimizer.variables]
     ours = {id(variable) for variable in masks}
     return [variable for variable in found if id(variable) not in ours] + masks
+
+
+def _state_names(model) -> list[str]:
+    """Returns the names of the variables in a file of the state: their places and paths.
+
+    Without numbers, which depend on how many layers and optimizers the process made before.
+    """
+    paths = [re.sub(r"_?\d+", "", variable.path) for variable in _state(model)]
+    return [f"{place} {path}" for place, path in enumerate(paths)]
 
 
 def _last_called(model, layers) -> set[int]:

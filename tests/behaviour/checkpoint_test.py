@@ -1,0 +1,107 @@
+"""The state of a run goes back into the network that it is of, and into no other."""
+
+import json
+
+import numpy as np
+import pytest
+
+import tf_earlyticket as et
+from tf_earlyticket.backends import pruned
+from tf_earlyticket.errors import RunError
+from tf_earlyticket.job.checkpoint import RunCheckpoint, _check_names
+from tf_earlyticket.job.log import MetricsLog
+
+
+@pytest.fixture
+def named(keras, compiled):
+    """Returns a function that makes a wrapped network of three layers of one shape."""
+
+    def make(*names, rate=0.05):
+        keras.utils.set_random_seed(len(names[0] or ""))
+        layers = [keras.layers.Dense(4, **({"name": name} if name else {})) for name in names]
+        plain = keras.Sequential([keras.layers.Input((4,)), *layers])
+        return compiled(et.wrap_for_pruning(plain), keras.optimizers.Adam(rate))
+
+    return make
+
+
+@pytest.fixture
+def saved(named, tmp_path):
+    """Returns a function that saves a trained network of layers of these names: its weights."""
+
+    def save(*names):
+        model = named(*names)
+        model.train_on_batch(np.eye(4, dtype=np.float32), np.arange(4))
+        checkpoint = RunCheckpoint(tmp_path, MetricsLog("search"))
+        checkpoint.set_model(model)
+        checkpoint.save(1)
+        return list(pruned(model).all_weights().values())
+
+    return save
+
+
+def _restored(model, folder):
+    assert RunCheckpoint(folder, MetricsLog("search")).restore(model) == 1
+    assert pruned(model).step() == 1
+    return list(pruned(model).all_weights().values())
+
+
+def _assert_equal(left, right):
+    for one, other in zip(left, right, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_layers_that_changed_places_are_told_and_nothing_is_read(named, saved, tmp_path):
+    saved("block_1", "block_2", "last")
+    for names in (("block_2", "block_1", "last"), ("block_1", "block_2", "end")):
+        other = named(*names)
+        before = list(pruned(other).all_weights().values())
+        wanted = rf"No checkpoint in \S+ can be used \(it is of another network: .*'{names[0]}/|end"
+        with pytest.raises(RunError, match=wanted):
+            RunCheckpoint(tmp_path, MetricsLog("search")).restore(other)
+        _assert_equal(pruned(other).all_weights().values(), before)
+
+
+def test_unnamed_layers_may_have_other_numbers(named, saved, tmp_path):
+    weights = saved(None, None, None)
+    _assert_equal(_restored(named(None, None, None), tmp_path), weights)
+
+
+def test_files_of_earlier_versions_are_read_by_place(named, saved, tmp_path):
+    weights = saved("one", "two", "last")
+    state = json.loads((tmp_path / "state-1.json").read_text())
+    del state["names"]
+    (tmp_path / "state-1.json").write_text(json.dumps(state))
+    for path in tmp_path.glob("*.npz"):
+        with np.load(path) as file:
+            np.savez(path, *[file[name] for name in file.files])
+    _assert_equal(_restored(named("one", "two", "last"), tmp_path), weights)
+
+
+def test_the_state_of_another_optimizer_is_refused(named, saved, keras, compiled, tmp_path):
+    saved("one", "two", "last")
+    model = named("one", "two", "last")
+    # As many slots of the same shapes.
+    compiled(model, keras.optimizers.Adamax(0.05))
+    with pytest.raises(RunError, match="it has 'Adam' in place of 'Adamax'"):
+        RunCheckpoint(tmp_path, MetricsLog("search")).restore(model)
+
+
+@pytest.mark.parametrize(
+    ("saved", "present", "wrong"),
+    [
+        (["a/kernel"], ["a/kernel"], None),
+        (["dense/kernel", "dense_1/kernel"], ["dense_4/kernel", "dense_5/kernel"], None),
+        (["dense/kernel", "dense_1/kernel"], ["dense_1/kernel", "dense/kernel"], "'dense/kernel'"),
+        (["dense/kernel", "dense_1/kernel"], ["dense/kernel", "dense_2/kernel"], "dense_2"),
+        (["a/kernel"], ["a/kernel", "a/bias"], "'' in place of 'a/bias'"),
+        (["a/kernel"], ["a/bias"], "'a/kernel' in place of 'a/bias'"),
+        (["a/b/kernel"], ["a/kernel"], "'a/b/kernel' in place of 'a/kernel'"),
+    ],
+)
+def test_names_are_compared_but_for_a_shift_of_numbers(saved, present, wrong):
+    if wrong is None:
+        _check_names(saved, present)
+    else:
+        with pytest.raises(ValueError, match=wrong):
+            _check_names(saved, present)
