@@ -8,13 +8,22 @@ from tf_earlyticket.backends import pruned
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.log import MetricsLog
 from tf_earlyticket.job.phases import Phase
-from tf_earlyticket.paper.dense_record import record_dense, recorded_weights, restore_epoch
 from tf_earlyticket.paper.fig4 import probe_epoch
 from tf_earlyticket.paper.memorization import recorded_capacity
 from tf_earlyticket.paper.reproduction import open_runs, seeded
 from tf_earlyticket.paper.table1 import pruned_in_shots, shot_sparsities
 from tf_earlyticket.paper.table4 import early_ticket, iterative_pruning
-from tf_earlyticket.paper.tickets import TicketSpec, ticket_masks, train_rewound_ticket
+from tf_earlyticket.paper.tickets import (
+    TicketSpec,
+    keep,
+    record_dense,
+    recorded_kernels,
+    recorded_weights,
+    restore_epoch,
+    ticket_cell,
+    ticket_masks,
+    train_rewound_ticket,
+)
 from tf_earlyticket.pruning.masks import layer_sparsity, mask_sparsity
 from tf_earlyticket.pruning.select import global_masks, resolve_criterion
 
@@ -24,7 +33,7 @@ def run(tmp_path_factory):
     """Returns a run whose dense run is recorded."""
     folder = tmp_path_factory.mktemp("recorded")
     runs = open_runs(tiny_config(), folder, [5], None, "auto")
-    seeded(runs[5], record_dense, False)
+    seeded(runs[5], record_dense)
     return runs[5]
 
 
@@ -44,9 +53,8 @@ def starts(run, monkeypatch):
     return seen
 
 
-def _prunable(run, epoch):
-    weights = recorded_weights(run, epoch)
-    return {name: weights[name] for name in pruned(run.model).masks()}
+def _kept(run, cell):
+    return keep(run, cell.phase, lambda: cell.make(run, cell.phase))
 
 
 def test_a_dense_record_without_probes_has_every_epoch_and_the_start(run):
@@ -62,9 +70,10 @@ def test_a_dense_record_without_probes_has_every_epoch_and_the_start(run):
 
 
 def test_a_ticket_is_the_mask_of_s_on_the_weights_of_v_trained_in_full(run, starts):
-    result = train_rewound_ticket(run, "ticket-a", TicketSpec(mask_epoch=3, rewind_epoch=1))
+    cell = ticket_cell(run.config, 5, TicketSpec(mask_epoch=3, rewind_epoch=1))
+    result = _kept(run, cell)
     ((weights, masks),) = starts
-    expected = global_masks(_prunable(run, 3), 0.8)
+    expected = global_masks(recorded_kernels(run, 3), 0.8)
     rewound = recorded_weights(run, 1)
     for name, mask in expected.items():
         np.testing.assert_array_equal(masks[name], mask)
@@ -74,18 +83,19 @@ def test_a_ticket_is_the_mask_of_s_on_the_weights_of_v_trained_in_full(run, star
     assert result["epochs"] == 4.0 and len(result["rows"]) == 4
     assert result["rows"][0]["learning_rate"] == 0.1
     assert result["rows"][-1]["sparsity"] == pytest.approx(0.8, abs=1e-4)
-    assert [path.name for path in run.directory("ticket-a").iterdir()] == ["result.json"]
+    assert [path.name for path in run.directory(cell.phase).iterdir()] == ["result.json"]
 
 
 def test_a_finished_ticket_is_not_trained_again(run, monkeypatch):
-    first = train_rewound_ticket(run, "ticket-b", TicketSpec(2, 0))
+    cell = ticket_cell(run.config, 5, TicketSpec(2, 0))
+    first = _kept(run, cell)
     monkeypatch.setattr(Phase, "fit", None)
-    assert train_rewound_ticket(run, "ticket-b", TicketSpec(2, 0)) == first
+    assert _kept(run, cell) == first
 
 
 def test_grouped_masks_live_and_die_in_groups(run):
     masks = ticket_masks(run, TicketSpec(4, 0, group_size=8))
-    expected = resolve_criterion(group_size=8).masks(_prunable(run, 4), 0.8)
+    expected = resolve_criterion(group_size=8).masks(recorded_kernels(run, 4), 0.8)
     for name, mask in masks.items():
         np.testing.assert_array_equal(mask, expected[name])
         groups = mask.reshape(*mask.shape[:2], -1, 8, mask.shape[-1]).sum(axis=3)
@@ -130,12 +140,13 @@ def test_a_gradual_ticket_takes_the_mask_at_the_end_of_a_ramp(run, starts):
 
 def test_a_probe_sees_the_recorded_epoch_and_undoes_itself(run):
     result = probe_epoch(run, "probe-a", 3, 0.01)
-    assert (result["epoch"], result["learning_rate"], result["epochs"]) == (3, 0.01, 1.0)
+    assert result["epochs"] == 1.0
     restore_epoch(run, 3)
     data = run.data.validation(32)
     dense = run.model.evaluate(data, verbose=0, return_dict=True)["accuracy"]
     assert result["dense_accuracy"] == pytest.approx(dense)
-    assert run.result("probe-a") == probe_epoch(run, "probe-a", 3, 0.01)
+    again = probe_epoch(run, "probe-a", 3, 0.01)
+    assert {**again, "seconds": 0} == {**result, "seconds": 0}
 
 
 def test_iterative_pruning_prunes_a_part_per_round_and_rewinds(run, starts):
@@ -152,7 +163,7 @@ def test_iterative_pruning_prunes_a_part_per_round_and_rewinds(run, starts):
             np.testing.assert_array_equal(weights[name], np.where(mask, rewound[name], 0))
             assert earlier is None or not (mask & ~earlier[name]).any()
         earlier = masks
-    first = global_masks(_prunable(run, 4), 0.5)
+    first = global_masks(recorded_kernels(run, 4), 0.5)
     assert all((starts[0][1][name] == mask).all() for name, mask in first.items())
 
 
@@ -160,7 +171,7 @@ def test_shots_prune_the_dense_run_step_by_step(run):
     assert shot_sparsities(0.8, 4) == pytest.approx([0.2, 0.4, 0.6, 0.8])
     shots = pruned_in_shots(run, [1, 2, 4])
     names = list(pruned(run.model).masks())
-    dense = _prunable(run, 1)
+    dense = recorded_kernels(run, 1)
     for weights, sparsity in zip(shots, shot_sparsities(0.8, 3), strict=True):
         zeros = mask_sparsity([weights[name] != 0 for name in names])
         assert zeros == pytest.approx(sparsity, abs=1e-3)
@@ -174,17 +185,13 @@ def test_shots_prune_the_dense_run_step_by_step(run):
 def test_capacity_is_measured_on_random_labels_and_counted_in_epochs(run):
     weights = recorded_weights(run, 4)
     masks = ticket_masks(run, TicketSpec(4, 4))
-    described = {"mask_epoch": 4}
-    options = {"examples": 64, "epochs": 30, "described": described}
-    result = recorded_capacity(run, "memorization-a", weights, masks, **options)
+    result = recorded_capacity(run, weights, masks, examples=64, epochs=30)
     # Two batches of 32, in epochs of three.
     assert result["epochs"] == pytest.approx(30 * 2 / 3)
-    assert result["mask_epoch"] == 4 and result["examples"] == 64
     assert 0.15 < result["capacity"] <= 1
-    again = recorded_capacity(run, "memorization-b", weights, masks, **options)
-    assert again["capacity"] == result["capacity"]
+    assert recorded_capacity(run, weights, masks, 64, 30) == result
     with pytest.raises(InputError, match="batch_size=32: expected an integer from 1 to 16"):
-        recorded_capacity(run, "x", weights, masks, examples=16, epochs=1, described={})
+        recorded_capacity(run, weights, masks, examples=16, epochs=1)
 
 
 def test_the_early_ticket_cell_is_the_main_job_and_counts_its_probes(run):

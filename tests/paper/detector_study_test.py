@@ -144,16 +144,20 @@ def test_the_best_epoch_has_the_best_mean_over_the_seeds_that_all_have_it():
     assert best_epoch([]) is None
 
 
+def seed_result(start_epoch, detected, cost, **tickets):
+    """A seed of which one detector chose a start, with accuracies by mode and start epoch."""
+    choice = {"start_epoch": start_epoch, "detected": detected, "probe_cost_epochs": cost}
+    cells = {
+        mode: {str(epoch): {"test_accuracy": accuracy} for epoch, accuracy in accuracies.items()}
+        for mode, accuracies in tickets.items()
+    }
+    return {"choices": {"d": choice}, "tickets": cells}
+
+
 def test_the_summary_equals_the_hand_count():
-    chosen = {
-        "0": {"d": {"start_epoch": 10, "detected": True, "probe_cost_epochs": 1.0}},
-        "1": {"d": {"start_epoch": 6, "detected": False, "probe_cost_epochs": 0.5}},
-    }
-    tickets = {
-        "0": {"gradual": {5: 0.80, 10: 0.90}, "one_shot": {5: 0.7}},
-        "1": {"gradual": {5: 0.80, 10: 0.88}, "one_shot": {5: 0.7, 10: 0.8}},
-    }
-    (row,) = summarize_choices(chosen, tickets)
+    one = seed_result(10, True, 1.0, gradual={5: 0.80, 10: 0.90}, one_shot={5: 0.7})
+    two = seed_result(6, False, 0.5, gradual={5: 0.80, 10: 0.88}, one_shot={5: 0.7, 10: 0.8})
+    (row,) = summarize_choices({"0": one, "1": two})
     assert row["start_epochs"] == [10, 6] and row["detected"] == 1
     assert row["probe_cost_epochs"] == 0.75
     # The best epoch is 10; seed 1 at epoch 6 has 0.816.
@@ -165,14 +169,12 @@ def test_the_summary_equals_the_hand_count():
 
 
 def test_one_seed_has_no_deviation():
-    chosen = {"0": {"d": {"start_epoch": 5, "detected": True, "probe_cost_epochs": 0.0}}}
-    (row,) = summarize_choices(chosen, {"0": {"gradual": {5: 0.8}}})
+    (row,) = summarize_choices({"0": seed_result(5, True, 0.0, gradual={5: 0.8})})
     assert row["gradual_distance"] == 0 and row["gradual_distance_std"] is None
 
 
 def test_a_study_without_tickets_still_says_what_was_chosen():
-    chosen = {"0": {"d": {"start_epoch": 5, "detected": True, "probe_cost_epochs": 0.4}}}
-    (row,) = summarize_choices(chosen, {"0": {}})
+    (row,) = summarize_choices({"0": seed_result(5, True, 0.4)})
     assert row["start_epochs"] == [5] and row["probe_cost_epochs"] == 0.4
     for mode in ("gradual", "one_shot"):
         assert row[f"{mode}_accuracy"] is None and row[f"{mode}_distance"] is None

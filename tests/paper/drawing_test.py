@@ -6,8 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from tf_earlyticket.paper.drawing import curves, heat_map
-from tf_earlyticket.paper.item import ITEMS, markdown_table, spread_text
+from tf_earlyticket.paper.item import ITEMS, curves, heat_map, markdown_table, spread_text
 from tf_earlyticket.paper.reproduction import write_item
 
 

@@ -38,11 +38,6 @@ class ProbeResult:
     seconds: float
     diverged: bool = False
 
-    @classmethod
-    def from_dict(cls, values: dict) -> "ProbeResult":
-        """Rebuilds the result of which `dataclasses.asdict` made `values`."""
-        return cls(**{**values, "observation": Observation(**values["observation"])})
-
 
 class PPRProbe(Callback):
     """Measures PPR accuracy (paper section 3.3) and leaves the run bit for bit as it was.

@@ -1,14 +1,13 @@
 """Which detector finds the best start epoch? Replays all of them over recorded dense runs."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from tf_earlyticket import checks
 from tf_earlyticket.callbacks.ppr_probe import ProbeResult
@@ -24,20 +23,23 @@ from tf_earlyticket.detectors.weight_signals import (
     SubnetSimilarity,
 )
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import write_csv, write_json
+from tf_earlyticket.files import read_json, write_csv, write_json
 from tf_earlyticket.job.build import plan_of
 from tf_earlyticket.job.phases import Run
-from tf_earlyticket.paper.dense_record import record_dense, recorded_kernels
-from tf_earlyticket.paper.drawing import band
-from tf_earlyticket.paper.item import MODES
+from tf_earlyticket.job.results import from_json
+from tf_earlyticket.paper.item import MODES, band, summarize
 from tf_earlyticket.paper.reproduction import open_runs, seeded
-from tf_earlyticket.paper.tickets import train_ticket
+from tf_earlyticket.paper.tickets import DENSE, record_dense, recorded_kernels, train_ticket
 from tf_earlyticket.pruning.plan import Plan
 from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.report import drawing
 from tf_earlyticket.report.report import environment
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Accuracies = Mapping[int, float]
+_ACCURACIES = ("ppr_accuracy", "pruned_accuracy", "dense_accuracy")
 
 
 def default_start_epochs(config: Config) -> list[int]:
@@ -87,18 +89,16 @@ def study_detectors(
         checks.integer("start_epochs", epoch, 1, plan.latest_start_epoch)
     for mode in modes:
         checks.choice("modes", mode, MODES)
-    opened = open_runs(config, workdir, seeds, data_dir, strategy)
-    runs = {str(seed): run for seed, run in opened.items()}
+    runs = open_runs(config, workdir, seeds, data_dir, strategy)
     if not finished_only:
-        # All seeds of a cell before the next cell: a study cut short still has means.
-        cells = [(mode, epoch) for mode in modes for epoch in sorted(start_epochs, reverse=True)]
         for run in runs.values():
-            seeded(run, record_dense)
-        for mode, epoch in cells:
+            seeded(run, record_dense, True)
+        # All seeds of a cell before the next cell: a study cut short still has means.
+        for mode, epoch in product(modes, sorted(start_epochs, reverse=True)):
             for run in runs.values():
                 seeded(run, train_ticket, epoch, mode)
-    first = next(iter(runs.values()))
-    recorded = {seed: _recorded(run, plan) for seed, run in runs.items()}
+    first = runs[seeds[0]]
+    recorded = {str(seed): _recorded(run, plan) for seed, run in runs.items()}
     study = {
         "schema_version": 1,
         "command": command,
@@ -108,34 +108,26 @@ def study_detectors(
         "ramp_epochs": plan.ramp_epochs,
         "steps_per_epoch": first.steps_per_epoch,
         "seeds": recorded,
-        "summary": summarize_choices(
-            {seed: result["choices"] for seed, result in recorded.items()},
-            {
-                seed: {
-                    mode: {int(epoch): cell["test_accuracy"] for epoch, cell in cells.items()}
-                    for mode, cells in result["tickets"].items()
-                }
-                for seed, result in recorded.items()
-            },
-        ),
+        "summary": summarize_choices(recorded),
     }
-    write_json(Path(workdir) / "study.json", study)
+    workdir = Path(workdir)
+    write_json(workdir / "study.json", study)
     rows = [{**r, "start_epochs": " ".join(map(str, r["start_epochs"]))} for r in study["summary"]]
-    write_csv(Path(workdir) / "study.csv", rows, list(rows[0]))
-    for name, figure in (("probes", draw_probes(study)), ("tickets", draw_tickets(study))):
-        drawing.save(figure, Path(workdir) / "figures" / f"{name}.png")
+    write_csv(workdir / "study.csv", rows, list(rows[0]))
+    drawing.save(draw_probes(study), workdir / "figures" / "probes.png")
+    drawing.save(draw_tickets(study), workdir / "figures" / "tickets.png")
     return study
 
 
 def _recorded(run: Run, plan: Plan) -> dict:
     """Returns what is known of one seed's dense run and its finished tickets."""
-    dense = run.result("dense")
+    dense = run.result(DENSE)
     if dense is None:
         raise InputError(
             f"{run.paths.workdir}: its dense run is not finished; expected it to be, or "
             "--finished_only=false."
         )
-    probes = [ProbeResult.from_dict(values) for values in dense["probes"]]
+    probes = from_json(dense["probes"], list[ProbeResult])
     pruning = run.config.pruning
     criterion = resolve_criterion(pruning.ranking, pruning.group_size)
     tracker = SignalTracker(pruning.final_sparsity, criterion)
@@ -147,34 +139,26 @@ def _recorded(run: Run, plan: Plan) -> dict:
     }
     tickets: dict[str, dict] = {}
     for path in sorted(run.paths.checkpoints.glob("*/result.json")):
-        result = json.loads(path.read_text())
+        result = read_json(path)
         if "mode" in result:
             cell = {name: result[name] for name in ("test_accuracy", "validation_accuracy")}
             tickets.setdefault(result["mode"], {})[str(result["start_epoch"])] = cell
+    seconds, costs = [p.seconds for p in probes], {p.epoch: p.cost_epochs for p in probes}
     return {
         "dense_test_accuracy": dense["test_accuracy"],
-        "dense_seconds": sum(row["seconds"] for row in dense["rows"])
-        - sum(probe.seconds for probe in probes),
+        "dense_seconds": sum(row["seconds"] for row in dense["rows"]) - sum(seconds),
         "probe": {
-            "epochs": [probe.epoch for probe in probes],
-            "cost_epochs": [probe.cost_epochs for probe in probes],
-            "seconds": [probe.seconds for probe in probes],
-            **{
-                name: [getattr(o, name) for o in observations.values()]
-                for name in ("ppr_accuracy", "pruned_accuracy", "dense_accuracy")
-            },
+            "epochs": list(costs),
+            "cost_epochs": list(costs.values()),
+            "seconds": seconds,
+            **{name: [getattr(o, name) for o in observations.values()] for name in _ACCURACIES},
         },
         "signals": {
             name: [list(getattr(o.signals, name)) for o in observations.values()]
             for name in ("pruning_rates", "mask_distances", "similarities")
         },
         "tickets": tickets,
-        "choices": choices(
-            observations,
-            {probe.epoch: probe.cost_epochs for probe in probes},
-            plan.latest_start_epoch,
-            plan.ramp_epochs,
-        ),
+        "choices": choices(observations, costs, plan.latest_start_epoch, plan.ramp_epochs),
     }
 
 
@@ -260,15 +244,18 @@ def best_epoch(tickets_by_seed: Sequence[Accuracies]) -> int | None:
     return max(means, key=lambda epoch: means[epoch], default=None)
 
 
-def summarize_choices(
-    choices_by_seed: Mapping[str, Mapping[str, dict]],
-    tickets_by_seed: Mapping[str, Mapping[str, Accuracies]],
-) -> list[dict]:
+def ticket_accuracies(result: Mapping[str, Any], mode: str) -> dict[int, float]:
+    """Returns test accuracy (fraction) by start epoch of a seed's tickets of one mode."""
+    cells = result["tickets"].get(mode, {})
+    return {int(epoch): cell["test_accuracy"] for epoch, cell in cells.items()}
+
+
+def summarize_choices(seeds: Mapping[str, Mapping[str, Any]]) -> list[dict]:
     """Returns a row per detector, averaged over seeds.
 
     Args:
-        choices_by_seed: By seed, the result of `choices`.
-        tickets_by_seed: By seed, test accuracy (fraction) by mode and start epoch.
+        seeds: As "seeds" of `study.json`: of each "choices", the result of `choices`, and
+            "tickets", their results by mode and start epoch.
 
     Returns:
         Rows with "detector", "start_epochs" (list, in the order of the seeds), "detected" (number
@@ -277,9 +264,9 @@ def summarize_choices(
         accuracy less the chosen epoch's, with "<mode>_distance_std", its sample standard
         deviation. None where not every seed has the tickets, or there is one seed only.
     """
-    rows = []
-    for name in next(iter(choices_by_seed.values())):
-        chosen = [choices_by_seed[seed][name] for seed in choices_by_seed]
+    rows, results = [], list(seeds.values())
+    for name in results[0]["choices"]:
+        chosen = [result["choices"][name] for result in results]
         row = {
             "detector": name,
             "start_epochs": [choice["start_epoch"] for choice in chosen],
@@ -287,9 +274,8 @@ def summarize_choices(
             "probe_cost_epochs": float(np.mean([c["probe_cost_epochs"] for c in chosen])),
         }
         for mode in MODES:
-            tickets = [tickets_by_seed[seed].get(mode, {}) for seed in choices_by_seed]
-            pairs = list(zip(tickets, row["start_epochs"], strict=True))
-            reached = [accuracy_at(accuracies, epoch) for accuracies, epoch in pairs]
+            tickets = [ticket_accuracies(result, mode) for result in results]
+            reached = list(map(accuracy_at, tickets, row["start_epochs"]))
             best = best_epoch(tickets)
             known = best is not None and None not in reached
             gaps = [a[best] - r for a, r in zip(tickets, reached, strict=True)] if known else []
@@ -305,35 +291,34 @@ def _name(study: Mapping[str, Any]) -> str:
     return f"{config['model']['name']} on {config['data']['name']}, {seeds} seed{'s' * (seeds > 1)}"
 
 
-def _spread(values: Sequence[Sequence[float]]) -> list[np.ndarray]:
-    """Returns, of rows for each seed, what `band` draws."""
-    array = np.array(values)
-    spread = [array.mean(axis=0), array.min(axis=0), array.max(axis=0)]
-    return spread if len(values) > 1 else spread[:1]
-
-
-def draw_probes(study: Mapping[str, Any]) -> Figure:
+def draw_probes(study: Mapping[str, Any]) -> "Figure":
     """Draws PPR, pruned and dense accuracy of every epoch, as the paper's Fig. 4."""
     title = f"Probes at every epoch: {_name(study)} (mean, min to max)"
     figure, axes = drawing.new_axes(3.8, title, "Epoch", "Validation accuracy (%)")
-    probes = [result["probe"] for result in study["seeds"].values()]
-    epochs = probes[0]["epochs"]
+    names = ("epochs", *_ACCURACIES)
+    records = [
+        dict(zip(names, values, strict=True))
+        for result in study["seeds"].values()
+        for values in zip(*(result["probe"][name] for name in names), strict=True)
+    ]
+    rows = summarize(records, ["epochs"], _ACCURACIES)
     for name, label, colour, form in (
         ("dense_accuracy", "dense", drawing.GREEN, "^:"),
         ("ppr_accuracy", "pruned, then retrained (PPR)", drawing.BLUE, "o-"),
         ("pruned_accuracy", "pruned, not retrained", drawing.VERMILLION, "s--"),
     ):
-        band(axes, epochs, _spread([probe[name] for probe in probes]), label, colour, form)
+        band(axes, rows, "epochs", name, label, colour, form)
     drawing.legend(figure, 3)
-    drawing.epoch_axis(axes, max(epochs))
+    last = rows[-1]["epochs"]
+    drawing.epoch_axis(axes, last)
     for epoch in study["config"]["train"]["drop_epochs"]:
-        if epoch < max(epochs):
+        if epoch < last:
             axes.axvline(epoch, color=drawing.GREY, linewidth=1, linestyle=":")
     drawing.mark(axes, study["latest_start_epoch"], "latest start; dotted: learning rate drops")
     return figure
 
 
-def draw_tickets(study: Mapping[str, Any]) -> Figure:
+def draw_tickets(study: Mapping[str, Any]) -> "Figure":
     """Draws the tickets' test accuracy by start epoch and, below, what the detectors chose."""
     detectors = [row["detector"] for row in study["summary"]]
     height = 3.0 + 0.22 * len(detectors)
@@ -345,11 +330,15 @@ def draw_tickets(study: Mapping[str, Any]) -> Figure:
         ("gradual", "gradual", drawing.BLUE, "o-"),
         ("one_shot", "one-shot", "#CC79A7", "s--"),
     ):
-        cells = [result["tickets"].get(mode, {}) for result in results]
-        epochs = sorted(set.intersection(*(set(map(int, cell)) for cell in cells)))
-        if epochs:
-            values = [[cell[str(e)]["test_accuracy"] for e in epochs] for cell in cells]
-            band(top, epochs, _spread(values), label, colour, form)
+        cells = [
+            {"epoch": e, "accuracy": a}
+            for r in results
+            for e, a in ticket_accuracies(r, mode).items()
+        ]
+        rows = summarize(cells, ["epoch"], ["accuracy"])
+        rows = [row for row in rows if row["seeds"] == len(results)]
+        if rows:
+            band(top, rows, "epoch", "accuracy", label, colour, form)
     dense = 100 * np.mean([result["dense_test_accuracy"] for result in results])
     top.axhline(dense, color=drawing.GREEN, linewidth=1.4, linestyle=":", label="dense")
     top.legend(fontsize=drawing.SMALL, frameon=False)

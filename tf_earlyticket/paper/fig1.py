@@ -7,61 +7,66 @@ import numpy as np
 
 from tf_earlyticket.paper.item import (
     MARGIN,
-    Claim,
     Item,
-    Judged,
     Results,
+    claim,
     describe,
+    heat_map,
+    means,
     percent,
-    register_item,
     spread_text,
 )
 
 
 def accuracies(results: Results) -> dict[tuple[int, int], float]:
     """Returns mean accuracy by (s, v), of the tickets themselves."""
-    return {
-        (row["mask_epoch"], row["rewind_epoch"]): row["test_accuracy_mean"]
-        for row in results["summary"]
-        if row["control"] == "none" and row["mode"] == "one_shot"
-    }
+    own = {"control": "none", "mode": "one_shot"}
+    return means(results, "test_accuracy", "mask_epoch", "rewind_epoch", **own)
 
 
-def _late_tickets(results: Results) -> Judged:
+@claim(
+    "Every ticket (s, v) with s from half of the epochs on and v from a 40th on is as good as the "
+    "one of the last epoch"
+)
+def late_tickets(results):
     epochs, cells = results["config"]["train"]["epochs"], accuracies(results)
     last = cells.pop((epochs, epochs), None)
     late = {c: a for c, a in cells.items() if c[0] >= epochs / 2 and c[1] >= epochs / 40}
     if last is None or not late:
         return None
-    worst = min(late, key=lambda cell: late[cell])
+    worst = min(late, key=late.get)
     return late[worst] >= last - MARGIN, (
         f"the worst of {len(late)} such tickets, {worst}, has {percent(late[worst])}; "
         f"({epochs}, {epochs}) has {percent(last)}"
     )
 
 
-def _early_tickets(results: Results) -> Judged:
+@claim("Accuracy falls for masks of the first 40 % of the epochs")
+def early_tickets(results):
     epochs, cells = results["config"]["train"]["epochs"], accuracies(results)
     early = [a for (s, _), a in cells.items() if s <= 0.4 * epochs]
     late = [a for (s, _), a in cells.items() if s >= epochs / 2]
     if not early or not late:
         return None
-    return float(np.mean(late) - np.mean(early)) > MARGIN, (
+    return np.mean(late) - np.mean(early) > MARGIN, (
         f"tickets with s <= {0.4 * epochs:g} have {percent(np.mean(early))} on average, those "
         f"with s >= {epochs / 2:g} {percent(np.mean(late))}"
     )
 
 
-def _controls(results: Results) -> Judged:
+@claim(
+    "(Not in the paper; expected of a ticket) It beats random, shuffled and reinitialized controls"
+)
+def beats_controls(results):
     rows = [row for row in results["summary"] if row["control"] != "none"]
-    controls = {row["control"]: row["test_accuracy_mean"] for row in rows}
-    where = {(row["mask_epoch"], row["rewind_epoch"]) for row in rows}
-    own = [accuracies(results).get(cell) for cell in where]
-    if not own or own[0] is None:
+    place = next(((row["mask_epoch"], row["rewind_epoch"]) for row in rows), None)
+    own = accuracies(results).get(place)
+    if own is None:
         return None
+    controls = {row["control"]: row["test_accuracy_mean"] for row in rows}
     listed = ", ".join(f"{name} {percent(value)}" for name, value in controls.items())
-    return own[0] > max(controls.values()) + MARGIN, (
-        f"ticket {next(iter(where))} {percent(own[0])}; controls: {listed}"
+    return own > max(controls.values()) + MARGIN, (
+        f"ticket {place} {percent(own)}; controls: {listed}"
     )
 
 
@@ -82,70 +87,54 @@ class Fig1(Item):
     }
     keys = ("group_size", "control", "mode", "mask_epoch", "rewind_epoch")
     values = ("test_accuracy", "epochs")
-    claims = (
-        Claim(
-            "Every ticket (s, v) with s from half of the epochs on and v from a 40th on is as "
-            "good as the one of the last epoch",
-            _late_tickets,
-        ),
-        Claim("Accuracy falls for masks of the first 40 % of the epochs", _early_tickets),
-        Claim(
-            "(Not in the paper; expected of a ticket) It beats random, shuffled and "
-            "reinitialized controls",
-            _controls,
-        ),
-    )
+    claims = (late_tickets, early_tickets, beats_controls)
 
     def cells(self, config, grid):
-        """One-shot tickets; where weights are single, the controls of one of them."""
         from tf_earlyticket.paper.tickets import CONTROLS, TicketSpec, ticket_cell
 
         names = ("group_sizes", "mask_epochs", "rewind_epochs")
         specs = [
             TicketSpec(s, v, group_size=size) for size, s, v in product(*map(grid.needed, names))
         ]
-        # The controls are those of the middle v, and of the first s from half of the epochs on.
+        # The controls are those of the middle v, and of the first s from half of the epochs on;
+        # where weights are single.
         half = [s for s in grid.mask_epochs if s >= config.train.epochs / 2]
         middle = grid.rewind_epochs[len(grid.rewind_epochs) // 2]
-        chosen = TicketSpec(min(half or grid.mask_epochs[-1:]), middle, group_size=1)
+        chosen = TicketSpec(min(half or grid.mask_epochs[-1:]), middle)
         if grid.group_sizes[0] == 1:
             specs += [replace(chosen, control=name) for name in CONTROLS[1:]]
         return [ticket_cell(config, seed, spec) for seed in grid.seeds for spec in specs]
 
     def figures(self, results):
-        """A map for each group size."""
-        from tf_earlyticket.paper.drawing import heat_map
-
         own = [row for row in results["summary"] if row["control"] == "none"]
         dense = [run["test_accuracy"] for run in results["dense"].values()]
-        title = "Test accuracy (%) of tickets (s, v)" + (
-            f"; dense {100 * np.mean(dense):.1f}" if dense else ""
-        )
+        dense_text = f"; dense {100 * np.mean(dense):.1f}" if dense else ""
+        title = f"Test accuracy (%) of tickets (s, v){dense_text}: {describe(results)}"
         axes = ("mask_epoch", "Mask of epoch s"), ("rewind_epoch", "Weights of epoch v")
         figures = {}
         for size in sorted({row["group_size"] for row in own}) or [1]:
             rows = [row for row in own if row["group_size"] == size]
             grouped = f", group size {size}" if size > 1 else ""
             figures[f"group_size_{size}" if figures else "figure"] = heat_map(
-                f"{title}: {describe(results)}{grouped}", rows, *axes, "test_accuracy"
+                title + grouped, rows, *axes, "test_accuracy"
             )
         return figures
 
     def table(self, results):
-        """The ticket that has controls, and these."""
-        rows, names = results["summary"], ("mask_epoch", "rewind_epoch", "group_size")
-        where = {tuple(row[n] for n in names) for row in rows if row["control"] != "none"}
-        texts = {"none": "the ticket", "random": "random mask", "shuffled": "shuffled mask"}
+        names = ("mask_epoch", "rewind_epoch", "group_size")
+        places = {tuple(map(r.get, names)) for r in results["summary"] if r["control"] != "none"}
+        texts = {
+            "none": "the ticket",
+            "random": "random mask",
+            "shuffled": "shuffled mask",
+            "reinitialized": "reinitialized weights",
+        }
         return ["s", "v", "", "test accuracy (%)"], [
             [
-                str(row["mask_epoch"]),
-                str(row["rewind_epoch"]),
-                texts.get(row["control"], "reinitialized weights"),
+                *(str(row[name]) for name in names[:2]),
+                texts[row["control"]],
                 spread_text(row, "test_accuracy"),
             ]
-            for row in rows
-            if tuple(row[n] for n in names) in where
+            for row in results["summary"]
+            if tuple(map(row.get, names)) in places
         ]
-
-
-register_item(Fig1(), own=True)

@@ -1,6 +1,6 @@
 """Fig. 5: how well tickets learn random labels, by the epoch of their mask."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import product
 
@@ -12,46 +12,50 @@ from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.paper.item import (
     MARGIN,
     Cell,
-    Claim,
     Grid,
     Item,
-    Judged,
-    Results,
+    claim,
     crossed,
+    curves,
     describe,
-    register_item,
+    gains,
+    means,
 )
 
 SMALL = {"examples": (1_000, 2_000, 4_000), "memorization_epochs": 60, "seeds": (0, 1, 2)}
 SMOKE = {"examples": (64, 128), "memorization_epochs": 4, "seeds": (0,)}
 
 
-def capacities(results: Results, key: str) -> dict[int, dict[int, float]]:
-    """Returns mean capacity by `key` and number of images."""
-    table: dict[int, dict[int, float]] = {}
-    for row in results["summary"]:
-        table.setdefault(row[key], {})[row["examples"]] = row["capacity_mean"]
-    return dict(sorted(table.items()))
+def points_by_examples(points: Mapping[int, float]) -> str:
+    """Returns differences of capacity by number of images as text."""
+    return ", ".join(f"{100 * gap:+.1f} points at N = {n:,}" for n, gap in points.items())
 
 
-def _early_masks_memorize_less(results: Results) -> Judged:
-    table = capacities(results, "mask_epoch")
-    if len(table) < 2:
+def capacities(results) -> dict[int, dict[int, float]]:
+    """Returns mean capacity by mask epoch and number of images."""
+    epochs = sorted({row["mask_epoch"] for row in results["summary"]})
+    return {s: means(results, "capacity", "examples", mask_epoch=s) for s in epochs}
+
+
+@claim("Masks of early epochs memorize less than those of late ones")
+def early_masks_memorize_less(results):
+    table = capacities(results)
+    first, last = min(table), max(table)
+    gaps = gains(table[first], table[last])
+    if first == last or not gaps:
         return None
-    (first, early), *_, (last, late) = table.items()
-    gaps = {n: late[n] - early[n] for n in sorted(set(early) & set(late))}
-    listed = ", ".join(f"{100 * gap:+.1f} points at N = {n:,}" for n, gap in gaps.items())
     return max(gaps.values()) > MARGIN and min(gaps.values()) > -MARGIN, (
-        f"mask of epoch {last} against that of epoch {first}: {listed}"
+        f"mask of epoch {last} against that of epoch {first}: {points_by_examples(gaps)}"
     )
 
 
-def _late_masks_are_alike(results: Results) -> Judged:
+@claim("Masks from half of the epochs on memorize alike")
+def late_masks_are_alike(results):
     half = results["config"]["train"]["epochs"] / 2
-    late = {e: cells for e, cells in capacities(results, "mask_epoch").items() if e >= half}
-    if len(late) < 2:
+    late = {s: cells for s, cells in capacities(results).items() if s >= half}
+    shared = sorted(set.intersection(*map(set, late.values()))) if len(late) > 1 else []
+    if not shared:
         return None
-    shared = sorted(set.intersection(*map(set, late.values())))
     spans = {n: np.ptp([cells[n] for cells in late.values()]) for n in shared}
     listed = ", ".join(f"{100 * span:.1f} at N = {n:,}" for n, span in spans.items())
     return max(spans.values()) <= 2 * MARGIN, (
@@ -59,23 +63,40 @@ def _late_masks_are_alike(results: Results) -> Judged:
     )
 
 
-def capacity_cells(
-    config: Config, grid: Grid, kind: str, seed: int, described: dict, make: Callable
-) -> list[Cell]:
-    """Returns a cell for each number of images; `make` also gets `described` and `examples`."""
-    cells = []
-    for examples in grid.needed("examples"):
-        if examples < config.train.batch_size:
-            least = config.train.batch_size
-            raise checks.refuse("examples", examples, f"at least {least}, the batch size")
-        values = {**described, "examples": examples, "passes": grid.memorization_epochs}
-        share = grid.memorization_epochs * examples / dataset_spec(config).train_examples
-        made = partial(make, described=described, examples=examples)
-        cells.append(Cell(kind, seed, values, made, share))
-    return cells
+class Capacity(Item):
+    """Memorization capacity of several tickets, each by number of images."""
+
+    kind = "memorization"
+    values = ("capacity", "epochs")
+
+    def variants(self, config: Config, grid: Grid) -> Iterable[dict]:
+        """Yields what tells the tickets apart."""
+        raise NotImplementedError
+
+    def start(self, run, grid: Grid, variant: dict) -> tuple[dict, dict]:
+        """Returns the weights and masks of one of them."""
+        raise NotImplementedError
+
+    def cells(self, config, grid):
+        train_examples, least = dataset_spec(config).train_examples, config.train.batch_size
+        passes, cells = grid.memorization_epochs, []
+        variants = list(self.variants(config, grid))
+        for variant, seed, examples in product(variants, grid.seeds, grid.needed("examples")):
+            if examples < least:
+                raise checks.refuse("examples", examples, f"at least {least}, the batch size")
+            values = {**variant, "examples": examples, "passes": passes}
+            make = partial(self.make, grid=grid, variant=variant, examples=examples)
+            cells.append(Cell(self.kind, seed, values, make, passes * examples / train_examples))
+        return cells
+
+    def make(self, run, phase, *, grid: Grid, variant: dict, examples: int) -> dict:
+        from tf_earlyticket.paper.memorization import recorded_capacity
+
+        start = self.start(run, grid, variant)
+        return recorded_capacity(run, *start, examples, grid.memorization_epochs)
 
 
-class Fig5(Item):
+class Fig5(Capacity):
     """Memorization capacity by mask epoch and number of images."""
 
     name = "fig5"
@@ -91,35 +112,19 @@ class Fig5(Item):
         "smoke": {**SMOKE, "mask_epochs": (50, 200), "seeds": (0, 1)},
     }
     keys = ("group_size", "mask_epoch", "rewind_epoch", "examples")
-    values = ("capacity", "epochs")
-    claims = (
-        Claim(
-            "Masks of early epochs memorize less than those of late ones",
-            _early_masks_memorize_less,
-        ),
-        Claim("Masks from half of the epochs on memorize alike", _late_masks_are_alike),
-    )
+    claims = (early_masks_memorize_less, late_masks_are_alike)
 
-    def cells(self, config, grid):
-        """The pruned network from its own weights, unless the grid names rewind epochs."""
-
-        def make(run, phase, *, described, examples):
-            from tf_earlyticket.paper.dense_record import recorded_masks, recorded_weights
-            from tf_earlyticket.paper.memorization import recorded_capacity
-
-            masks = recorded_masks(run, described["mask_epoch"], described["group_size"])
-            start = recorded_weights(run, described["rewind_epoch"])
-            options = {"examples": examples, "epochs": grid.memorization_epochs}
-            return recorded_capacity(run, phase, start, masks, described=described, **options)
-
-        cells = []
-        for group_size, s, seed in product(
-            grid.needed("group_sizes"), grid.needed("mask_epochs"), grid.seeds
-        ):
+    def variants(self, config, grid):
+        for size, s in product(grid.needed("group_sizes"), grid.needed("mask_epochs")):
+            # The pruned network starts from its own weights, unless the grid says otherwise.
             for v in grid.rewind_epochs or (s,):
-                described = {"mask_epoch": s, "rewind_epoch": v, "group_size": group_size}
-                cells += capacity_cells(config, grid, "memorization", seed, described, make)
-        return cells
+                yield {"mask_epoch": s, "rewind_epoch": v, "group_size": size}
+
+    def start(self, run, grid, variant):
+        from tf_earlyticket.paper.tickets import recorded_masks, recorded_weights
+
+        masks = recorded_masks(run, variant["mask_epoch"], variant["group_size"])
+        return recorded_weights(run, variant["rewind_epoch"]), masks
 
     def line(self, row) -> str:
         """Returns to which line of the figure a row of the summary belongs."""
@@ -127,9 +132,6 @@ class Fig5(Item):
         return f"mask of epoch {s}" + (f", weights of epoch {v}" if v != s else "")
 
     def figures(self, results):
-        """Capacity by number of images."""
-        from tf_earlyticket.paper.drawing import curves
-
         series: dict[str, tuple[str, list]] = {}
         for row in results["summary"]:
             series.setdefault(self.line(row), ("capacity", []))[1].append(row)
@@ -138,12 +140,8 @@ class Fig5(Item):
         return {"figure": curves(title, series, *axes)}
 
     def table(self, results):
-        """The same, a column for each number of images."""
         keys = ("group_size", "mask_epoch", "rewind_epoch")
         columns, lines = crossed(results["summary"], keys, "examples", "capacity")
         numbers = [f"N = {n:,}" for n in columns]
         header = ["group size", "mask of epoch", "weights of epoch", *numbers]
         return header, [[*map(str, line), *texts] for line, texts in lines]
-
-
-register_item(Fig5(), own=True)

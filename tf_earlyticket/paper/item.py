@@ -4,6 +4,7 @@ A file per item holds such an object. It imports neither TensorFlow nor Matplotl
 used, so that the command can refuse a name at once.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,10 +14,12 @@ import numpy as np
 
 from tf_earlyticket import checks
 from tf_earlyticket.config import Config
-from tf_earlyticket.paper import recipes
+from tf_earlyticket.paper.recipes import recipe
 from tf_earlyticket.registry import Registry
+from tf_earlyticket.report import drawing
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from tf_earlyticket.job.phases import Run
@@ -36,29 +39,26 @@ Judged = tuple[bool, str] | None
 Table = tuple[list[str], list[list[str]]]
 
 
+def _varied(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"text": text})
+
+
 @dataclass(frozen=True)
 class Grid:
-    """The values that the cells of an item run through; an item uses those it needs.
+    """The values that the cells of an item run through; an item uses those it needs."""
 
-    Attributes:
-        seeds: Each is a dense run of its own.
-        mask_epochs: s, epochs (from 1) after which the mask is taken.
-        rewind_epochs: v, epochs after which the weights are taken; 0 are the initial ones.
-        group_sizes: Weights along the input channels that live or die together.
-        examples: N, numbers of randomly labelled images.
-        memorization_epochs: Passes over these images.
-        learning_rates: Of the probes' retraining.
-        prune_fraction: Part of the remaining weights that a round of iterative pruning removes.
-    """
-
-    seeds: tuple[int, ...] = (0,)
-    mask_epochs: tuple[int, ...] = ()
-    rewind_epochs: tuple[int, ...] = ()
-    group_sizes: tuple[int, ...] = (1,)
-    examples: tuple[int, ...] = ()
-    memorization_epochs: int = 100
-    learning_rates: tuple[float, ...] = (0.1, 0.01)
-    prune_fraction: float = 0.2
+    seeds: tuple[int, ...] = _varied((0,), "Seeds, one dense run each")
+    mask_epochs: tuple[int, ...] = _varied((), "s, epochs (from 1) after which masks are taken")
+    rewind_epochs: tuple[int, ...] = _varied(
+        (), "v, epochs after which weights are taken, 0 for the initial ones"
+    )
+    group_sizes: tuple[int, ...] = _varied(
+        (1,), "Weights along the input channels that live or die together"
+    )
+    examples: tuple[int, ...] = _varied((), "N, numbers of randomly labelled images")
+    memorization_epochs: int = _varied(100, "Passes over the N images")
+    learning_rates: tuple[float, ...] = _varied((0.1, 0.01), "Of the probes' retraining")
+    prune_fraction: float = _varied(0.2, "Of the remaining weights, per iterative round")
 
     def check(self, epochs: int, train_examples: int) -> None:
         """Checks every value, for dense runs of `epochs` on so many examples.
@@ -101,9 +101,9 @@ class Cell:
     Attributes:
         kind: What it is, in front of its name.
         seed: Of its run.
-        values: What tells it from the other cells of its kind.
-        make: Called as make(run, phase) in a run whose dense run is recorded; returns the result,
-            at once where the phase is finished.
+        values: What tells it from the other cells of its kind; its record has them too.
+        make: Called as make(run, phase) in a run whose dense run is recorded; returns the result
+            as plain values, which the run keeps as that of the phase.
         epochs: What it will cost about, for the time left.
     """
 
@@ -141,6 +141,11 @@ class Claim:
     beside: str | None = None
 
 
+def claim(text: str, beside: str | None = None) -> Callable[[Callable[..., Judged]], Claim]:
+    """Makes the function below it the check of a `Claim`."""
+    return lambda check: Claim(text, check, beside)
+
+
 class Item:
     """A figure or table: what it varies, makes, measures, draws and claims.
 
@@ -149,6 +154,7 @@ class Item:
     Attributes:
         name: A Python identifier, for `--item` and the folder of the results.
         title: Of what is shown.
+        recipe: Which config its dense runs have, see `recipes`; items with the same share them.
         grids: By scale, the values of its `Grid` that differ from the defaults; those of "small"
             and "smoke" go over those of "paper". Epochs are of the paper's 200-epoch schedule,
             whatever the config's.
@@ -159,14 +165,15 @@ class Item:
 
     name = ""
     title = ""
+    recipe = "grid"
     grids: Mapping[str, Mapping[str, Any]] = {}
     keys: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
 
     def config(self, scale: str) -> Config:
-        """Returns the config of its dense runs at a scale; items with the same share them."""
-        return recipes.grid_recipe(scale)
+        """Returns the config of its dense runs at a scale."""
+        return recipe(self.recipe, scale)
 
     def grid(self, scale: str, epochs: int) -> Grid:
         """Returns its default grid for a schedule of `epochs`.
@@ -188,10 +195,16 @@ class Item:
         """
         return []
 
+    def looks(self, run: "Run", grid: Grid) -> Iterable[dict]:
+        """Yields what is measured in the recorded dense run of a seed; default: nothing."""
+        return ()
+
     def records(
         self, finished: "Sequence[tuple[Cell, dict]]", runs: "Mapping[int, Run]", grid: Grid
     ) -> list[dict]:
-        """Returns a record for each seed and row of the summary; default: one for each cell.
+        """Returns a record for each seed and row of the summary, besides those of `looks`.
+
+        Default: one for each cell but the dense runs.
 
         Args:
             finished: Cells, the dense runs first, each with its seed, values and result.
@@ -209,7 +222,7 @@ class Item:
         return None
 
 
-# Filled by the files of the items, in the order of the paper.
+# In the order of the paper, then yours.
 ITEMS: Registry[Item] = Registry("item")
 
 
@@ -246,15 +259,14 @@ def check_claims(results: Mapping[str, Results]) -> list[dict]:
         {"item", "claim" (the paper's), "ours" (what was measured), "held"}, in the order of items.
     """
     judged = []
-    for name in ITEMS:
-        for claim in ITEMS.get(name).claims:
-            needed = [name] if claim.beside is None else [name, claim.beside]
-            # Nothing can be said of nothing.
-            if all(other in results and results[other]["summary"] for other in needed):
-                verdict = claim.check(*(results[other] for other in needed))
-                if verdict is not None:
-                    entry = {"item": name, "claim": claim.text, "ours": verdict[1]}
-                    judged.append({**entry, "held": bool(verdict[0])})
+    # Nothing can be said of nothing.
+    known = {item: found for item, found in results.items() if found["summary"]}
+    for item, made in ((name, made) for name in ITEMS for made in ITEMS.get(name).claims):
+        needed = [item] if made.beside is None else [item, made.beside]
+        verdict = made.check(*map(known.get, needed)) if known.keys() >= set(needed) else None
+        if verdict is not None:
+            held, ours = verdict
+            judged.append({"item": item, "claim": made.text, "ours": ours, "held": bool(held)})
     return judged
 
 
@@ -263,8 +275,7 @@ def scaled_epochs(paper_epochs: Sequence[int], epochs: int) -> tuple[int, ...]:
 
     They rise; 0 stays 0, no other becomes 0, and those that fall together appear once.
     """
-    scaled = {min(max(1, round(e * epochs / PAPER_EPOCHS)), epochs) if e else 0
-              for e in paper_epochs}  # fmt: skip
+    scaled = {e and min(max(1, round(e * epochs / PAPER_EPOCHS)), epochs) for e in paper_epochs}
     return tuple(sorted(scaled))
 
 
@@ -297,12 +308,28 @@ def summarize(
         row = {**dict(zip(keys, group, strict=True)), "seeds": len(members)}
         for value in values:
             numbers = np.array([record[value] for record in members], np.float64)
-            row[f"{value}_mean"] = float(numbers.mean())
-            row[f"{value}_min"] = float(numbers.min())
-            row[f"{value}_max"] = float(numbers.max())
-            row[f"{value}_std"] = float(numbers.std(ddof=1)) if numbers.size > 1 else None
+            spread = {"mean": numbers.mean(), "min": numbers.min(), "max": numbers.max()}
+            spread["std"] = numbers.std(ddof=1) if len(members) > 1 else None
+            row |= {f"{value}_{name}": v if v is None else float(v) for name, v in spread.items()}
         rows.append(row)
     return rows
+
+
+def means(results: Results, value: str, *keys: str, **where: Any) -> dict:
+    """Returns the means of a value by the keys of their rows, which have the entries of `where`.
+
+    Several keys make a tuple.
+    """
+    rows = (r for r in results["summary"] if all(r[name] == v for name, v in where.items()))
+    return {
+        tuple(row[k] for k in keys) if len(keys) > 1 else row[keys[0]]: row[f"{value}_mean"]
+        for row in rows
+    }
+
+
+def gains(before: Mapping, after: Mapping) -> dict:
+    """Returns how much greater the values of `after` are, where both have one, by sorted keys."""
+    return {key: after[key] - before[key] for key in sorted(set(before) & set(after))}
 
 
 def describe(results: Results) -> str:
@@ -345,3 +372,97 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Returns a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def heat_map(
+    title: str,
+    rows: Sequence[Mapping],
+    x: tuple[str, str],
+    y: tuple[str, str],
+    value: str,
+    scale: float = 100,
+) -> "Figure":
+    """Draws a mean as a map, its number in each cell; cells that are missing stay empty.
+
+    Args:
+        title: Above it.
+        rows: Of a summary.
+        x: Key and label of the horizontal axis.
+        y: Key and label of the vertical axis.
+        value: Whose mean is drawn.
+        scale: Factor of the numbers, 100 for percent.
+    """
+    columns, lines = (sorted({row[key] for row in rows}) for key in (x[0], y[0]))
+    figure = drawing.new_figure(1.4 + 0.34 * max(len(lines), 3), title)
+    axes = figure.subplots()
+    axes.set_xlabel(x[1], fontsize=drawing.NORMAL)
+    axes.set_ylabel(y[1], fontsize=drawing.NORMAL)
+    if not rows:
+        drawing.nothing(axes)
+        return figure
+    values = np.full((len(lines), len(columns)), np.nan)
+    for row in rows:
+        values[lines.index(row[y[0]]), columns.index(row[x[0]])] = scale * row[f"{value}_mean"]
+    image = axes.imshow(values, cmap="viridis", aspect="auto", origin="lower")
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    for (line, column), number in np.ndenumerate(values):
+        if not np.isnan(number):
+            colour = "white" if number < middle else drawing.INK
+            look = {"ha": "center", "va": "center", "fontsize": drawing.SMALL, "color": colour}
+            axes.text(column, line, f"{number:.3f}" if scale == 1 else f"{number:.1f}", **look)
+    axes.set_xticks(range(len(columns)), [str(value) for value in columns])
+    axes.set_yticks(range(len(lines)), [str(value) for value in lines])
+    axes.tick_params(labelsize=drawing.SMALL)
+    figure.colorbar(image, ax=axes, pad=0.02).ax.tick_params(labelsize=drawing.SMALL)
+    return figure
+
+
+_COLOURS = (drawing.BLUE, drawing.VERMILLION, drawing.GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def curves(
+    title: str,
+    series: Mapping[str, tuple[str, Sequence[Mapping]]],
+    x: tuple[str, str],
+    y_label: str,
+) -> "Figure":
+    """Draws means in percent as lines, with bands from the least to the greatest seed.
+
+    Args:
+        title: Above it.
+        series: By label, the value that is drawn and the rows of a summary.
+        x: Key and label of the horizontal axis.
+        y_label: Of the vertical axis.
+    """
+    figure, axes = drawing.new_axes(4, title, x[1], y_label)
+    if not any(rows for _, rows in series.values()):
+        drawing.nothing(axes)
+        return figure
+    looks = zip(itertools.cycle(_COLOURS), itertools.cycle("os^Dvp"), strict=False)
+    for (label, (value, rows)), (colour, marker) in zip(series.items(), looks, strict=False):
+        band(axes, rows, x[0], value, label, colour, f"{marker}-")
+    drawing.legend(figure, 2)
+    return figure
+
+
+def band(
+    axes: "Axes", rows: Sequence[Mapping], x: str, value: str, label: str, colour: str, form: str
+) -> None:
+    """Draws the means of a value over `x` in percent; where seeds differ, a band around them.
+
+    Args:
+        axes: Where to.
+        rows: Of a summary.
+        x: Key of the horizontal axis.
+        value: What is drawn.
+        label: In the legend.
+        colour: Of both.
+        form: Marker and line, as Matplotlib has it.
+    """
+    at = [row[x] for row in rows]
+    mean, low, high = (
+        [100 * row[f"{value}_{name}"] for row in rows] for name in ("mean", "min", "max")
+    )
+    axes.plot(at, mean, form, label=label, color=colour, markersize=4, linewidth=1.5)
+    if any(row["seeds"] > 1 for row in rows):
+        axes.fill_between(at, low, high, color=colour, alpha=0.16, linewidth=0)

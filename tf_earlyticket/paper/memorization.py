@@ -78,39 +78,30 @@ def memorization_capacity(
 
 def recorded_capacity(
     run: Run,
-    phase: str,
     weights: Mapping[str, np.ndarray],
     masks: Mapping[str, np.ndarray],
-    *,
     examples: int,
     epochs: int,
-    described: dict,
 ) -> dict:
-    """Measures the capacity of weights under masks, or returns the finished result.
+    """Measures the capacity of weights under masks, in a run whose dense run is recorded.
 
     As `memorization_capacity`, with the run's compiled model, batch size, learning rate and
     weight decay, on its first training images; its seed is that of labels and order.
 
     Args:
-        run: A run whose dense run is recorded, of a data set that is held in memory.
-        phase: Name under which the run keeps the result.
+        run: Of a data set that is held in memory.
         weights: Every weight of the network at the start.
         masks: Of the prunable weights.
         examples: N.
         epochs: Passes over them.
-        described: Entries of the result that say what was measured.
 
     Returns:
-        `described` and "capacity" (fraction), "examples", "epochs" (in passes over the whole
-        training set).
+        "capacity" (fraction) and "epochs" (in passes over the whole training set).
 
     Raises:
         InputError: If the data set is not held in memory, or there are fewer examples than a
             batch has.
     """
-    finished = run.result(phase)
-    if finished is not None:
-        return finished
     if not isinstance(run.data, InMemoryData):
         expected = "a data set in memory, such as cifar10, for random labels"
         raise checks.refuse("data.name", run.data.spec.name, expected)
@@ -122,25 +113,13 @@ def recorded_capacity(
     capacity, steps = _memorize(
         pruned(run.model), images, labels, epochs, train.batch_size, train.learning_rate, seed
     )
-    return run.finish(
-        phase,
-        {
-            **described,
-            "examples": examples,
-            "capacity": capacity,
-            "epochs": steps / run.steps_per_epoch,
-        },
-    )
+    return {"capacity": capacity, "epochs": steps / run.steps_per_epoch}
 
 
 def _memorize(
     network, images, labels, epochs, batch_size, learning_rate, seed
 ) -> tuple[float, int]:
-    """Trains the network's compiled model, and undoes that.
-
-    Returns:
-        Its training accuracy and the steps.
-    """
+    """Trains the network's compiled model, undoes that, returns training accuracy and steps."""
     with tf.device("CPU:0"):
         images, labels = tf.constant(images), tf.constant(labels)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -18,7 +19,6 @@ from tf_earlyticket.job.devices import config_for_replicas, make_strategy
 from tf_earlyticket.job.job import NOTES
 from tf_earlyticket.job.phases import Run
 from tf_earlyticket.job.workdir import RunPaths
-from tf_earlyticket.paper.dense_record import record_dense
 from tf_earlyticket.paper.item import (
     ITEMS,
     SCALES,
@@ -30,6 +30,7 @@ from tf_earlyticket.paper.item import (
     parse_shard,
     summarize,
 )
+from tf_earlyticket.paper.tickets import DENSE, keep, record_dense
 from tf_earlyticket.report import drawing
 from tf_earlyticket.report.report import environment
 
@@ -80,15 +81,16 @@ def reproduce(
     runs = open_runs(config, workdir, grid.seeds, data_dir, strategy)
     if not finished_only:
         fill(runs, cells[index::count], tell)
-    finished = []
-    for cell in cells:
-        result = runs[cell.seed].result(cell.phase)
-        if result is not None:
-            finished.append((cell, {"seed": cell.seed, **cell.values, **result}))
-    dense = {str(cell.seed): result for cell, result in finished if cell.kind == "dense"}
+    finished = [
+        (cell, {"seed": cell.seed, **cell.values, **result})
+        for cell in cells
+        if (result := runs[cell.seed].result(cell.phase)) is not None
+    ]
+    dense = {cell.seed: record for cell, record in finished if cell.kind == DENSE}
     plain = [(c, {n: v for n, v in result.items() if n != "rows"}) for c, result in finished]
-    records = wanted.records(plain, runs, grid)
-    first = next(iter(runs.values()))
+    records = [{"seed": s, **look} for s in dense for look in wanted.looks(runs[s], grid)]
+    records += wanted.records(plain, runs, grid)
+    first = runs[grid.seeds[0]]
     results = {
         "schema_version": 1,
         "item": item,
@@ -103,7 +105,7 @@ def reproduce(
         "cells": len(cells),
         "finished": len(finished),
         "dense": {
-            seed: {name: result[name] for name in ("test_accuracy", "epochs", "rows")}
+            str(seed): {name: result[name] for name in ("test_accuracy", "epochs", "rows")}
             for seed, result in dense.items()
         },
         "records": records,
@@ -123,10 +125,10 @@ def cells_of(item: str, config: Config, grid: Grid) -> list[Cell]:
             impossible.
     """
 
-    def make(run: Run, _: str) -> dict:
-        return record_dense(run, probing=False)
-
-    dense = [Cell("dense", seed, {}, make, config.train.epochs) for seed in grid.seeds]
+    dense = [
+        Cell(DENSE, seed, {}, lambda run, _: record_dense(run), config.train.epochs)
+        for seed in grid.seeds
+    ]
     return dense + ITEMS.get(item).cells(config, grid)
 
 
@@ -199,7 +201,7 @@ def _make_cell(run: Run, cell: Cell, tell: Callable[[str], None]) -> None:
     """Records the dense run if need be and makes the cell, unless another process does."""
     locks = run.paths.workdir / "locks"
     locks.mkdir(exist_ok=True)
-    if run.result("dense") is None:
+    if run.result(DENSE) is None:
         lock = filelock.FileLock(locks / "dense.lock")
         try:
             lock.acquire(timeout=0)
@@ -207,12 +209,14 @@ def _make_cell(run: Run, cell: Cell, tell: Callable[[str], None]) -> None:
             tell("another process trains the dense run; waiting for it")
             lock.acquire()
         try:
-            seeded(run, record_dense, False)
+            seeded(run, record_dense)
         finally:
             lock.release()
+    if cell.kind == DENSE:
+        return
     try:
         with filelock.FileLock(locks / f"{cell.phase}.lock", timeout=0):
-            seeded(run, cell.make, cell.phase)
+            seeded(run, keep, cell.phase, partial(cell.make, run, cell.phase))
     except filelock.Timeout:
         tell("another process makes this cell; going on with the next one")
 

@@ -1,19 +1,25 @@
 """Table 5: how well tickets learn random labels, by the size of the groups of their weights."""
 
+from itertools import pairwise
+
 import numpy as np
 
-from tf_earlyticket.paper.fig5 import SMALL, SMOKE, Fig5, capacities
-from tf_earlyticket.paper.item import MARGIN, Claim, Judged, Results, percent, register_item
+from tf_earlyticket.paper.fig5 import SMALL, SMOKE, Fig5
+from tf_earlyticket.paper.item import MARGIN, claim, means, percent
 
 
-def _groups_keep_less(results: Results) -> Judged:
-    table = capacities(results, "group_size")
+@claim("Larger groups keep less memorization capacity")
+def groups_keep_less(results):
+    table: dict[int, list] = {}
+    for (size, _), capacity in means(results, "capacity", "group_size", "examples").items():
+        table.setdefault(size, []).append(capacity)
     if len(table) < 2:
         return None
-    means = {size: float(np.mean(list(cells.values()))) for size, cells in table.items()}
-    listed = ", ".join(f"{size}: {percent(value)}" for size, value in means.items())
-    values = list(means.values())
-    falling = all(b <= a + MARGIN for a, b in zip(values, values[1:], strict=False))
+    values = [float(np.mean(table[size])) for size in sorted(table)]
+    listed = ", ".join(
+        f"{size}: {percent(value)}" for size, value in zip(sorted(table), values, strict=True)
+    )
+    falling = all(b <= a + MARGIN for a, b in pairwise(values))
     return falling and values[-1] < values[0] - MARGIN, f"mean capacity by group size {listed}"
 
 
@@ -32,11 +38,7 @@ class Table5(Fig5):
         "small": {**SMALL, "group_sizes": (1, 4, 8, 16)},
         "smoke": {**SMOKE, "group_sizes": (1, 8), "examples": (128,)},
     }
-    claims = (Claim("Larger groups keep less memorization capacity", _groups_keep_less),)
+    claims = (groups_keep_less,)
 
     def line(self, row):
-        """A line for each group size."""
         return f"group size {row['group_size']}"
-
-
-register_item(Table5(), own=True)

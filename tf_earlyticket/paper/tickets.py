@@ -1,24 +1,163 @@
-"""Tickets from a recorded dense run: pruned after a chosen epoch, or rewound and trained anew."""
+"""A recorded dense run, and the tickets made from it: pruned on the way, or rewound."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tf_earlyticket.backends import pruned
+from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
+from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
 from tf_earlyticket.config import Config
 from tf_earlyticket.files import read_arrays, write_arrays
 from tf_earlyticket.job.phases import Phase, Run
-from tf_earlyticket.paper.dense_record import recorded_masks, recorded_weights, restore_epoch
+from tf_earlyticket.job.results import to_json
 from tf_earlyticket.paper.item import Cell
 from tf_earlyticket.pruning.masks import Arrays, match_masks, repack
 from tf_earlyticket.pruning.plan import update_frequency
+from tf_earlyticket.pruning.select import resolve_criterion
 
+DENSE, _INITIAL = "dense", "initial"
 CONTROLS = ("none", "random", "shuffled", "reinitialized")
 # Of the weights that replace a ticket's own: far from the seeds that people count up.
 _OTHER_SEED = 1_000_003
+
+
+def record_dense(run: Run, probing: bool = False) -> dict:
+    """Trains dense to the end of the schedule and records every epoch, or returns the record.
+
+    Each epoch ends with a checkpoint of the whole state and a file of all weights
+    (`recorded_weights` reads it).
+
+    Args:
+        run: Its config's `probe` says how the probes are made; `first_epoch` and `every_epochs`
+            count for the length of each probe only.
+        probing: Whether to probe every epoch, as `EarlyTicket` would.
+
+    Returns:
+        {"test_accuracy": fraction, "epochs": trained, "probes": [`ProbeResult` as a dict], "rows":
+        of metrics}.
+    """
+    return run.once(DENSE, dict, lambda: _recorded(run, probing))
+
+
+def _recorded(run: Run, probing: bool) -> dict:
+    probes = [_probe_of(run)] if probing else []
+    recorder = _Recorder(run, probes)
+    phase = Phase(run, DENSE, searcher=recorder, keep=None)
+
+    def start() -> int:
+        initial = run.checkpoint(_INITIAL, phase.log)
+        initial.set_model(run.model)
+        initial.save(0)
+        return 0
+
+    update = MaskUpdate()
+    # It prunes nothing, as it should.
+    update.warns = False
+    phase.train([update, *probes, recorder], start)
+    return {
+        "test_accuracy": accuracy_on_test(run),
+        "epochs": pruned(run.model).step() / run.steps_per_epoch,
+        "probes": to_json(recorder.get_state()),
+        "rows": phase.rows,
+    }
+
+
+class _Recorder(Callback):
+    """Writes the weights at the end of every epoch, and keeps what the probes before it saw."""
+
+    state_kind = tuple[ProbeResult, ...]
+
+    def __init__(self, run: Run, probes: list[PPRProbe]):
+        super().__init__()
+        self._run, self._probes = run, probes
+        self._restored: list[ProbeResult] = []
+
+    def on_train_begin(self, logs=None):
+        for probe in self._probes:
+            probe.results = self._restored
+        if not _weights_path(self._run, 0).exists():
+            self._write_weights(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._write_weights(epoch + 1)
+
+    def _write_weights(self, epoch: int):
+        write_arrays(_weights_path(self._run, epoch), pruned(self.model).all_weights())
+
+    def get_state(self) -> tuple[ProbeResult, ...]:
+        return tuple(result for probe in self._probes for result in probe.results)
+
+    def set_state(self, state: tuple[ProbeResult, ...]) -> None:
+        self._restored = list(state)
+
+
+def _probe_of(run: Run) -> PPRProbe:
+    config = run.config
+    data = run.data.probe(config.train.batch_size, seed=config.seed)
+    validation = run.data.validation(config.train.batch_size)
+    return PPRProbe(
+        lambda: data,
+        lambda: validation,
+        fraction=run.plan.probe_fraction,
+        learning_rate=run.plan.probe_learning_rate,
+        validation_fraction=config.probe.validation_fraction,
+    )
+
+
+def accuracy_on_test(run: Run) -> float:
+    """Returns the accuracy of the run's model on its test set, a fraction."""
+    test = run.data.test(run.config.train.batch_size)
+    return run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+
+
+def restore_epoch(run: Run, epoch: int) -> None:
+    """Brings the model to its whole state after `epoch` epochs of the dense run, 0 for its start.
+
+    Raises:
+        RunError: If the dense run was not recorded as far.
+    """
+    run.restore(DENSE if epoch else _INITIAL, epoch)
+
+
+def _weights_path(run: Run, epoch: int) -> Path:
+    return run.directory(DENSE) / f"weights-{epoch:03d}.safetensors"
+
+
+def recorded_weights(run: Run, epoch: int) -> dict[str, np.ndarray]:
+    """Returns every weight of the dense network after `epoch` epochs, 0 for the initial ones."""
+    return read_arrays(_weights_path(run, epoch))
+
+
+def recorded_kernels(run: Run, epoch: int) -> dict[str, np.ndarray]:
+    """Returns the prunable ones of these weights."""
+    weights = recorded_weights(run, epoch)
+    return {name: weights[name] for name in pruned(run.model).masks()}
+
+
+def recorded_masks(run: Run, epoch: int, group_size: int | None = None) -> dict[str, np.ndarray]:
+    """Returns the masks that they have at the final sparsity; the group size is the config's."""
+    return masks_of(run, recorded_weights(run, epoch), group_size=group_size)
+
+
+def masks_of(
+    run: Run,
+    weights: Mapping[str, np.ndarray],
+    sparsity: float | None = None,
+    *,
+    group_size: int | None = None,
+    previous: Arrays | None = None,
+) -> dict[str, np.ndarray]:
+    """Returns the masks of weights of the run's network, by default those that its config wants."""
+    pruning = run.config.pruning
+    sparsity = pruning.final_sparsity if sparsity is None else sparsity
+    criterion = resolve_criterion(pruning.ranking, group_size or pruning.group_size)
+    prunable = {name: weights[name] for name in pruned(run.model).masks()}
+    return criterion.masks(prunable, sparsity, previous)
 
 
 @dataclass(frozen=True)
@@ -46,8 +185,30 @@ class TicketSpec:
 def ticket_cell(config: Config, seed: int, spec: TicketSpec) -> Cell:
     """Returns the cell of a ticket that is rewound and trained in full."""
     epochs = config.train.epochs * (1.2 if spec.mode == "gradual" else 1)
-    make = lambda run, phase: train_rewound_ticket(run, phase, spec)  # noqa: E731
-    return Cell("ticket", seed, asdict(spec), make, epochs)
+    return Cell("ticket", seed, asdict(spec), partial(train_rewound_ticket, spec=spec), epochs)
+
+
+def train_rewound_ticket(run: Run, phase: str, spec: TicketSpec) -> dict:
+    """Trains a ticket (s, v) with the full schedule, in a run whose dense run is recorded.
+
+    Returns:
+        As `train_to_end`; its "epochs" count the ramp of a gradual ticket too, not the dense
+        epochs before.
+    """
+
+    def start() -> int:
+        masks = ticket_masks(run, spec)
+        if control := {"random": random_masks, "shuffled": shuffled_masks}.get(spec.control):
+            masks = control(masks, run.config.seed)
+        if spec.control == "reinitialized":
+            other_seed = (run.config.seed + _OTHER_SEED) % 2**31
+            other = replace(run, config=replace(run.config, seed=other_seed))
+            return put(run, pruned(other.model).all_weights(), masks)
+        return put(run, recorded_weights(run, spec.rewind_epoch), masks)
+
+    trained = train_to_end(run, phase, start)
+    ramp = run.plan.ramp_epochs if spec.mode == "gradual" else 0
+    return {**trained, "epochs": ramp + trained["epochs"]}
 
 
 def train_ticket(run: Run, start_epoch: int, mode: str) -> dict:
@@ -64,52 +225,43 @@ def train_ticket(run: Run, start_epoch: int, mode: str) -> dict:
     Returns:
         As `train_to_end`, with "start_epoch" and "mode".
     """
+    phase = f"{mode}-{start_epoch:03d}"
+    ramp_steps = run.plan.ramp_steps if mode == "gradual" else 0
 
-    def start() -> int:
-        restore_epoch(run, start_epoch)
-        _begin_pruning(run, run.plan.ramp_steps if mode == "gradual" else 0)
-        return start_epoch
+    def trained() -> dict:
+        described = {"start_epoch": start_epoch, "mode": mode}
+        return described | train_to_end(
+            run, phase, lambda: _begin_pruning(run, start_epoch, ramp_steps)
+        )
 
-    described = {"start_epoch": start_epoch, "mode": mode}
-    return train_to_end(run, f"{mode}-{start_epoch:03d}", start, described)
-
-
-def train_rewound_ticket(run: Run, phase: str, spec: TicketSpec) -> dict:
-    """Trains a ticket (s, v) with the full schedule, or returns the finished one's result.
-
-    Args:
-        run: A run whose dense run is recorded.
-        phase: Name under which the run keeps it.
-        spec: Which ticket.
-
-    Returns:
-        As `train_to_end`, with the fields of `spec`; its "epochs" count the ramp of a gradual
-        ticket too, not the dense epochs before.
-    """
-    ramp = run.plan.ramp_epochs if spec.mode == "gradual" else 0
-
-    def start() -> int:
-        masks = ticket_masks(run, spec)
-        if spec.control in ("random", "shuffled"):
-            control = random_masks if spec.control == "random" else shuffled_masks
-            masks = control(masks, run.config.seed)
-        if spec.control == "reinitialized":
-            other_seed = (run.config.seed + _OTHER_SEED) % 2**31
-            other = replace(run, config=replace(run.config, seed=other_seed))
-            weights = pruned(other.model).all_weights()
-        else:
-            weights = recorded_weights(run, spec.rewind_epoch)
-        put(run, weights, masks)
-        return 0
-
-    return train_to_end(run, phase, start, asdict(spec), ramp)
+    return keep(run, phase, trained)
 
 
 def ticket_masks(run: Run, spec: TicketSpec) -> dict[str, np.ndarray]:
     """Returns the bool mask of each prunable weight that `spec` finds in the dense run."""
-    if spec.mode == "gradual":
-        return _gradual_masks(run, spec.mask_epoch)
-    return recorded_masks(run, spec.mask_epoch, spec.group_size)
+    if spec.mode == "one_shot":
+        return recorded_masks(run, spec.mask_epoch, spec.group_size)
+    phase = f"gradual_masks-{spec.mask_epoch:03d}"
+    path = run.directory(phase) / "masks.safetensors"
+    if not path.exists():
+        start = partial(_begin_pruning, run, spec.mask_epoch, run.plan.ramp_steps)
+        last = spec.mask_epoch + run.plan.ramp_epochs
+        Phase(run, phase, logged=False).train([MaskUpdate()], start, last)
+        write_arrays(path, pruned(run.model).masks())
+        _leave_only(path)
+    masks = read_arrays(path)
+    return {name: masks[name] for name in pruned(run.model).masks()}
+
+
+def _begin_pruning(run: Run, epoch: int, ramp_steps: int) -> int:
+    """Starts pruning at the end of an epoch of the dense run, which it returns."""
+    restore_epoch(run, epoch)
+    network = pruned(run.model)
+    frequency = run.config.pruning.frequency
+    if frequency is None:
+        frequency = update_frequency(ramp_steps, run.config.train.steps_per_execution)
+    network.begin_schedule(network.step(), ramp_steps=ramp_steps, frequency=frequency)
+    return epoch
 
 
 def random_masks(masks: Arrays, seed: int) -> dict | list:
@@ -149,94 +301,55 @@ def _rearranged(masks: Arrays, seed: int, rearrange: Callable) -> dict | list:
     )
 
 
-def put(run: Run, weights: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]) -> None:
-    """Brings the run's model to the start of a training, with these weights and masks."""
+def put(run: Run, weights: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]) -> int:
+    """Brings the run's model to the start of a training, with these weights and masks.
+
+    Returns:
+        The epochs done by then: 0.
+    """
     restore_epoch(run, 0)
     network = pruned(run.model)
     network.set_all_weights(weights)
     network.set_masks(masks)
+    return 0
 
 
-def train_to_end(
-    run: Run,
-    phase: str,
-    start: Callable[[], int],
-    described: dict,
-    earlier_epochs: float = 0,
-    at_end: Callable[[], None] = lambda: None,
-) -> dict:
-    """Trains to the end of the schedule and evaluates, or returns the finished result.
-
-    Continues from the phase's last checkpoint; a finished phase keeps its result only.
+def train_to_end(run: Run, phase: str, start: Callable[[], int]) -> dict:
+    """Trains to the end of the schedule and evaluates; goes on from the phase's last checkpoint.
 
     Args:
         run: The run.
-        phase: Name under which the run keeps it.
+        phase: Name under which the run keeps its checkpoints.
         start: Brings the model to where training starts and returns the epochs of the schedule
             that are done by then.
-        described: Entries of the result that say what was trained.
-        earlier_epochs: Spent before on the same thing, for its cost.
-        at_end: Called with the trained model, before the phase counts as finished.
 
     Returns:
-        `described` and "test_accuracy", "validation_accuracy" (fractions), "epochs" (passes over
-        the training set) and "rows" (of metrics).
+        "test_accuracy", "validation_accuracy" (fractions), "epochs" (passes over the training
+        set) and "rows" (of metrics).
     """
+    training = Phase(run, phase, logged=False)
+    done = training.begin(start)
+    training.fit(done, [MaskUpdate()])
+    rows = training.rows
+    first = rows[0]["epoch"] - 1 if rows else done
+    steps = pruned(run.model).step() - first * run.steps_per_epoch
+    return {
+        "test_accuracy": accuracy_on_test(run),
+        "validation_accuracy": rows[-1]["val_accuracy"] if rows else None,
+        "epochs": steps / run.steps_per_epoch,
+        "rows": rows,
+    }
 
-    def trained() -> dict:
-        training = Phase(run, phase, logged=False)
-        done = training.begin(start)
-        training.fit(done, [MaskUpdate()])
-        rows = training.rows
-        first = rows[0]["epoch"] - 1 if rows else done
-        steps = pruned(run.model).step() - first * run.steps_per_epoch
-        test = run.data.test(run.config.train.batch_size)
-        evaluation = run.model.evaluate(test, verbose=0, return_dict=True)
-        at_end()
-        return {
-            **described,
-            "test_accuracy": evaluation["accuracy"],
-            "validation_accuracy": rows[-1]["val_accuracy"] if rows else None,
-            "epochs": earlier_epochs + steps / run.steps_per_epoch,
-            "rows": rows,
-        }
 
-    result = run.once(phase, dict, trained)
-    _keep_only(run.paths.result(phase))
+def keep(run: Run, phase: str, make: Callable[[], dict]) -> dict:
+    """Returns the result of a phase, which is made if it is not there; of its files it stays."""
+    result = run.once(phase, dict, make)
+    _leave_only(run.paths.result(phase))
     return result
 
 
-def _keep_only(result: Path) -> None:
+def _leave_only(kept: Path) -> None:
     """Removes what a restart would need: it takes more room than all results of a grid."""
-    for path in result.parent.iterdir():
-        if path != result:
+    for path in kept.parent.iterdir():
+        if path != kept:
             path.unlink()
-
-
-def _begin_pruning(run: Run, ramp_steps: int) -> None:
-    network = pruned(run.model)
-    frequency = run.config.pruning.frequency
-    if frequency is None:
-        frequency = update_frequency(ramp_steps, run.config.train.steps_per_execution)
-    network.begin_schedule(network.step(), ramp_steps=ramp_steps, frequency=frequency)
-
-
-def _gradual_masks(run: Run, mask_epoch: int) -> dict[str, np.ndarray]:
-    """Returns the masks at the end of a ramp that begins after `mask_epoch`; makes them once."""
-    phase = f"gradual_masks-{mask_epoch:03d}"
-    path = run.directory(phase) / "masks.safetensors"
-    if path.exists():
-        kept = read_arrays(path)
-        return {name: kept[name] for name in pruned(run.model).masks()}
-
-    def start() -> int:
-        restore_epoch(run, mask_epoch)
-        _begin_pruning(run, run.plan.ramp_steps)
-        return mask_epoch
-
-    last = mask_epoch + run.plan.ramp_epochs
-    Phase(run, phase, logged=False).train([MaskUpdate()], start, last)
-    masks = pruned(run.model).masks()
-    write_arrays(path, masks)
-    _keep_only(path)
-    return masks
