@@ -127,30 +127,35 @@ def wrap_for_pruning(
     prunable: Callable[[object], bool] | Collection[str] | None = None,
     ranking: str = "global",
     group_size: int = 1,
+    copy: bool = True,
 ):
-    """Returns a copy of `model` whose prunable layers are in pruning wrappers. Not compiled.
+    """Returns a copy of `model` that is ready for pruning. Not compiled.
 
-    The copy has the model's weights and shares no layer with it, so the model stays as it is.
-    By default the kernels of all convolutions and dense layers are pruned except the first
-    convolution and the last dense (or convolution) layer, as in the paper. Depthwise
-    convolutions, biases and BatchNorm are never pruned.
+    The copy has the model's weights, statistics, vocabularies and frozen parts, and shares no
+    layer with it, so the model stays as it is. By default the kernels of all convolutions and
+    dense layers are pruned, also of those inside other layers, except the first convolution and
+    the layers that feed the outputs, as in the paper, and except frozen ones. Depthwise
+    convolutions, embeddings and einsum layers are pruned only if chosen, biases and BatchNorm
+    never.
 
     Args:
         model: A built functional or sequential model of tf_keras, nested models are fine; or a
             built model of Keras 3 (TensorFlow or JAX backend), which may also be subclassed.
         schedule: Default `EarlyTicketPolynomialDecay()`, 80 %; for tf_keras also another TFMOT
             `PruningSchedule`.
-        prunable: Which layers to prune instead: a function of a layer, or the layers' names
-            ("backbone/conv1" in a nested model).
+        prunable: Which layers to prune instead, also frozen ones: a function of a layer, or the
+            layers, or their names ("backbone/conv1" in a nested model, "each/conv" in a layer).
         ranking: "global" (one ranking over all prunable weights), "layerwise", or one of your own
             (`et.register_ranking`). Each layer keeps at least one weight or group, unless it is
             asked otherwise: "global(empty_layers=True)".
         group_size: Number of consecutive weights along a kernel's input channels that live or die
             together (paper appendix B); 1 is element-wise.
+        copy: False, for Keras 3 only, prunes the model itself: for one that cannot be copied, or
+            to save its memory. It stays compiled if it is.
 
     Raises:
         InputError: If the model is of another kind (a subclassed tf_keras one, not built, wrapped
-            already), no layer is prunable, or an argument is out of range.
+            already) or cannot be copied, no layer is prunable, or an argument is out of range.
 
     Example:
         >>> model = et.wrap_for_pruning(my_model, et.EarlyTicketPolynomialDecay(0.8))
@@ -159,7 +164,7 @@ def wrap_for_pruning(
     backend = backend_of(model)
     criterion = resolve_criterion(ranking, group_size)
     schedule = backend.schedule_class() if schedule is None else schedule
-    return backend.wrap(model, schedule, prunable, criterion)
+    return backend.wrap(model, schedule, prunable, criterion, copy)
 
 
 def strip_pruning(model):

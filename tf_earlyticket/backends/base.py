@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_earlyticket import checks
+from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.layer_kinds import (
     Choice,
     Prunable,
@@ -25,6 +27,7 @@ from tf_earlyticket.backends.layer_kinds import (
     output_layers,
     prunable_weights,
 )
+from tf_earlyticket.backends.layers import named_layers, named_weights
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import check_masks
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
@@ -58,16 +61,6 @@ class TrainingRecord:
         self.start_epoch, self.start_reason = epoch, reason
 
 
-def in_float32(config):
-    """Returns the config of a layer or model without mixed policies, also of layers inside."""
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: "float32" if key == "dtype" and "mixed" in str(value) else in_float32(value)
-        for key, value in config.items()
-    }
-
-
 def check_weights(weights: Mapping[str, np.ndarray], variables: Mapping[str, object]) -> None:
     """Checks arrays against a model's variables, by name.
 
@@ -78,11 +71,11 @@ def check_weights(weights: Mapping[str, np.ndarray], variables: Mapping[str, obj
         if name not in weights or name not in variables:
             where = "the model" if name in weights else "the given weights"
             raise InputError(f"Weight {name!r} is not in {where}.")
-        if tuple(variables[name].shape) != np.shape(weights[name]):
-            raise InputError(
-                f"Weight {name!r} has shape {np.shape(weights[name])}: the model's has "
-                f"{tuple(variables[name].shape)}."
-            )
+        shape, wanted = np.shape(weights[name]), tuple(variables[name].shape)
+        # Some variables of statistics have a free axis.
+        fits = all(size in (None, given) for size, given in zip(wanted, shape, strict=False))
+        if len(shape) != len(wanted) or not fits:
+            raise InputError(f"Weight {name!r} has shape {shape}: the model's has {wanted}.")
 
 
 class RandomState:
@@ -143,10 +136,6 @@ class PrunedModel(ABC):
         """The optimizer that updates the weights, inside a loss-scaling one or not, or None."""
 
     @abstractmethod
-    def _all_variables(self) -> dict[str, Any]:
-        """Every variable of the plain model by name."""
-
-    @abstractmethod
     def _read(self, variables: Mapping[str, Any]) -> Arrays:
         """Values of variables as read-only arrays, copied only where that is needed."""
 
@@ -189,10 +178,6 @@ class PrunedModel(ABC):
     @abstractmethod
     def finish(self) -> None:
         """Undoes what `prepare` changed in the user's optimizer."""
-
-    @abstractmethod
-    def named_layers(self) -> dict[str, Any]:
-        """All layers that are not models themselves by path, in model order, without wrappers."""
 
     @abstractmethod
     def step(self) -> int:
@@ -241,6 +226,10 @@ class PrunedModel(ABC):
         self._check_compiled()
         self._prepare_optimizer()
 
+    def named_layers(self) -> dict[str, Any]:
+        """All layers that are not models themselves by path, in model order, without wrappers."""
+        return named_layers(self.model)
+
     def weights(self) -> Arrays:
         """Host copies of the prunable weights."""
         return _copies(self.weight_views())
@@ -251,7 +240,7 @@ class PrunedModel(ABC):
 
     def all_weights(self) -> Arrays:
         """Host copies of every weight of the plain model: kernels, biases, BatchNorm."""
-        return _copies(self._read(self._all_variables()))
+        return _copies(self._read(named_weights(self.model)))
 
     def set_all_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Writes every weight of the plain model, then masks them.
@@ -259,9 +248,10 @@ class PrunedModel(ABC):
         Raises:
             InputError: If a name is missing or unknown, or a shape differs; nothing is written.
         """
-        variables = self._all_variables()
+        variables = named_weights(self.model)
         check_weights(weights, variables)
         self._assign(variables, weights)
+        weights_were_written(self.model)
         self.apply_masks()
 
     def masks(self) -> Arrays:
@@ -507,6 +497,8 @@ class Backend(ABC):
         schedule_class: Of the schedules of its models, if the user gives none.
         schedule_kind: What a schedule has to be.
         starts_within_epochs: Whether a `fit` can begin within an epoch.
+        prunes_in_place: Whether a model can be pruned without a copy.
+        instead: What else to do with a model that cannot be copied, as the end of a sentence.
         state_index: End of the name of the file without which a saved state is none.
         state_others: Pattern of the ends of the other files.
     """
@@ -518,6 +510,8 @@ class Backend(ABC):
     schedule_class: type
     schedule_kind: type = EarlyTicketSchedule
     starts_within_epochs: bool
+    prunes_in_place: bool
+    instead = ""
     state_index: str
     state_others: str
 
@@ -537,41 +531,81 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def named_layers(self, model) -> dict[str, Any]:
-        """Returns every layer that is not itself a model by path, without pruning wrappers."""
-
-    @abstractmethod
-    def named_weights(self, model) -> dict[str, Any]:
-        """Returns every weight variable of a plain or wrapped model by name, without masks."""
-
-    @abstractmethod
     def _check_model(self, model) -> None:
         """Raises InputError if a model cannot be wrapped."""
 
     @abstractmethod
-    def _wrapped(self, model, schedule, chosen: list[str], criterion: Criterion):
-        """Returns a copy of a model in which the layers `chosen` are ready for pruning."""
+    def _wrapped(self, model, schedule, chosen: list[str], criterion: Criterion, copy: bool):
+        """Returns a copy of a model, or itself, in which layers are ready for pruning."""
 
     @abstractmethod
+    def is_network(self, layer) -> bool:
+        """Tells whether a layer is a functional or sequential model."""
+
+    @abstractmethod
+    def copy_network(self, model, copied: Callable[[Any], Any]):
+        """Returns a plain functional or sequential copy of a model.
+
+        Args:
+            model: A functional or sequential model.
+            copied: Returns the copy of a layer.
+        """
+
+    @abstractmethod
+    def ends_of(self, model) -> tuple:
+        """Returns the structures of symbolic inputs and outputs of a functional model."""
+
+    @abstractmethod
+    def transfer_variables(self, old, new) -> None:
+        """Gives a layer the variables of another: weights, and what random numbers come from.
+
+        Raises:
+            ValueError: If they do not fit.
+        """
+
+    @abstractmethod
+    def _inputs_as_given(self, model):
+        """Returns the structure of symbolic inputs that a model was made of; None: it has none."""
+
+    def trusted(self) -> AbstractContextManager:
+        """Lets functions be made of configs: those of this process are no risk."""
+        return contextlib.nullcontext()
+
     def strip(self, model):
         """Returns a plain copy of a wrapped model, weights exactly as sparse."""
+        return Copier(self).copy(model)
 
-    @abstractmethod
     def float32_copy(self, model):
         """Returns a copy of a plain model that computes in float32, whatever it trained in.
 
         Raises:
             InputError: If a layer cannot be copied.
         """
+        return Copier(self, float32=True).copy(model)
 
-    @abstractmethod
-    def _remade(self, model, change: Callable[[Any, dict], dict]):
-        """Returns a plain copy of a plain model of layers with changed configs, weights new.
+    def exportable(self, model):
+        """Returns the plain model of a wrapped one, in float32 where that can be."""
+        return self.float32_copy(self.strip(model))
 
-        Args:
-            model: A functional or sequential model.
-            change: Takes a layer and its config and returns the config of the new one.
+    def named_layers(self, model) -> dict[str, Any]:
+        """Returns every layer that is not itself a model by path, without pruning wrappers."""
+        return named_layers(model)
+
+    def named_weights(self, model) -> dict[str, Any]:
+        """Returns every weight variable of a plain or wrapped model by name, without masks."""
+        return named_weights(model)
+
+    def write_weights(self, model, weights: Mapping[str, np.ndarray]) -> None:
+        """Writes every weight of a plain model.
+
+        Raises:
+            InputError: If a name is missing or unknown, or a shape differs; nothing is written.
         """
+        variables = self.named_weights(model)
+        check_weights(weights, variables)
+        for name, variable in variables.items():
+            variable.assign(weights[name])
+        weights_were_written(model)
 
     def resized(self, model, configs: Mapping[str, Callable[[dict], dict]], weights: Arrays):
         """Returns a plain copy of a plain model whose layers have other sizes.
@@ -584,25 +618,14 @@ class Backend(ABC):
         Raises:
             InputError: If a layer cannot be copied, or a weight does not fit.
         """
-        names = {id(layer): name for name, layer in self.named_layers(model).items()}
-
-        def change(layer, config: dict) -> dict:
-            name = names.get(id(layer))
-            return configs[name](config) if name in configs else config
-
-        copy = self._remade(model, change)
+        layers = self.named_layers(model)
+        copy = Copier(
+            self, changes={id(layers[name]): change for name, change in configs.items()}
+        ).copy(model)
         # By place: Keras numbers weights without a name anew.
-        variables = dict(
-            zip(self.named_weights(model), self.named_weights(copy).values(), strict=True)
-        )
-        check_weights(weights, variables)
-        for name, variable in variables.items():
-            variable.assign(weights[name])
+        names = zip(self.named_weights(copy), self.named_weights(model), strict=True)
+        self.write_weights(copy, {new: weights[old] for new, old in names})
         return copy
-
-    @abstractmethod
-    def _inputs_as_given(self, model):
-        """Returns the structure of symbolic inputs that a model was made of; None: it has none."""
 
     def inputs_of(self, model):
         """Returns what a model takes: an input, or a list, tuple or dict of several.
@@ -658,24 +681,35 @@ class Backend(ABC):
 
     # What follows from that, or is the same for all.
 
-    def wrap(self, model, schedule, prunable: Prunable, criterion: Criterion):
-        """Returns a copy of a model that is ready for pruning; see `wrap_for_pruning`."""
+    def wrap(self, model, schedule, prunable: Prunable, criterion: Criterion, copy: bool = True):
+        """Returns a model that is ready for pruning; see `wrap_for_pruning`."""
+        if not copy and not self.prunes_in_place:
+            raise checks.refuse(
+                "copy",
+                copy,
+                "True for tf_keras, whose wrappers replace layers: give layers that cannot be "
+                "copied a get_config() that returns what their constructors take",
+            )
         if not isinstance(schedule, self.schedule_kind):
             raise InputError(
                 f"schedule is a {type(schedule).__name__}: expected "
                 f"{self.schedule_kind.__name__} such as EarlyTicketPolynomialDecay()."
             )
         self._check_model(model)
-        chosen = self.choose(model, prunable).chosen
-        if not chosen:
+        choice = self.choose(model, prunable)
+        if not choice.chosen:
+            layers = self.named_layers(model)
+            dense = [
+                f"{n}: {why}" for n, why in choice.reasons.items() if kind_of(layers[n]).weights
+            ]
             raise InputError(
-                f"Model {model.name!r} has no prunable layer: expected a convolution or dense "
-                "layer besides the first convolution and the last layer, or prunable=..."
+                f"Model {model.name!r} has no prunable layer ({'; '.join(dense) or 'no kernel'}): "
+                "expected a convolution or dense layer besides these, or prunable=..."
             )
         if isinstance(schedule, EarlyTicketSchedule):
             # A schedule that served one model must not begin early in the next.
             schedule = type(schedule).from_config(schedule.get_config())
-        return self._wrapped(model, schedule, chosen, criterion)
+        return self._wrapped(model, schedule, choice.chosen, criterion, copy)
 
     def choose(self, model, prunable: Prunable = None) -> Choice:
         """Returns which layers of a plain or wrapped model are pruned; see `wrap_for_pruning`.
@@ -684,7 +718,8 @@ class Backend(ABC):
             InputError: For a layer that is not of the model or cannot be pruned.
         """
         layers = self.named_layers(model)
-        return choose_layers(layers, prunable, lambda: self._output_layers(model, layers))
+        trained = {id(weight) for weight in model.trainable_weights}
+        return choose_layers(layers, prunable, trained, lambda: self._output_layers(model, layers))
 
     def _output_layers(self, model, layers: Mapping[str, Any]) -> set[int]:
         return output_layers(model, [layer for layer in layers.values() if kind_of(layer).default])

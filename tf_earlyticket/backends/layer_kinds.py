@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_earlyticket import checks
+from tf_earlyticket.backends.layers import layers_inside
 from tf_earlyticket.errors import InputError, suggestion
 
 Prunable = Callable[[Any], bool] | Collection[Any] | None
@@ -58,18 +59,30 @@ def kind_of(layer) -> Kind:
     return next((_KINDS[c.__name__] for c in type(layer).__mro__ if c.__name__ in _KINDS), _OTHER)
 
 
+def weights_of_kind(layer) -> list:
+    """Returns the weights of a built layer that can be pruned by its kind."""
+    if not_plain(layer):
+        return []
+    values = (getattr(layer, name, None) for name in kind_of(layer).weights)
+    return [value for value in values if value is not None]
+
+
 def prunable_weights(layer) -> list:
     """Returns the weights of a built layer that can be pruned: those that it names, or its kind's.
 
     None twice, in the order in which they are named.
     """
-    if hasattr(layer, "get_prunable_weights"):
-        found = list(layer.get_prunable_weights())
-    else:
-        names = kind_of(layer).weights
-        values = (getattr(layer, name, None) for name in names)
-        found = [value for value in values if value is not None]
+    named = getattr(layer, "get_prunable_weights", None)
+    found = named() if named else weights_of_kind(layer)
     return list({id(weight): weight for weight in found}.values())
+
+
+def not_plain(layer) -> str:
+    """Returns why zeros in a layer's kernel would mean nothing; empty: they do."""
+    if getattr(layer, "lora_enabled", False):
+        return "LoRA is enabled: its low-rank part fills zeros"
+    mode = getattr(layer, "quantization_mode", None)
+    return f"quantised ({mode})" if mode else ""
 
 
 @dataclass(frozen=True)
@@ -86,14 +99,19 @@ class Choice:
 
 
 def choose_layers(
-    layers: Mapping[str, Any], prunable: Prunable, last: Callable[[], Collection[int]]
+    layers: Mapping[str, Any],
+    prunable: Prunable,
+    trained: Collection[int],
+    last: Callable[[], Collection[int]],
 ) -> Choice:
     """Chooses the layers to prune.
 
     Args:
         layers: All layers by name, in model order.
         prunable: A function of a layer, or names or layers; None: all convolutions and dense
-            layers except the first convolution and those that feed the outputs (the paper's).
+            layers except the first convolution and those that feed the outputs (the paper's), and
+            those that are frozen.
+        trained: The ids of the weights that training changes.
         last: Returns the ids of the layers that feed the outputs, see `output_layers`.
 
     Raises:
@@ -117,7 +135,11 @@ def choose_layers(
         elif not kind.default:
             reasons[name] = f"{_article(kind.name)}: pruned only if chosen by prunable"
             if not prunable_weights(layer):
-                reasons[name] = f"{_article(kind.name)}: not pruned"
+                reasons[name] = not_plain(layer) or f"{_article(kind.name)}: not pruned"
+        elif not prunable_weights(layer):
+            reasons[name] = not_plain(layer) or "it has no kernel"
+        elif not any(id(weight) in trained for weight in prunable_weights(layer)):
+            reasons[name] = "frozen (trainable=False)"
     return Choice([name for name in layers if name not in reasons], reasons)
 
 
@@ -143,8 +165,10 @@ def _named(layers: Mapping[str, Any], prunable) -> list[str]:
 
 def cannot_be_pruned(layer) -> InputError:
     """Returns the error for a chosen layer without weights that can be pruned."""
+    reason = not_plain(layer)
     return InputError(
-        f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned: expected "
+        f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned"
+        f"{f' ({reason})' if reason else ''}: expected "
         "a convolution, dense, einsum or embedding layer, or one with get_prunable_weights()."
     )
 
@@ -169,10 +193,11 @@ def output_layers(model, layers: Collection[Any]) -> set[int]:
 def _reached(tensor, wanted: Mapping[int, int], seen: set[int]) -> set[int]:
     """Returns the ids of wanted layers that a symbolic tensor comes from, without one between."""
     layer, node, number = tensor._keras_history[:3]
-    # A tf_keras wrapper stands for the layer inside.
-    for each in (layer, getattr(layer, "layer", None)):
-        if id(each) in wanted:
-            return {id(each)}
+    if not getattr(layer, "outputs", None):
+        # Of those inside a layer, the last.
+        inside = [id(each) for each in layers_inside(layer) if id(each) in wanted]
+        if inside:
+            return {max(inside, key=wanted.__getitem__)}
     if (id(layer), node) in seen:
         return set()
     seen.add((id(layer), node))

@@ -64,7 +64,9 @@ def check_first_batch(model, dataset: tf.data.Dataset, argument: str) -> None:
             f"{argument} has inputs of shape {tuple(inputs.shape)}: the model takes "
             f"{tuple(model.inputs[0].shape)}."
         )
-    if inputs.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(inputs))):
+    # Of a sparse or ragged tensor, those that are there.
+    values = getattr(inputs, "flat_values", getattr(inputs, "values", inputs))
+    if values.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(values))):
         raise InputError(f"{argument} has NaN or infinite inputs in its first batch.")
     _check_labels(model, labels, argument)
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tf_earlyticket import checks, files
-from tf_earlyticket.backends import backend_of, pruned, strip_pruning
+from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.deploy.saved_model import check_outputs
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import mask_sparsity
@@ -62,7 +62,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
         },
         final_weights=adapter.all_weights(),
     )
-    plain = backend.float32_copy(strip_pruning(model))
+    plain = backend.exportable(model)
     weights = backend.named_weights(plain)
     if wrong := [name for name, mask in masks.items() if weights[name].numpy()[~mask].any()]:
         raise InputError(f"pruned weights of {', '.join(wrong)} are not zero.")

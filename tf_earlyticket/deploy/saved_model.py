@@ -20,6 +20,8 @@ def _example(entry, count: int, random: np.random.Generator) -> np.ndarray:
 
     # In Keras 3 the types are names. Integers may be indices: 0 is always one.
     dtype = tf.as_dtype(entry.dtype)
+    if dtype == tf.string:
+        return np.full((count, *entry.shape[1:]), "a word", object)
     values = random.normal(size=(count, *entry.shape[1:])) * dtype.is_floating
     return values.astype(dtype.as_numpy_dtype)
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of, pruned
-from tf_earlyticket.backends.base import check_weights
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -74,7 +73,4 @@ def load_trained_weights(model: Any, ticket: Ticket) -> None:
     """
     if not ticket.final_weights:
         raise InputError("ticket has no trained weights: expected one that et.export_ticket wrote.")
-    variables: dict[str, Any] = backend_of(model).named_weights(model)
-    check_weights(ticket.final_weights, variables)
-    for name, variable in variables.items():
-        variable.assign(ticket.final_weights[name])
+    backend_of(model).write_weights(model, ticket.final_weights)

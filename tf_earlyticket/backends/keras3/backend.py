@@ -13,15 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_earlyticket.backends.base import Backend, in_float32, kept_object
+from tf_earlyticket.backends.base import Backend, kept_object
+from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.keras3.compat import BACKEND as COMPUTES_WITH
-from tf_earlyticket.backends.keras3.compat import Functional, keras
-from tf_earlyticket.backends.keras3.masks import scope
-from tf_earlyticket.backends.keras3.pruned_model import (
-    Keras3PrunedModel,
-    named_layers,
-    named_weights,
-)
+from tf_earlyticket.backends.keras3.compat import Functional, SafeModeScope, keras
+from tf_earlyticket.backends.keras3.pruned_model import Keras3PrunedModel
 from tf_earlyticket.backends.layer_kinds import kind_of
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_npz, replacing
@@ -48,6 +44,8 @@ class Keras3Backend(Backend):
     schedule_class = EarlyTicketSchedule
     # The epoch in progress is finished before a termination.
     starts_within_epochs = False
+    prunes_in_place = True
+    instead = ", or wrap_for_pruning(copy=False)"
     state_index, state_others = ".npz", ".npz.tmp"
 
     def pruned(self, model):
@@ -58,12 +56,6 @@ class Keras3Backend(Backend):
                 "wrap_for_pruning in this process."
             )
         return kept
-
-    def named_layers(self, model):
-        return named_layers(model)
-
-    def named_weights(self, model):
-        return named_weights(model)
 
     def _check_model(self, model):
         if kept_object(model) is not None:
@@ -81,54 +73,54 @@ class Keras3Backend(Backend):
             return super()._output_layers(model, layers)
         return _last_called(model, layers.values())
 
-    def _wrapped(self, model, schedule, chosen, criterion):
-        copy = self._clone(model)
-        weights = self.prunable_weights(copy, chosen)
-        Keras3PrunedModel(copy, weights, schedule, criterion)
-        return copy
+    def _wrapped(self, model, schedule, chosen, criterion, copy):
+        pruned = Copier(self).copy(model) if copy else model
+        weights = self.prunable_weights(pruned, chosen)
+        Keras3PrunedModel(pruned, weights, schedule, criterion, in_place=not copy)
+        return pruned
 
-    def strip(self, model):
-        return self._clone(model)
+    def exportable(self, model):
+        try:
+            return super().exportable(model)
+        except InputError as error:
+            if not kept_object(model).in_place:
+                raise
+            logger.info("the model is exported as it trained, not in float32: %s", error)
+            return model
 
-    def float32_copy(self, model):
-        return self._clone(model, lambda layer, config: in_float32(config))
+    def trusted(self):
+        return SafeModeScope(False)
 
-    def _remade(self, model, change):
-        return self._clone(model, change, with_weights=False)
+    def is_network(self, layer):
+        return isinstance(layer, (keras.Sequential, Functional))
 
-    def _clone(self, model, change=lambda layer, config: config, with_weights=True):
-        """Returns a plain copy of a model with its weights, however it was made.
+    def copy_network(self, model, copied):
+        # Not by clone_model: it compiles the copy, and forgets that an input is sparse.
+        if isinstance(model, keras.Sequential):
+            given, first = model.inputs[0], model._layers[0]
+            stateful = any(getattr(layer, "stateful", False) for layer in model.layers)
+            # Built by a call: for any number of examples, not only for as many.
+            shape = given.shape if stateful else (None, *given.shape[1:])
+            inputs = _input_like(given, shape, first)
+            return keras.Sequential([inputs, *map(copied, model.layers)], name=model.name)
+        inputs = keras.tree.map_structure(
+            lambda given: _input_like(given, given.shape, given._keras_history.operation),
+            model._inputs_struct,
+        )
+        outputs = model._run_through_graph(inputs, operation_fn=copied)
+        return Functional(inputs, outputs, name=model.name)
 
-        Args:
-            model: A built model.
-            change: Applied to its layers and their configs, or to all of it if it is subclassed.
-            with_weights: False: with new weights.
+    def ends_of(self, model):
+        return model._inputs_struct, model._outputs_struct
 
-        Raises:
-            InputError: If the model or a layer cannot be made from its config.
-        """
-
-        def clone_layer(layer):
-            return type(layer).from_config(change(layer, layer.get_config()))
-
-        with scope(model):
-            try:
-                if isinstance(model, (keras.Sequential, Functional)):
-                    copy = keras.models.clone_model(
-                        model, clone_function=clone_layer, recursive=True
-                    )
-                else:
-                    copy = type(model).from_config(change(model, model.get_config()))
-                    copy.build_from_config(model.get_build_config())
-                if with_weights:
-                    copy.set_weights(model.get_weights())
-            except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
-                reason = " ".join(str(error).split())
-                raise InputError(
-                    f"Model {model.name!r} of type {type(model).__name__} cannot be copied by "
-                    f"get_config/from_config: {reason:.300}"
-                ) from error
-        return copy
+    def transfer_variables(self, old, new):
+        if not isinstance(old, keras.layers.Layer):
+            return
+        for one, other in zip(old.variables, new.variables, strict=True):
+            # Through NumPy: JAX gives buffers away.
+            other.assign(keras.ops.convert_to_numpy(one.value))
+            if one.trainable != other.trainable:
+                other.trainable = one.trainable
 
     def _inputs_as_given(self, model):
         nested = getattr(model, "_inputs_struct", None)
@@ -168,6 +160,7 @@ class Keras3Backend(Backend):
                 )
         for variable, value in zip(variables, found.values(), strict=True):
             variable.assign(value)
+        weights_were_written(model)
 
     @contextlib.contextmanager
     def dtype_policy(self, name):
@@ -181,6 +174,17 @@ class Keras3Backend(Backend):
     def sgd(self, learning_rate, momentum, *, loss_scale=False):
         optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)
         return keras.optimizers.LossScaleOptimizer(optimizer) if loss_scale else optimizer
+
+
+def _input_like(given, shape, layer):
+    """Returns a symbolic input like another."""
+    return keras.Input(
+        batch_shape=shape,
+        dtype=given.dtype,
+        sparse=given.sparse,
+        name=getattr(layer, "name", None),
+        optional=getattr(layer, "optional", False),
+    )
 
 
 def _state(model) -> list:
@@ -251,21 +255,27 @@ def _save_by_tensorflow(model, directory: Path) -> bool:
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.keras"
-        model.save(file, include_optimizer=False)
-        done = subprocess.run(
-            [sys.executable, "-c", _SAVE_BY_TENSORFLOW, str(file), str(directory)],
-            env={**os.environ, "KERAS_BACKEND": "tensorflow"},
-            capture_output=True,
-            text=True,
-        )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        try:
+            model.save(file, include_optimizer=False)
+            done = subprocess.run(
+                [sys.executable, "-c", _SAVE_BY_TENSORFLOW, str(file), str(directory)],
+                env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+                capture_output=True,
+                text=True,
+            )
+            reason = (
+                done.returncode and (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            )
+        except (NotImplementedError, TypeError, ValueError) as error:
+            # A layer without a config.
+            reason = " ".join(str(error).split())
+    if reason:
         logger.warning(
             "TensorFlow cannot rebuild the model (%.200s): the SavedModel is written by its own "
             "backend, for this kind of device, and cannot be converted to TFLite.",
             reason,
         )
-    return done.returncode == 0
+    return not reason
 
 
 BACKEND = Keras3Backend()

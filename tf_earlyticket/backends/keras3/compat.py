@@ -6,13 +6,21 @@ A process has one backend, which Keras reads from KERAS_BACKEND when it is impor
 import keras
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.models import Functional
+from keras.src.saving.serialization_lib import SafeModeScope
 
 from tf_earlyticket.backends import check_computes_with
 
 BACKEND = keras.backend.backend()
 check_computes_with(BACKEND)
 
-__all__ = ["BACKEND", "Functional", "get_global_attribute", "keras", "loss_gradients"]
+__all__ = [
+    "BACKEND",
+    "Functional",
+    "SafeModeScope",
+    "get_global_attribute",
+    "keras",
+    "loss_gradients",
+]
 
 
 def loss_gradients(model, variables, inputs, labels, sample_weight) -> list:

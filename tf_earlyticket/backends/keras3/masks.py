@@ -1,7 +1,6 @@
 """How a Keras 3 optimizer keeps pruned weights at zero, and out of what moves the others."""
 
-import contextlib
-
+from tf_earlyticket.backends.copying import scope
 from tf_earlyticket.backends.keras3.compat import keras
 from tf_earlyticket.errors import InputError
 
@@ -44,12 +43,6 @@ def masked_array(values, mask):
     """Returns values as a tensor, zero where a mask is False, whatever they are there."""
     values = keras.ops.convert_to_tensor(values)
     return keras.ops.where(keras.ops.convert_to_tensor(mask), values, keras.ops.zeros_like(values))
-
-
-def scope(model):
-    """Returns the scope in which variables of the model are made."""
-    strategy = getattr(model, "distribute_strategy", None)
-    return strategy.scope() if strategy is not None else contextlib.nullcontext()
 
 
 def variable(initial, dtype: str, name: str):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tf_earlyticket.backends.base import PrunedModel
+from tf_earlyticket.backends.copying import scope
 from tf_earlyticket.backends.keras3.compat import (
     BACKEND,
     get_global_attribute,
@@ -14,63 +15,12 @@ from tf_earlyticket.backends.keras3.masks import (
     Masks,
     OverridableSchedule,
     masked_array,
-    scope,
     slots,
 )
 from tf_earlyticket.errors import InputError
 
 _ATTRIBUTES = ("stop_training", "stop_evaluating", "history", "_initial_epoch")
 _ABSENT = object()
-# Weights that Keras 3 renamed; a ticket of one Keras fits a model of the other.
-_TF_KERAS_NAMES = {
-    ("DepthwiseConv1D", "kernel"): "depthwise_kernel",
-    ("DepthwiseConv2D", "kernel"): "depthwise_kernel",
-}
-
-
-def named_layers(model) -> dict[str, object]:
-    """Returns every layer that is not itself a model by path, in model order.
-
-    A layer made of others is followed by them: "backbone/conv1", "attention/query".
-    """
-    return dict(_walk(model, "", set()))
-
-
-def _walk(parent, prefix: str, seen: set[int]):
-    for layer in _children(parent):
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        path = f"{prefix}{layer.name}"
-        if not isinstance(layer, keras.Model):
-            yield path, layer
-        yield from _walk(layer, f"{path}/", seen)
-
-
-def _children(layer) -> list:
-    if isinstance(layer, keras.Model):
-        return [child for child in layer.layers if not isinstance(child, keras.layers.InputLayer)]
-    return list(layer._layers)
-
-
-def named_weights(model) -> dict[str, object]:
-    """Returns every weight variable by name, such as "stem_conv/kernel", in model order."""
-    weights = {}
-    for path, layer in named_layers(model).items():
-        inside = {id(weight) for child in _children(layer) for weight in child.weights}
-        for variable in layer.weights:
-            if id(variable) in inside:
-                continue
-            short = _TF_KERAS_NAMES.get((type(layer).__name__, variable.name), variable.name)
-            name, number = f"{path}/{short}", 1
-            while name in weights:
-                number += 1
-                name = f"{path}/{short}_{number}"
-            weights[name] = variable
-    known = {id(variable) for variable in weights.values()}
-    # A subclassed model may own weights itself.
-    weights |= {v.name: v for v in model.weights if id(v) not in known}
-    return weights
 
 
 def inner_optimizer(model):
@@ -80,10 +30,15 @@ def inner_optimizer(model):
 
 
 class Keras3PrunedModel(PrunedModel):
-    """What serves a Keras 3 model made by `wrap_for_pruning`; arguments as for `PrunedModel`."""
+    """What serves a Keras 3 model made by `wrap_for_pruning`; arguments as for `PrunedModel`.
 
-    def __init__(self, model, weights, schedule, criterion):
+    Attributes:
+        in_place: Whether the model is the user's own.
+    """
+
+    def __init__(self, model, weights, schedule, criterion, *, in_place=False):
         super().__init__(model, weights, schedule, criterion)
+        self.in_place = in_place
         begun = schedule.sparsity()
         steps = (schedule.begin_step, schedule.ramp_steps, begun.frequency) if begun else None
         self.state = Masks(model, self._weights, steps)
@@ -95,6 +50,7 @@ class Keras3PrunedModel(PrunedModel):
 
         # Past Keras' tracking. So masks hold without a callback, under every optimizer.
         object.__setattr__(model, "compile", compile_and_attach)
+        self._sync()
 
     @property
     def _optimizer(self):
@@ -103,12 +59,10 @@ class Keras3PrunedModel(PrunedModel):
     def _sync(self) -> None:
         # Within an epoch JAX keeps the state of the training step to itself.
         getattr(self.model, "jax_state_sync", lambda: None)()
-        if self._optimizer is not None and self.state.attach(self._optimizer):
+        new = self._optimizer is not None and self.state.attach(self._optimizer)
+        if new and self.model.train_function is not None:
             # A step traced earlier knows nothing of the masks.
-            self.model.train_function = None
-
-    def _all_variables(self):
-        return named_weights(self.model)
+            self.model.make_train_function(force=True)
 
     def _read(self, variables):
         self._sync()
@@ -118,9 +72,6 @@ class Keras3PrunedModel(PrunedModel):
         self._sync()
         for name, variable in variables.items():
             variable.assign(values[name])
-
-    def named_layers(self):
-        return named_layers(self.model)
 
     def _mask_variables(self):
         return self.state.masks

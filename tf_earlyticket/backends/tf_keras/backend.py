@@ -5,14 +5,14 @@ import io
 
 import tensorflow as tf
 
-from tf_earlyticket.backends.base import Backend, in_float32, kept_object
+from tf_earlyticket.backends.base import Backend, kept_object
+from tf_earlyticket.backends.copying import Copier, weights_were_written
+from tf_earlyticket.backends.layers import layers_inside, named_layers, variables_of
 from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude, keras, tfmot
 from tf_earlyticket.backends.tf_keras.optimizers import OverridableSchedule
 from tf_earlyticket.backends.tf_keras.pruned_model import (
     TfKerasPrunedModel,
-    named_layers,
-    named_weights,
-    plain_layer,
+    generators,
 )
 from tf_earlyticket.backends.tf_keras.wrapper import (
     EarlyTicketPolynomialDecay,
@@ -20,8 +20,6 @@ from tf_earlyticket.backends.tf_keras.wrapper import (
 )
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import sync, write_text
-
-_OWN_METHODS = ("call", "train_step", "test_step", "compute_loss")
 
 
 class TfKerasBackend(Backend):
@@ -32,16 +30,12 @@ class TfKerasBackend(Backend):
     schedule_class = EarlyTicketPolynomialDecay
     schedule_kind = tfmot.sparsity.keras.PruningSchedule
     starts_within_epochs = True
+    prunes_in_place = False
+    instead = ", and of a model one that takes (inputs, outputs, name)"
     state_index, state_others = ".index", ".data-*"
 
     def pruned(self, model):
         return kept_object(model) or TfKerasPrunedModel(model)
-
-    def named_layers(self, model):
-        return {name: plain_layer(layer) for name, layer in named_layers(model)}
-
-    def named_weights(self, model):
-        return named_weights(model)
 
     def _check_model(self, model):
         models = [model, *(m for m in model.submodules if isinstance(m, keras.Model))]
@@ -60,40 +54,46 @@ class TfKerasBackend(Backend):
                 f"Model {model.name!r} is wrapped for pruning already: expected a plain model."
             )
 
-    def _wrapped(self, model, schedule, chosen, criterion):
-        layers = dict(named_layers(model))
+    def _wrapped(self, model, schedule, chosen, criterion, copy):
+        layers = named_layers(model)
         ids = {id(layers[name]) for name in chosen}
 
-        def wrap_layer(layer):
-            copy = _copy_layer(layer)
-            if id(layer) not in ids:
+        def wrap(layer, copy):
+            inside = [place for place, each in enumerate(layers_inside(layer)) if id(each) in ids]
+            if not inside:
                 return copy
-            return MaskedPruneLowMagnitude(copy, schedule, **criterion.names)
+            return MaskedPruneLowMagnitude(copy, schedule, inside=inside, **criterion.names)
 
         with _resettable_random_state():
-            copy = _clone(model, wrap_layer)
-        for method in _OWN_METHODS:
-            if getattr(type(copy), method) is not getattr(type(model), method):
-                raise InputError(
-                    f"Model {model.name!r} is a {type(model).__name__} with a {method} of its own, "
-                    "which its copy would lose: expected a class with keras.Model's constructor, "
-                    "(inputs, outputs, name)."
-                )
+            return Copier(self, wrap=wrap).copy(model)
+
+    def is_network(self, layer):
+        return isinstance(layer, keras.Model) and layer._is_graph_network
+
+    def copy_network(self, model, copied):
+        if isinstance(model, keras.Sequential) and not model._has_explicit_input_shape:
+            # Built by a call: for any number of examples, not only for as many.
+            given = model.inputs[0]
+            inputs = keras.Input(given.shape[1:], dtype=given.dtype)
+            return keras.Sequential([inputs, *map(copied, model.layers)], name=model.name)
+        copy = keras.models.clone_model(model, clone_function=copied)
         # By which losses and metrics are given; a wrapper has another name.
         copy.output_names = list(model.output_names)
         return copy
 
-    def strip(self, model):
-        return _clone(model, lambda layer: _copy_layer(plain_layer(layer)))
+    def ends_of(self, model):
+        return model._nested_inputs, model._nested_outputs
 
-    def float32_copy(self, model):
-        return _clone(model, lambda layer: _copy_layer(layer, in_float32))
-
-    def _remade(self, model, change):
-        def make(layer):
-            return _copy_layer(layer, lambda config: change(layer, config))
-
-        return _clone(model, make, with_weights=False)
+    def transfer_variables(self, old, new):
+        pairs = list(zip(variables_of(old), variables_of(new), strict=True))
+        values = keras.backend.batch_get_value([variable for variable, _ in pairs])
+        keras.backend.batch_set_value(
+            [(variable, value) for (_, variable), value in zip(pairs, values, strict=True)]
+        )
+        states = [[each.state for each in generators(layer)] for layer in (old, new)]
+        # None where random numbers follow from Keras' global seed.
+        for one, other in zip(*states, strict=False):
+            other.assign(one)
 
     def _inputs_as_given(self, model):
         nested = getattr(model, "_nested_inputs", None)
@@ -128,6 +128,7 @@ class TfKerasBackend(Backend):
             _checkpoint(model).read(str(path)).assert_existing_objects_matched()
         except (tf.errors.OpError, AssertionError) as error:
             raise ValueError(str(error)) from error
+        weights_were_written(model)
 
     def point_to(self, directory, name):
         # Where tf.train.latest_checkpoint looks.
@@ -194,40 +195,3 @@ def _resettable_random_state():
     finally:
         if not enabled:
             backend.disable_tf_random_generator()
-
-
-def _copy_layer(layer, change=lambda config: config):
-    config = change(layer.get_config())
-    # The kind of random state that wrap_for_pruning chose.
-    config.pop("rng_type", None)
-    if getattr(layer, "synchronized", False):
-        # Keras' batch norm leaves this out of its config.
-        config["synchronized"] = True
-    try:
-        return type(layer).from_config(config)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise InputError(
-            f"Layer {layer.name!r} of type {type(layer).__name__} cannot be copied by "
-            f"get_config/from_config: {error}"
-        ) from error
-
-
-def _clone(model, make_layer, with_weights=True):
-    # By identity: a layer may be shared by a model and another inside it.
-    copies = {}
-
-    def clone_layer(layer):
-        if id(layer) not in copies:
-            if isinstance(layer, keras.Model):
-                copy = keras.models.clone_model(layer, clone_function=clone_layer)
-            else:
-                copy = make_layer(layer)
-            copies[id(layer)] = layer, copy
-        return copies[id(layer)][1]
-
-    with model.distribute_strategy.scope():
-        copy = keras.models.clone_model(model, clone_function=clone_layer)
-        for old, new in copies.values():
-            if with_weights and not isinstance(new, keras.Model):
-                new.set_weights(old.get_weights())
-    return copy

@@ -1,59 +1,16 @@
 """A tf_keras model in TFMOT pruning wrappers: its masks, training steps and state."""
 
 import contextlib
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.backends.base import PrunedModel
+from tf_earlyticket.backends.layers import named_weights
 from tf_earlyticket.backends.tf_keras import optimizers
-from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude, keras
+from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.backends.tf_keras.wrapper import UNSET, MaskedPruneLowMagnitude
 from tf_earlyticket.errors import InputError
-
-
-def named_layers(model) -> Iterator[tuple[str, object]]:
-    """Yields (path, layer) of every layer that is not itself a model, in model order, once.
-
-    Pruning wrappers are yielded as they are, under the name of the layer inside. The path of a
-    layer in a nested model starts with that model's name: "backbone/conv1".
-    """
-    yield from _walk(model, "", set())
-
-
-def _walk(model, prefix: str, seen: set[int]):
-    for layer in model.layers:
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        name = f"{prefix}{plain_layer(layer).name}"
-        if isinstance(layer, keras.Model):
-            yield from _walk(layer, f"{name}/", seen)
-        else:
-            yield name, layer
-
-
-def plain_layer(layer):
-    """Returns the layer in a pruning wrapper, or the layer itself."""
-    return layer.layer if isinstance(layer, PruneLowMagnitude) else layer
-
-
-def named_weights(model) -> dict[str, object]:
-    """Returns every weight variable of the plain model by name, such as "stem_conv/kernel".
-
-    Masks and the other variables of the wrappers are left out.
-    """
-    weights = {}
-    for path, layer in named_layers(model):
-        for variable in plain_layer(layer).weights:
-            short = variable.name.split("/")[-1].split(":")[0]
-            name, number = f"{path}/{short}", 1
-            while name in weights:
-                number += 1
-                name = f"{path}/{short}_{number}"
-            weights[name] = variable
-    return weights
 
 
 class TfKerasPrunedModel(PrunedModel):
@@ -67,7 +24,7 @@ class TfKerasPrunedModel(PrunedModel):
     """
 
     def __init__(self, model):
-        layers = [layer for _, layer in named_layers(model)]
+        layers = model._flatten_layers()
         self._wrappers = [layer for layer in layers if isinstance(layer, MaskedPruneLowMagnitude)]
         if not self._wrappers:
             kind = f"The {type(model).__name__} model has no pruning wrapper"
@@ -92,18 +49,12 @@ class TfKerasPrunedModel(PrunedModel):
     def _optimizer(self):
         return optimizers.inner_optimizer(getattr(self.model, "optimizer", None))
 
-    def _all_variables(self):
-        return named_weights(self.model)
-
     def _read(self, variables):
         # Of replicas that differ, the mean.
         return {name: np.asarray(variable.read_value()) for name, variable in variables.items()}
 
     def _assign(self, variables, values):
         keras.backend.batch_set_value([(variables[name], values[name]) for name in variables])
-
-    def named_layers(self):
-        return {name: plain_layer(layer) for name, layer in named_layers(self.model)}
 
     def _mask_variables(self):
         return {name: mask for name, (_, mask, _) in self._pruning_variables.items()}
@@ -292,12 +243,13 @@ def _state_variables(model) -> list[tf.Variable]:
         found += metric.variables
     found += [model._train_counter, model._test_counter, model._predict_counter]
     found.append(model._steps_per_execution)
-    found += [generator.state for generator in _generators(model)]
+    found += [generator.state for generator in generators(model)]
     unique = {id(variable): variable for variable in found if isinstance(variable, tf.Variable)}
     return list(unique.values())
 
 
-def _generators(model):
+def generators(model):
+    """Yields the generators of random numbers of a model or layer."""
     for layer in model._flatten_layers():
         keras_generator = getattr(layer, "_random_generator", None)
         for value in (*vars(layer).values(), getattr(keras_generator, "_generator", None)):

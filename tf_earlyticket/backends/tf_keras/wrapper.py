@@ -6,7 +6,13 @@ import warnings
 
 import tensorflow as tf
 
-from tf_earlyticket.backends.layer_kinds import cannot_be_pruned, kind_of
+from tf_earlyticket.backends.layer_kinds import (
+    cannot_be_pruned,
+    kind_of,
+    prunable_weights,
+    weights_of_kind,
+)
+from tf_earlyticket.backends.layers import layers_inside
 from tf_earlyticket.backends.tf_keras.compat import (
     PruneLowMagnitude,
     enable_auto_cast_variables,
@@ -102,6 +108,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         pruning_schedule: A TFMOT `PruningSchedule`, usually `EarlyTicketPolynomialDecay`.
         ranking: As for `wrap_for_pruning`, read by the callback that computes masks.
         group_size: As for `wrap_for_pruning`.
+        inside: Which of the layer and those inside it are pruned, as places in model order.
         **kwargs: As for `PruneLowMagnitude`.
 
     Raises:
@@ -109,16 +116,16 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
             attribute of the layer or one inside.
     """
 
-    def __init__(self, layer, pruning_schedule, ranking="global", group_size=1, **kwargs):
+    def __init__(
+        self, layer, pruning_schedule, ranking="global", group_size=1, inside=(0,), **kwargs
+    ):
         # Without the layer's own policy the wrapper would read its variables in another type.
         kwargs.setdefault("dtype", layer.dtype_policy)
-        names = kind_of(layer).weights
-        if not hasattr(layer, "get_prunable_weights"):
-            if not names:
+        self.inside = tuple(inside)
+        if self.inside != (0,) or not hasattr(layer, "get_prunable_weights"):
+            if self.inside == (0,) and not kind_of(layer).weights:
                 raise cannot_be_pruned(layer)
-            layer.get_prunable_weights = lambda: [
-                getattr(layer, name) for name in names if hasattr(layer, name)
-            ]
+            layer.get_prunable_weights = _weights_inside(layer, self.inside)
         super().__init__(layer, pruning_schedule, **kwargs)
         if tuple(self.block_size) != (1, 1) or self.sparsity_m_by_n is not None:
             raise InputError("block_size and sparsity_m_by_n are not supported: use group_size.")
@@ -131,10 +138,15 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
     def build(self, input_shape):
         """Creates the masks (ones) and the schedule's steps, unset unless it has a begin."""
         super().build(input_shape)
-        self._owners = [_owner_of(self.layer, weight) for weight, _, _ in self.pruning_vars]
-        for (owner, name), (weight, mask, _) in zip(self._owners, self.pruning_vars, strict=True):
+        self._owners = []
+        for weight, mask, _ in self.pruning_vars:
+            owners = _owners_of(self.layer, weight)
+            # The innermost computes with it.
+            owner, name = owners[-1]
+            self._owners.append((owner, name))
             regularizer = getattr(owner, f"{name}_regularizer", None)
-            if weight.constraint is not None or type(regularizer) not in (type(None), *_KEEP_ZEROS):
+            moved = weight.constraint is not None or len(owners) > 1
+            if moved or type(regularizer) not in (type(None), *_KEEP_ZEROS):
                 _constrain(weight, mask)
         if isinstance(self.pruning_schedule, EarlyTicketPolynomialDecay):
             schedule = self.pruning_schedule
@@ -153,7 +165,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
                 ),
             )
 
-    def call(self, inputs, training=None, mask=None, **kwargs):
+    def call(self, inputs, *arguments, training=None, mask=None, **kwargs):
         """Calls the layer with masked gradients; adds no other operation."""
         if training is True and not self.attended:
             # While the step is traced, so once. TFMOT's in-graph assertion would cost every step.
@@ -163,7 +175,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         if self.layer._expects_mask_arg:
             kwargs["mask"] = mask
         with self._masked_gradients():
-            return self.layer.call(inputs, **kwargs)
+            return self.layer.call(inputs, *arguments, **kwargs)
 
     def compute_mask(self, inputs, mask=None):
         """Returns the layer's mask of its output, such as that of `Embedding(mask_zero=True)`."""
@@ -192,7 +204,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
 
     def get_config(self):
         """Returns the wrapper's config; the layer and the schedule are nested in it."""
-        return {**super().get_config(), **self.criterion.names}
+        return {**super().get_config(), **self.criterion.names, "inside": list(self.inside)}
 
 
 @tf.autograph.experimental.do_not_convert
@@ -200,11 +212,31 @@ def _warn_unattended():
     warnings.warn(UNATTENDED, stacklevel=2)
 
 
-def _owner_of(layer, weight) -> tuple[object, str]:
-    for owner in layer._flatten_layers():
-        for name, value in vars(owner).items():
-            if value is weight:
-                return owner, name
+def _weights_inside(layer, inside):
+    named = getattr(layer, "get_prunable_weights", None)
+
+    def chosen() -> list:
+        found = []
+        for place in inside:
+            each = layers_inside(layer)[place]
+            if each is layer:
+                found += named() if named else weights_of_kind(layer)
+            else:
+                found += prunable_weights(each)
+        return list({id(weight): weight for weight in found}.values())
+
+    return chosen
+
+
+def _owners_of(layer, weight) -> list[tuple[object, str]]:
+    owners = [
+        (owner, name)
+        for owner in layer._flatten_layers()
+        for name, value in vars(owner).items()
+        if value is weight
+    ]
+    if owners:
+        return owners
     raise InputError(
         f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned: its weight "
         f"{weight.name!r} is an attribute neither of the layer nor of one inside. Leave the layer "
