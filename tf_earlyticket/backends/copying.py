@@ -204,7 +204,8 @@ class Copier:
             for one, other in zip(olds, news, strict=True):
                 if getattr(one, "trainable", None) != getattr(other, "trainable", None):
                     other.trainable = one.trainable
-            if id(old) in self._changes:
+            if self._changes and _shapes(old) != _shapes(new):
+                # New weights: of a changed layer, or of one that takes what a changed one gives.
                 continue
             try:
                 self._backend.transfer_variables(old, new)
@@ -214,6 +215,10 @@ class Copier:
         for old, new in self._networks:
             for one, other in zip(own_variables(old), own_variables(new), strict=True):
                 other.assign(one.numpy())
+
+
+def _shapes(layer) -> list[tuple]:
+    return [tuple(variable.shape) for variable in variables_of(layer)]
 
 
 def _own_classes(model) -> list[type]:
