@@ -14,7 +14,8 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_keras_3_behaves_like_tf_keras(backend, tmp_path):
     printed = _run(backend, tmp_path, "behaviour")
-    assert re.search(r"\b71 passed", printed) and "skipped" not in printed
+    # Neither a suite that was not found nor tests left out pass.
+    assert int(re.search(r"\b(\d+) passed", printed)[1]) >= 90 and "skipped" not in printed
 
 
 @pytest.mark.slow
