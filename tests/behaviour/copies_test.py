@@ -347,6 +347,91 @@ def test_two_weights_of_one_layer(keras, compiled, rows, names, tmp_path):
     assert et.export_ticket(model, tmp_path / "ticket").sparsity == 0.5
 
 
+def test_layers_that_leave_names_out_of_their_configs(keras, compiled, rows, tmp_path):
+    layers = keras.layers
+
+    class Block(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            # Of one name, of none: a layer's weights have a name of their own all the same.
+            self.parts = [layers.Dense(6, name="x"), layers.Dense(6, name="x"), layers.Dense(6)]
+
+        def build(self, shape):
+            for part in self.parts:
+                part.build(shape)
+            super().build(shape)
+
+        def call(self, inputs):
+            for part in self.parts:
+                inputs = part(inputs)
+            return inputs
+
+    plain = keras.Sequential([layers.Input((6,)), Block(name="own"), layers.Dense(3, name="last")])
+    schedule = et.EarlyTicketPolynomialDecay(0.5, **ONE_SHOT)
+    model = compiled(et.wrap_for_pruning(plain, schedule))
+    assert list(pruned(model).masks()) == ["own/x/kernel", "own/x_2/kernel", "own/dense/kernel"]
+    model.fit(rows[0] / 100, rows[1], epochs=2, verbose=0, callbacks=[et.MaskUpdate()])
+    et.load_trained_weights(plain, et.export_ticket(model, tmp_path / "ticket"))
+    np.testing.assert_allclose(_predict(plain, rows[0]), _predict(model, rows[0]), rtol=1e-4)
+
+
+def test_layers_of_attention_are_pruned_if_chosen(keras, tmp_path):
+    layers = keras.layers
+    i = layers.Input((5,))
+    x = layers.Embedding(9, 8, mask_zero=True)(i)
+    x = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    plain = keras.Model(i, layers.Dense(1, name="last")(x))
+    words = np.random.RandomState(0).randint(0, 9, (32, 5))
+    schedule = et.EarlyTicketPolynomialDecay(0.5, **ONE_SHOT)
+    names = ["attention/query", "attention/attention_output"]
+    model = et.wrap_for_pruning(plain, schedule, prunable=names)
+    assert list(pruned(model).masks()) == [f"{name}/kernel" for name in names]
+    np.testing.assert_allclose(_predict(model, words), _predict(plain, words), atol=1e-6)
+    model.compile("adam", "mse")
+    before = pruned(model).weights()
+    model.fit(words, np.ones((32, 5, 1)), epochs=2, verbose=0, callbacks=[et.MaskUpdate()])
+    masks, after = pruned(model).masks(), pruned(model).weights()
+    assert pruned(model).violations() == 0
+    assert all(np.any(after[name][masks[name]] != before[name][masks[name]]) for name in masks)
+    assert et.export_ticket(model, tmp_path / "ticket").sparsity == 0.5
+
+
+def test_augmentation_is_not_exported(keras, compiled, examples, tmp_path):
+    layers = keras.layers
+    plain = keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.RandomFlip(),
+            layers.RandomTranslation(0.4, 0.4),
+            layers.Flatten(),
+            layers.Dense(8, name="middle"),
+            layers.Dense(3, name="last"),
+        ]
+    )
+    model = compiled(et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(0.5, **ONE_SHOT)))
+    model.fit(*examples, epochs=1, verbose=0, callbacks=[et.MaskUpdate()])
+    et.export_ticket(model, tmp_path / "ticket")
+    served = _served(tmp_path / "ticket", examples[0])
+    np.testing.assert_allclose(served, _predict(model, examples[0]), rtol=1e-3, atol=1e-4)
+
+
+def test_statistics_in_bfloat16_are_in_tickets(bfloat16, keras, compiled, rows, tmp_path):
+    layers = keras.layers
+    plain = keras.Sequential(
+        [
+            layers.Input((6,)),
+            layers.SpectralNormalization(layers.Dense(8, name="dense"), name="spectral"),
+            layers.Dense(3, dtype="float32", name="last"),
+        ]
+    )
+    model = compiled(et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(0.5, **ONE_SHOT)))
+    model.fit(rows[0] / 100, rows[1], epochs=1, verbose=0, callbacks=[et.MaskUpdate()])
+    ticket = et.export_ticket(model, tmp_path / "ticket")
+    assert ticket.rewind_weights["spectral/vector_u"].dtype == np.float32
+    et.rewind(model, ticket)
+    et.load_trained_weights(plain, ticket)
+
+
 # Classes of models.
 
 

@@ -478,7 +478,11 @@ def _recorded_inputs(layer, values: list[np.ndarray]):
 
 
 def _copies(views: Arrays) -> Arrays:
-    return {name: np.array(view) for name, view in views.items()}
+    # NumPy itself has no bfloat16.
+    return {
+        name: np.array(view, None if view.dtype.kind in "biuf" else np.float32)
+        for name, view in views.items()
+    }
 
 
 def kept_object(model) -> PrunedModel | None:
@@ -604,7 +608,8 @@ class Backend(ABC):
         variables = self.named_weights(model)
         check_weights(weights, variables)
         for name, variable in variables.items():
-            variable.assign(weights[name])
+            dtype = getattr(variable.dtype, "as_numpy_dtype", None)
+            variable.assign(np.asarray(weights[name], dtype))
         weights_were_written(model)
 
     def resized(self, model, configs: Mapping[str, Callable[[dict], dict]], weights: Arrays):

@@ -144,11 +144,20 @@ class Copier:
         # Before it is called: the shape of its outputs may depend on vocabularies.
         for old, new in zip(layers_inside(layer), layers_inside(copy), strict=False):
             if type(old) is type(new):
+                self._keep_settings(old, new)
                 vars(new).update(_functions(old))
                 _copy_vocabulary(old, new)
         if isinstance(layer, self._backend.keras.Model) and not copy.built:
             copy.build_from_config(layer.get_build_config())
         return copy
+
+    def _keep_settings(self, old, new) -> None:
+        """Keeps a layer's name and types, which configs of layers with **kwargs often leave out."""
+        if old.name != new.name:
+            setattr(new, "_name" if hasattr(new, "_name") else "name", old.name)
+        policy = getattr(old, "dtype_policy", None)
+        if not self._float32 and getattr(policy, "name", None) != _policy_name(new):
+            _set_policy(new, policy)
 
     def _refusal(self, layer, error: Exception | str) -> InputError:
         kind = "Model" if isinstance(layer, self._backend.keras.Model) else "Layer"
@@ -292,9 +301,17 @@ def _bare_copy(layer, float32: bool):
         elif type(value) in (list, dict, set):
             state[name] = type(value)(value)
     getattr(copy, "__setstate__", vars(copy).update)(state)
-    if float32 and "mixed" in getattr(getattr(layer, "dtype_policy", None), "name", ""):
-        if hasattr(copy, "_set_dtype_policy"):
-            copy._set_dtype_policy("float32")
-        else:
-            copy.dtype_policy = "float32"
+    if float32 and "mixed" in (_policy_name(layer) or ""):
+        _set_policy(copy, "float32")
     return copy
+
+
+def _policy_name(layer) -> str | None:
+    return getattr(getattr(layer, "dtype_policy", None), "name", None)
+
+
+def _set_policy(layer, policy) -> None:
+    if hasattr(layer, "_set_dtype_policy"):
+        layer._set_dtype_policy(policy)
+    else:
+        layer.dtype_policy = policy

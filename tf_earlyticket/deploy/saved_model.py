@@ -15,14 +15,14 @@ _SIGNATURE = "serving_default"
 
 
 def _example(entry, count: int, random: np.random.Generator) -> np.ndarray:
-    """Returns inputs [count, ...] like a symbolic one: normal for floats, 0 for integers."""
+    """Returns inputs [count, ...] like a symbolic one: floats from 0 to 1, integers 0."""
     import tensorflow as tf
 
-    # In Keras 3 the types are names. Integers may be indices: 0 is always one.
+    # In Keras 3 the types are names. All may be indices, floats cut off: 0 is always one.
     dtype = tf.as_dtype(entry.dtype)
     if dtype == tf.string:
         return np.full((count, *entry.shape[1:]), "a word", object)
-    values = random.normal(size=(count, *entry.shape[1:])) * dtype.is_floating
+    values = random.random((count, *entry.shape[1:])) * dtype.is_floating
     return values.astype(dtype.as_numpy_dtype)
 
 

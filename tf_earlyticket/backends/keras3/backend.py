@@ -1,6 +1,7 @@
 """The back end of Keras 3, which computes with TensorFlow or JAX."""
 
 import contextlib
+import functools
 import io
 import itertools
 import logging
@@ -26,10 +27,12 @@ from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 logger = logging.getLogger(__name__)
 # A process has one backend, so another one does it.
 _SAVE_BY_TENSORFLOW = """
-import sys, keras
+import functools, sys, keras
 model = keras.saving.load_model(sys.argv[1], compile=False)
 inputs = getattr(model, "_inputs_struct", None)
 one = isinstance(inputs, (list, tuple)) and len(inputs) == 1
+call = functools.partial(type(model).__call__, model, training=False)
+object.__setattr__(model, "__call__", call)
 model.export(sys.argv[2], verbose=False, **({"input_signature": [inputs[0]]} if one else {}))
 """
 
@@ -132,7 +135,7 @@ class Keras3Backend(Backend):
         if self.computes_with != "tensorflow" and _save_by_tensorflow(model, directory):
             return
         # Keras prints the list of everything it captured.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), _in_use(model):
             inputs = self.inputs_of(model)
             options = {} if inputs is None else {"input_signature": [inputs]}
             model.export(str(directory), **options)
@@ -174,6 +177,18 @@ class Keras3Backend(Backend):
     def sgd(self, learning_rate, momentum, *, loss_scale=False):
         optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)
         return keras.optimizers.LossScaleOptimizer(optimizer) if loss_scale else optimizer
+
+
+@contextlib.contextmanager
+def _in_use(model):
+    """Makes calls those of use, not of training: layers of augmentation take None for True."""
+    call = functools.partial(type(model).__call__, model, training=False)
+    # Past Keras' tracking. Its export looks the method up in the model itself.
+    object.__setattr__(model, "__call__", call)
+    try:
+        yield
+    finally:
+        vars(model).pop("__call__")
 
 
 def _input_like(given, shape, layer):

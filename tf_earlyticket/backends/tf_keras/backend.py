@@ -1,6 +1,7 @@
 """The back end of tf_keras (Keras 2): models in TFMOT's wrappers and out again, and their state."""
 
 import contextlib
+import functools
 import io
 
 import tensorflow as tf
@@ -62,6 +63,11 @@ class TfKerasBackend(Backend):
             inside = [place for place, each in enumerate(layers_inside(layer)) if id(each) in ids]
             if not inside:
                 return copy
+            pairs = list(zip(layers_inside(layer), layers_inside(copy), strict=False))
+            for old, new in pairs if inside != [0] else ():
+                # Attention, for one, makes its layers' weights at its first call only.
+                if variables_of(old) and not new.built and new is not copy:
+                    new.build_from_config(old.get_build_config())
             return MaskedPruneLowMagnitude(copy, schedule, inside=inside, **criterion.names)
 
         with _resettable_random_state():
@@ -107,7 +113,8 @@ class TfKerasBackend(Backend):
         )
         archive = keras.export.ExportArchive()
         archive.track(model)
-        archive.add_endpoint("serve", model.__call__, [specs])
+        # Layers of augmentation take None for True.
+        archive.add_endpoint("serve", functools.partial(model.__call__, training=False), [specs])
         # Keras prints the list of everything it captured.
         with contextlib.redirect_stdout(io.StringIO()):
             archive.write_out(str(directory))

@@ -221,8 +221,10 @@ def _weights_inside(layer, inside):
             each = layers_inside(layer)[place]
             if each is layer:
                 found += named() if named else weights_of_kind(layer)
-            else:
+            elif prunable_weights(each):
                 found += prunable_weights(each)
+            else:
+                raise cannot_be_pruned(each)
         return list({id(weight): weight for weight in found}.values())
 
     return chosen
