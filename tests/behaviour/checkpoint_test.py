@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket.backends import pruned
+from tf_earlyticket.backends import backend_of, pruned
+from tf_earlyticket.config import Config
 from tf_earlyticket.errors import RunError
+from tf_earlyticket.job.build import build_plain_model
 from tf_earlyticket.job.checkpoint import RunCheckpoint, _check_names
 from tf_earlyticket.job.log import MetricsLog
 
@@ -65,6 +67,33 @@ def test_layers_that_changed_places_are_told_and_nothing_is_read(named, saved, t
 def test_unnamed_layers_may_have_other_numbers(named, saved, tmp_path):
     weights = saved(None, None, None)
     _assert_equal(_restored(named(None, None, None), tmp_path), weights)
+
+
+def test_all_models_of_a_run_have_the_same_names(keras, named):
+    def unnamed(input_shape, num_classes, weight_decay, framework):
+        layers = keras.layers
+        return keras.Sequential(
+            [
+                layers.Input(input_shape),
+                layers.Conv2D(2, 3),
+                layers.Conv2D(2, 3),
+                layers.Flatten(),
+                layers.Dense(num_classes),
+            ]
+        )
+
+    et.register_model("unnamed", unnamed)
+    config = Config()
+    config.model.name = "unnamed"
+    config.model.keras = backend_of(named("a", "b", "c")).framework
+    found = []
+    for _ in range(2):
+        model = build_plain_model(config)
+        found.append(list(backend_of(model).named_weights(model)))
+        # As between the phases of a run.
+        named(None, None, None)
+    assert found[0] == found[1]
+    assert found[0][:4] == ["conv2d/kernel", "conv2d/bias", "conv2d_1/kernel", "conv2d_1/bias"]
 
 
 def test_files_of_earlier_versions_are_read_by_place(named, saved, tmp_path):

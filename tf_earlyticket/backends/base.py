@@ -681,6 +681,10 @@ class Backend(ABC):
         """Sets the global dtype policy and puts the former one back."""
 
     @abstractmethod
+    def reset_names(self) -> None:
+        """Lets unnamed layers of the next model be numbered as those of the first."""
+
+    @abstractmethod
     def sgd(self, learning_rate, momentum: float, *, loss_scale: bool = False):
         """Returns SGD with momentum, for float16 with a loss scale."""
 

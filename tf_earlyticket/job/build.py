@@ -85,6 +85,8 @@ def build_plain_model(config: Config):
     spec = dataset_spec(config)
     backend = backend_named(config.model.keras)
     backend.set_random_seed(config.seed)
+    # All models of a run, and of a run that goes on, have the same names.
+    backend.reset_names()
     with backend.dtype_policy(config.train.dtype_policy):
         return build_model(
             config.model.name,

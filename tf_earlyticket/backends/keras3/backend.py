@@ -17,7 +17,7 @@ import numpy as np
 from tf_earlyticket.backends.base import Backend, kept_object
 from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.keras3.compat import BACKEND as COMPUTES_WITH
-from tf_earlyticket.backends.keras3.compat import Functional, SafeModeScope, keras
+from tf_earlyticket.backends.keras3.compat import Functional, SafeModeScope, keras, reset_uids
 from tf_earlyticket.backends.keras3.pruned_model import Keras3PrunedModel
 from tf_earlyticket.backends.layer_kinds import kind_of
 from tf_earlyticket.errors import InputError
@@ -173,6 +173,9 @@ class Keras3Backend(Backend):
             yield
         finally:
             keras.config.set_dtype_policy(former)
+
+    def reset_names(self):
+        reset_uids()
 
     def sgd(self, learning_rate, momentum, *, loss_scale=False):
         optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)

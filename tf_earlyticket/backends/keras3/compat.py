@@ -7,6 +7,7 @@ import keras
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.models import Functional
 from keras.src.saving.serialization_lib import SafeModeScope
+from keras.src.utils.naming import reset_uids
 
 from tf_earlyticket.backends import check_computes_with
 
@@ -20,6 +21,7 @@ __all__ = [
     "get_global_attribute",
     "keras",
     "loss_gradients",
+    "reset_uids",
 ]
 
 

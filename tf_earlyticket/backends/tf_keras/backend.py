@@ -160,6 +160,9 @@ class TfKerasBackend(Backend):
         finally:
             keras.mixed_precision.set_global_policy(former)
 
+    def reset_names(self):
+        keras.backend.reset_uids()
+
     def sgd(self, learning_rate, momentum, *, loss_scale=False):
         optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)
         return keras.mixed_precision.LossScaleOptimizer(optimizer) if loss_scale else optimizer
