@@ -33,6 +33,8 @@ Record = TypeVar("Record")
 _CHUNK = 1 << 20
 _CHECKSUM = "crc32"
 _MAX_JSON_BYTES = 1 << 26
+# Where a file holds the hash of its own content.
+_HASH = "sha256"
 
 
 @contextlib.contextmanager
@@ -137,7 +139,37 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as JSON; a ValueError for NaN and infinity, which are not."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Returns what `write_json` writes."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes values as JSON, with a hash of them that `read_sealed` checks."""
+    write_json(path, {**values, _HASH: _hash_of_values(values)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Returns what `write_sealed` wrote.
+
+    Raises:
+        InputError: As `read_json`, or if the values are others than those that were written.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold a mapping, got a {type(values).__name__}")
+    # Files of before had none.
+    stated = values.pop(_HASH, None)
+    if stated is not None and stated != _hash_of_values(values):
+        raise InputError(f"{path} must hold what was written, got other values")
+    return values
+
+
+def _hash_of_values(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ def test_a_ticket_is_the_mask_of_s_on_the_weights_of_v_trained_in_full(run, star
     assert result["epochs"] == 4.0 and len(result["rows"]) == 4
     assert result["rows"][0]["learning_rate"] == 0.1
     assert result["rows"][-1]["sparsity"] == pytest.approx(0.8, abs=1e-4)
-    assert [path.name for path in run.directory(cell.phase).iterdir()] == ["result.json"]
+    assert [path.name for path in run.paths.directory(cell.phase).iterdir()] == ["result.json"]
 
 
 def test_a_finished_ticket_is_not_trained_again(run, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_gradual_ticket_takes_the_mask_at_the_end_of_a_ramp(run, starts):
     assert any((masks[name] != one_shot[name]).any() for name in masks)
     # A ramp of one epoch, then four of training.
     assert result["epochs"] == 5.0
-    assert [p.name for p in run.directory("gradual_masks-002").iterdir()] == ["masks.safetensors"]
+    assert [p.name for p in run.paths.directory("gradual_masks-002").iterdir()] == ["masks.safetensors"]
 
 
 def test_a_probe_sees_the_recorded_epoch_and_undoes_itself(run):

@@ -33,6 +33,7 @@ from tf_earlyticket.pruning.masks import check_masks
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
 from tf_earlyticket.pruning.scores import ScoreContext
 from tf_earlyticket.pruning.select import Criterion
+from tf_earlyticket.version import __version__, installed_versions
 
 logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
@@ -523,6 +524,17 @@ class Backend(ABC):
     def always_compiled(self) -> bool:
         """Whether it computes by compiled steps only."""
         return self.computes_with == "jax"
+
+    def made_with(self) -> dict[str, str]:
+        """Returns what has to be the same where a state is gone on from, by name."""
+        packages = {"tensorflow", self.computes_with, self.keras.__name__.partition(".")[0]}
+        versions = {name: v for name, v in installed_versions().items() if name in packages}
+        return {
+            "KERAS_BACKEND": self.computes_with,
+            "floatx": self.keras.backend.floatx(),
+            "tf_earlyticket": __version__,
+            **versions,
+        }
 
     # What each framework does in its own way.
 

@@ -93,8 +93,11 @@ def main(argv: list[str]) -> None:
     command_line.print_table(ARTEFACT_COLUMNS, artefact_rows(found), title=title)
     print("Dense: the same network in the same number type with its pruned weights filled.")
     print(f"Files: {output}")
-    if add_to_report(directory.parent, found):
-        print(f"Added to the report: {directory.parent / 'report.html'}")
+    try:
+        if add_to_report(directory.parent, found):
+            print(f"Added to the report: {directory.parent / 'report.html'}")
+    except OSError as error:
+        print(f"Not added to the report: {error}")
 
 
 def data_of(ticket: Ticket, data_dir: str | None) -> Data | None:

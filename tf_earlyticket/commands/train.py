@@ -4,7 +4,6 @@ from absl import flags
 
 from tf_earlyticket.backends import FRAMEWORKS, backend_named
 from tf_earlyticket.commands import command_line
-from tf_earlyticket.files import write_text
 from tf_earlyticket.job.devices import check_strategy, is_chief
 from tf_earlyticket.job.log import PROGRESS_MODES, Display
 from tf_earlyticket.job.preflight import check_run
@@ -46,10 +45,7 @@ def main(argv: list[str]) -> None:
     check_run(config, values.data_dir, values.strategy)
     workdir, arguments = command_line.workdir_of(config)
     paths = RunPaths(workdir)
-    chief = is_chief(values.strategy)
-    if chief:
-        paths.claim(config)
-        write_text(paths.flags, "".join(f"{argument}\n" for argument in arguments))
+    paths.check(config)
     display = Display(values.progress, values.histograms)
     display.say(f"Run directory: {workdir}")
     display.tell("run", workdir=str(workdir))
@@ -65,9 +61,10 @@ def main(argv: list[str]) -> None:
         strategy=values.strategy,
         tpu=values.tpu,
         command=prefix + command_line.command("train", arguments),
+        flags="".join(f"{argument}\n" for argument in arguments),
         display=display,
     )
-    if chief:
+    if is_chief(values.strategy):
         display.say(summary(report, paths))
         display.tell(
             "finished",

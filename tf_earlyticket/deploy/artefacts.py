@@ -132,7 +132,7 @@ def make_artefacts(
             }
             found.append(record)
         identity = files.sha256(ticket_directory / RECORD_FILE)
-        kept = _kept(output, identity, formats)
+        kept = kept_artefacts(output, ticket_directory, formats)
         every = sorted([*kept, *found], key=lambda record: FORMATS.index(record["format"]))
         result = {"about": dict(about or {}), "ticket": identity, "sparsity": ticket.sparsity}
         files.make_directory(output)
@@ -144,9 +144,12 @@ def make_artefacts(
     return result | {"artefacts": every}
 
 
-def _kept(output: Path, identity: str, replaced: Sequence[str]) -> list[dict]:
+def kept_artefacts(
+    output: Path, ticket_directory: Path, replaced: Sequence[str] = ()
+) -> list[dict]:
     """Returns the records of the ticket's artefacts that were made before and stay."""
     try:
+        identity = files.sha256(ticket_directory / RECORD_FILE)
         earlier = files.read_json(output / RESULT_FILE)
         return [
             {"about": earlier["about"], **record}

@@ -10,21 +10,23 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.callbacks.callback import Callback
-from tf_earlyticket.errors import Interrupted, RunError
+from tf_earlyticket.errors import InputError, Interrupted, RunError
 from tf_earlyticket.files import (
     make_directory,
     read_arrays,
-    read_json,
+    read_sealed,
+    sha256,
     write_arrays,
-    write_json,
+    write_sealed,
 )
 from tf_earlyticket.job.devices import TERMINATION
 from tf_earlyticket.job.log import MetricsLog
 
 logger = logging.getLogger(__name__)
-_NAME = re.compile(r"ckpt-(\d+)(?:-(\d+))?\.(?:index|npz|safetensors)")
+_STATE = re.compile(r"state-(\d+)(?:-(\d+))?\.json")
 
 
 class Restartable(Protocol):
@@ -51,14 +53,17 @@ class _State:
         rows: Of metrics, one an epoch.
         searcher: The state of a `Restartable`; None without one.
         metrics: What Keras' metrics had counted within the epoch; None at its end.
-        names: Of the model's weights, in order, and of its kind of optimizer; None in files of
-            earlier versions.
+        names: Of the model's weights, in order, and of its kind of optimizer.
+        files: The hashes of all other files of the checkpoint, by name.
+        made_with: As the back end gives it.
     """
 
     rows: list[dict[str, Any]]
-    searcher: Any = None
-    metrics: list | None = None
-    names: list[str] | None = None
+    searcher: Any
+    metrics: list | None
+    names: list[str]
+    files: dict[str, str]
+    made_with: dict[str, str]
 
 
 class RunCheckpoint(Callback):
@@ -102,7 +107,7 @@ class RunCheckpoint(Callback):
     def restore(self, model, epoch: int | None = None) -> int:
         """Restores a checkpoint, if there is one, and the callbacks' state with it.
 
-        A damaged one is passed over with a warning, for the one before it.
+        One of which a file is damaged or gone is passed over with a warning, for the one before.
 
         Args:
             model: The model that was saved.
@@ -113,6 +118,7 @@ class RunCheckpoint(Callback):
 
         Raises:
             RunError: If there are checkpoints and none can be read.
+            InputError: If it was made by other versions, another backend or precision.
         """
         # Slots that do not exist yet would be restored later than masks are applied.
         pruned(model).prepare()
@@ -123,9 +129,10 @@ class RunCheckpoint(Callback):
             path = self._restored_from / _name(*place)
             try:
                 state = self._read_state(*place)
-                if state.names is not None:
+                differing = self._other_than(state.made_with, backend_of(model).made_with())
+                if differing is None:
                     _check_names(state.names, _names_of(model))
-                backend_of(model).read_state(model, path)
+                    backend_of(model).read_state(model, path)
             except (OSError, LookupError, ValueError) as error:
                 reason = " ".join(str(error).split())
                 logger.warning(
@@ -134,6 +141,8 @@ class RunCheckpoint(Callback):
                     reason,
                 )
                 continue
+            if differing is not None:
+                raise differing
             self._metrics_log.rows = state.rows
             if self._searcher is not None:
                 self._searcher.set_state(state.searcher)
@@ -146,6 +155,15 @@ class RunCheckpoint(Callback):
                 "--workdir."
             )
         return 0
+
+    def _other_than(self, there: dict[str, str], here: dict[str, str]) -> InputError | None:
+        for name in {**there, **here}:
+            if (made := there.get(name)) != here.get(name):
+                expected = (
+                    f"{made!r}, with which {self._restored_from} was made, or a new --workdir"
+                )
+                return checks.refuse(name, here.get(name), expected)
+        return None
 
     def on_train_begin(self, logs=None):
         """Lets Keras begin within the epoch if a checkpoint within one was restored."""
@@ -189,16 +207,9 @@ class RunCheckpoint(Callback):
                     self._remove(*kept)
 
     def _write(self, epoch: int, step: int, metrics: list | None = None) -> None:
+        backend, directory = backend_of(self.model), self._directory
         pruned(self.model).synchronize_replicas()
         searcher = None if self._searcher is None else self._searcher.get_state()
-        make_directory(self._directory)
-        # The state goes first: a checkpoint without one could not be continued.
-        state = _State(self._metrics_log.rows, searcher, metrics, _names_of(self.model))
-        self._write_state(epoch, step, state)
-        backend_of(self.model).write_state(self.model, self._directory / _name(epoch, step))
-
-    def _write_state(self, epoch: int, step: int, state: _State) -> None:
-        """Writes the state as JSON, its arrays, such as masks, to a file beside."""
         arrays: dict[str, np.ndarray] = {}
 
         def set_aside(value: object) -> str:
@@ -208,27 +219,33 @@ class RunCheckpoint(Callback):
             arrays[name] = value
             return name
 
-        values = msgspec.to_builtins(state, enc_hook=set_aside, str_keys=True)
+        values = msgspec.to_builtins(searcher, enc_hook=set_aside, str_keys=True)
+        make_directory(directory)
         if arrays:
-            write_arrays(self._directory / _state_name(epoch, step, ".safetensors"), arrays)
-        write_json(self._directory / _state_name(epoch, step), values)
+            write_arrays(directory / _state_name(epoch, step, ".safetensors"), arrays)
+        backend.write_state(self.model, directory / _name(epoch, step))
+        files = {path.name: sha256(path) for path in self._files(epoch, step) if path.exists()}
+        names, made_with = _names_of(self.model), backend.made_with()
+        state = _State(self._metrics_log.rows, values, metrics, names, files, made_with)
+        # Last: it makes the files a checkpoint.
+        write_sealed(directory / _state_name(epoch, step), vars(state))
 
     def _read_state(self, epoch: int, step: int) -> _State:
-        values = read_json(self._restored_from / _state_name(epoch, step))
-        path = self._restored_from / _state_name(epoch, step, ".safetensors")
-        arrays = read_arrays(path) if path.exists() else {}
-
-        def bring_back(kind: type, name: str) -> np.ndarray:
-            if name not in arrays:
-                raise ValueError(f"{path} has no {name}")
-            return arrays[name]
-
+        """Returns the state of a checkpoint all of whose files are as they were written."""
+        folder = self._restored_from
         try:
-            state = msgspec.convert(values, _State)
-            if self._searcher is None:
-                return state
+            state = msgspec.convert(read_sealed(folder / _state_name(epoch, step)), _State)
+            own = (f"{_name(epoch, step)}.", _state_name(epoch, step, ".safetensors"))
+            if not all(name.startswith(own) for name in state.files):
+                raise ValueError("its state is that of another checkpoint")
+            for name, stated in state.files.items():
+                if sha256(folder / name) != stated:
+                    raise ValueError(f"{name} is another one than was written")
+            path = folder / _state_name(epoch, step, ".safetensors")
+            arrays = read_arrays(path) if path.name in state.files else {}
+            kind = Any if self._searcher is None else self._searcher.state_kind
             searcher = msgspec.convert(
-                state.searcher, self._searcher.state_kind, dec_hook=bring_back, str_keys=True
+                state.searcher, kind, dec_hook=lambda kind, name: arrays[name], str_keys=True
             )
             return replace(state, searcher=searcher)
         except msgspec.ValidationError as error:
@@ -241,18 +258,21 @@ class RunCheckpoint(Callback):
 
     def _kept(self, directory: Path) -> list[tuple[int, int]]:
         """Returns (epochs, steps within the next) of the checkpoints that are there."""
-        names = (_NAME.fullmatch(path.name) for path in directory.glob("ckpt-*"))
+        names = (_STATE.fullmatch(path.name) for path in directory.glob("state-*"))
         return [(int(name[1]), int(name[2] or 0)) for name in names if name]
 
-    def _remove(self, epoch: int, step: int) -> None:
+    def _files(self, epoch: int, step: int) -> list[Path]:
+        """Returns the files of a checkpoint beside its state, where they are there."""
         backend, name = backend_of(self.model), _name(epoch, step)
-        # The index first: without it there is no checkpoint.
-        for path in (
+        return [
             self._directory / f"{name}{backend.state_index}",
-            *self._directory.glob(f"{name}{backend.state_others}"),
-            self._directory / _state_name(epoch, step),
+            *sorted(self._directory.glob(f"{name}{backend.state_others}")),
             self._directory / _state_name(epoch, step, ".safetensors"),
-        ):
+        ]
+
+    def _remove(self, epoch: int, step: int) -> None:
+        # The state first: without it there is no checkpoint.
+        for path in (self._directory / _state_name(epoch, step), *self._files(epoch, step)):
             path.unlink(missing_ok=True)
 
 
@@ -261,22 +281,9 @@ def _names_of(model) -> list[str]:
 
 
 def _check_names(saved: list[str], present: list[str]) -> None:
-    """Raises ValueError unless weights of the same names are in the same places.
-
-    But for the numbers that Keras gives to unnamed layers: those of a kind may all be higher or
-    lower, as more or fewer were made before in a process.
-    """
-    shifts: dict[str, int] = {}
-    for there, here in itertools.zip_longest(saved, present, fillvalue=""):
-        for parts in itertools.zip_longest(there.split("/"), here.split("/"), fillvalue=""):
-            (kind, number), (wanted, other) = map(_numbered, parts)
-            if kind != wanted or shifts.setdefault(kind, other - number) != other - number:
-                raise ValueError(f"it is of another network: it has {there!r} in place of {here!r}")
-
-
-def _numbered(name: str) -> tuple[str, int]:
-    base, _, number = name.rpartition("_")
-    return (base, int(number)) if base and number.isdecimal() else (name, 0)
+    for there, here in itertools.zip_longest(saved, present):
+        if there != here:
+            raise ValueError(f"it is of another network: it has {there!r} in place of {here!r}")
 
 
 def _name(epoch: int, step: int) -> str:

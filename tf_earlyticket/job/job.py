@@ -1,6 +1,8 @@
 """`train_and_evaluate`: the main job from a config to a ticket with its report."""
 
+import contextlib
 import csv
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -11,12 +13,22 @@ import tensorflow as tf
 from tf_earlyticket.backends import backend_named, pruned, served_strategy
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
+from tf_earlyticket.deploy.artefacts import EXPORTED, kept_artefacts
 from tf_earlyticket.deploy.export import export_ticket
-from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import read_json, write_csv, write_json
+from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.files import (
+    json_text,
+    read_json,
+    read_sealed,
+    sha256,
+    write_csv,
+    write_json,
+    write_sealed,
+    write_text,
+)
 from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy, output_directory
-from tf_earlyticket.job.log import COLUMNS, Display, write_outcome
+from tf_earlyticket.job.log import COLUMNS, TRAININGS, Display, write_outcome
 from tf_earlyticket.job.phases import Run, retrain, search, train_dense, train_ticket
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.results import (
@@ -29,7 +41,7 @@ from tf_earlyticket.job.results import (
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.report.figures import draw_all, drawn_figures
 from tf_earlyticket.report.html import write_html
-from tf_earlyticket.report.report import Artefact, Report, environment
+from tf_earlyticket.report.report import Artefact, Report, environment, read_artefacts
 from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
@@ -48,6 +60,7 @@ def train_and_evaluate(
     strategy: str = "auto",
     tpu: str | None = None,
     command: str = "",
+    flags: str = "",
     display: Display = Display(),  # noqa: B008, it is frozen
 ) -> dict:
     """Runs the main job, or continues it in a `workdir` that it was started in.
@@ -63,6 +76,7 @@ def train_and_evaluate(
         strategy: Devices, see `make_strategy`.
         tpu: Name or address of the TPU, for strategy "tpu".
         command: Command line that repeats the run, for the report.
+        flags: The same as the content of `flags.txt`; "": none is written.
         display: What to show meanwhile.
 
     Returns:
@@ -70,31 +84,38 @@ def train_and_evaluate(
 
     Raises:
         InputError: Before any work, for a config, data set or workdir that cannot be used.
+        RunError: If training diverged, or something is gone that cannot be made again.
     """
     check_run(config, data_dir, strategy)
-    devices = make_strategy(served_strategy(config.model.keras, strategy), tpu)
-    trained = config_for_replicas(config, devices)
     with output_directory(strategy) as output:
         paths = RunPaths(workdir, output)
+        paths.saved.check(config)
+        report = _finished(paths.saved)
+        if report is not None:
+            return report
+        devices = make_strategy(served_strategy(config.model.keras, strategy), tpu)
+        trained = config_for_replicas(config, devices)
+        data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
+        run = Run(trained, paths, data, devices, display)
+        backend_named(config.model.keras).set_random_seed(config.seed)
+        if config.train.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        # What else the input could be wrong about shows while the network is built.
+        run.prepare()
         paths.claim(config)
         with paths.locked():
-            report = _finished(paths)
-            if report is None:
-                data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
-                report = _run(Run(trained, paths, data, devices, display), strategy, command)
-            return report
+            if flags and paths.writes:
+                write_text(paths.flags, flags)
+            return _run(run, strategy, command)
 
 
 def _run(run: Run, strategy: str, command: str) -> dict:
     """Runs the phases that are not finished and writes the report."""
     config, paths = run.config, run.paths
-    backend_named(config.model.keras).set_random_seed(config.seed)
-    if config.train.deterministic:
-        tf.config.experimental.enable_op_determinism()
     found, retrained, dense = _train_phases(run)
-    evaluation = run.result("evaluation", Evaluation) if _is_whole(paths.saved.ticket) else None
-    if evaluation is None:
-        evaluation = run.finish("evaluation", _evaluate_and_export(run, found, retrained, dense))
+    evaluation = run.result("evaluation", Evaluation)
+    if evaluation is None or not run.is_whole("evaluation") or not _has_ticket(paths.saved):
+        evaluation = _evaluate_and_export(run, found, retrained, dense)
     rows = [*found.rows, *(retrained.rows if retrained else [])]
     report = build_report(
         config,
@@ -107,14 +128,24 @@ def _run(run: Run, strategy: str, command: str) -> dict:
         command=command,
         notes=[NOTES[config.data.name]] if config.data.name in NOTES else [],
     )
+    report.artefacts = _artefacts(paths.saved)
     write_csv(paths.metrics, rows + (dense.rows if dense else []), COLUMNS)
     write_json(paths.weight_statistics, found.weight_std)
     figures = draw_all(report, rows, found.weight_std, paths.figures)
     write_html(report, rows, found.weight_std, figures, paths.report_html)
     write_outcome(report, figures, paths.tensorboard)
-    # Last: a report.json stands for a complete run.
-    write_json(paths.report, report.to_json())
+    _write_report(paths, report, paths.outcome())
     return report.to_json()
+
+
+def _write_report(paths: RunPaths, report: Report, changed: Sequence[Path]) -> None:
+    """Writes `report.json`, the last file of a run, and before it the hashes of all of them."""
+    text = json_text(report.to_json())
+    hashes = read_sealed(paths.checksums) if paths.checksums.exists() else {}
+    hashes |= {path.relative_to(paths.workdir).as_posix(): sha256(path) for path in changed}
+    hashes[paths.report.name] = hashlib.sha256(text.encode()).hexdigest()
+    write_sealed(paths.checksums, hashes)
+    write_text(paths.report, text)
 
 
 def _train_phases(
@@ -130,25 +161,53 @@ def _train_phases(
 
 
 def _finished(paths: RunPaths) -> dict | None:
-    """Returns the report of a finished run; what is damaged or gone is made anew, None tells."""
-    if not paths.saved.report.exists() or not _is_whole(paths.saved.ticket):
+    """Returns the report of a finished run all of whose files are there, unchanged, else None.
+
+    Raises:
+        RunError: If some are not, and nothing is there to make them of.
+    """
+    if not paths.report.exists():
         return None
+    damaged = _damaged(paths)
+    # Runs of before have no hashes.
+    if not damaged and (paths.checksums.exists() or _has_ticket(paths)):
+        with contextlib.suppress(InputError):
+            return Report.read(paths.report).to_json()
+        damaged = [paths.report]
+    what = f"{damaged[0] if damaged else paths.ticket} is damaged or gone"
+    if not paths.result("search").exists():
+        raise RunError(
+            f"{what}, and so is what it was made of: expected the checkpoints of the run; start "
+            "again in a new --workdir."
+        )
+    logger.warning("%s; it is made again.", what)
+    return None
+
+
+def _damaged(paths: RunPaths) -> list[Path]:
+    """Returns the files of a run that are gone or others than those that it ended with."""
+    if not paths.checksums.exists():
+        return []
     try:
-        return Report.read(paths.saved.report).to_json()
-    except InputError as error:
-        logger.warning("%s; it is written anew.", error)
-        return None
+        return paths.others_than(read_sealed(paths.checksums))
+    except InputError:
+        return [paths.checksums]
 
 
-def _is_whole(ticket: Path) -> bool:
+def _has_ticket(paths: RunPaths) -> bool:
     """Tells whether the ticket of a run is there, with its SavedModel, and undamaged."""
-    try:
-        Ticket.load(ticket)
-    except InputError as error:
-        if ticket.exists():
-            logger.warning("%s; the ticket is exported anew.", error)
-        return False
-    return (ticket / "saved_model" / "saved_model.pb").exists()
+    with contextlib.suppress(InputError):
+        Ticket.load(paths.ticket)
+        return (paths.saved_model / "saved_model.pb").exists()
+    return False
+
+
+def _artefacts(paths: RunPaths) -> list[Artefact]:
+    """Returns what `export` added to the report, for one that is written again."""
+    if paths.report.exists() and paths.report not in _damaged(paths):
+        with contextlib.suppress(InputError):
+            return Report.read(paths.report).artefacts
+    return read_artefacts(kept_artefacts(paths.ticket / EXPORTED, paths.ticket))
 
 
 def _evaluate_and_export(
@@ -168,7 +227,7 @@ def _evaluate_and_export(
         run.paths.ticket,
         provenance={"config": config.to_dict(), "test_accuracy": accuracy},
     )
-    return Evaluation(
+    result = Evaluation(
         ticket_accuracy=accuracy,
         dense_accuracy=dense_accuracy,
         sparsity=ticket.sparsity,
@@ -176,6 +235,10 @@ def _evaluate_and_export(
         left_dense=ticket.provenance["left_dense"],
         seconds=time.perf_counter() - started,
     )
+    # It is of these phases: one that had to end anew is evaluated anew.
+    made_of = [run.paths.result(phase) for phase in TRAININGS if run.paths.result(phase).exists()]
+    made = [path for path in run.paths.outcome() if path.is_relative_to(run.paths.ticket)]
+    return run.finish("evaluation", result, [*made_of, *made])
 
 
 def _accuracy(run: Run, phase: str) -> float:
@@ -190,10 +253,13 @@ def add_to_report(workdir: Path, artefacts: Sequence[Artefact]) -> bool:
 
     Returns:
         Whether there is such a run.
+
+    Raises:
+        OSError: If they cannot be written.
     """
     paths = RunPaths(workdir)
     try:
-        report = Report.read(paths.saved.report)
+        report = Report.read(paths.report)
         with open(paths.metrics, newline="") as file:
             metrics = list(csv.DictReader(file))
         weight_std = read_json(paths.weight_statistics)
@@ -201,5 +267,5 @@ def add_to_report(workdir: Path, artefacts: Sequence[Artefact]) -> bool:
         return False
     report.artefacts = list(artefacts)
     write_html(report, metrics, weight_std, drawn_figures(paths.figures), paths.report_html)
-    write_json(paths.report, report.to_json())
+    _write_report(paths, report, [paths.report_html])
     return True

@@ -7,7 +7,7 @@ and `Phase` is a training that can be stopped anywhere.
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.data.streams import Data
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.errors import InputError, RunError
-from tf_earlyticket.files import read_arrays, read_json, sha256, write_arrays, write_json
+from tf_earlyticket.files import read_arrays, read_sealed, sha256, write_arrays, write_sealed
 from tf_earlyticket.job.build import build_wrapped_model, plan_of
 from tf_earlyticket.job.checkpoint import Restartable, RunCheckpoint
 from tf_earlyticket.job.devices import TERMINATION, wait_for_workers, works_with_others
@@ -73,14 +73,15 @@ class Run:
         """The compiled, wrapped model into which every phase restores its state."""
         return build_wrapped_model(self.config, self.steps_per_epoch, self.strategy)
 
-    def directory(self, phase: str) -> Path:
-        """Where the checkpoints of a phase go."""
-        return self.paths.checkpoints / phase
+    def prepare(self) -> None:
+        """Resolves plan and network: an InputError of theirs comes before anything is written."""
+        self.plan  # noqa: B018
+        self.model  # noqa: B018
 
     def once(self, phase: str, kind: type[Kind], make: Callable[[], Kind]) -> Kind:
         """Returns the result of a phase, which is made if it is not there; see `Phase`."""
         found = self.result(phase, kind)
-        if found is None or not self._is_whole(phase):
+        if found is None or not self.is_whole(phase):
             return self.finish(phase, make())
         return found
 
@@ -90,42 +91,34 @@ class Run:
         if not path.exists():
             return None
         try:
-            return from_json(read_json(path), kind)
+            return from_json(read_sealed(path), kind)
         except ValueError as error:
             logger.warning("%s is damaged (%s); the phase ends anew.", path, error)
             return None
 
-    def finish(self, phase: str, result: Kind) -> Kind:
+    def finish(self, phase: str, result: Kind, files: Iterable[Path] = ()) -> Kind:
         """Writes the result of a phase, which makes it a finished one.
 
-        With it go the hashes of the checkpoint that it ended with, where others start from that.
+        With it go the hashes of the checkpoint with which a training ended, from which others
+        start, and of `files`: all that has to be there, unchanged, for the phase to be believed.
         """
-        values = to_json(result)
+        values, paths = to_json(result), self.paths
         if phase in TRAININGS and values["rows"]:
-            directory, last = self.directory(phase), values["rows"][-1]["epoch"]
-            values["checkpoint"] = {
-                path.name: sha256(path) for path in sorted(directory.glob(f"*-{last}.*"))
-            }
-        write_json(self.paths.result(phase), values)
+            files = [*files, *paths.directory(phase).glob(f"*-{values['rows'][-1]['epoch']}.*")]
+        if phase == "search":
+            files = [*files, paths.rewind_weights]
+        values["files"] = {str(f.relative_to(paths.workdir)): sha256(f) for f in sorted(files)}
+        write_sealed(paths.result(phase), values)
         wait_for_workers(self.strategy)
         return result
 
-    def _is_whole(self, phase: str) -> bool:
-        """Tells whether the checkpoint that a finished phase ended with is there, unchanged.
-
-        If not, what is left of it goes, so that the phase ends anew from the one before.
-        """
-        directory = self.paths.saved.checkpoints / phase
-        stated = (self.result(phase) or {}).get("checkpoint") or {}
-        with contextlib.suppress(InputError):
-            if all(sha256(directory / name) == stated[name] for name in stated):
-                return True
-        logger.warning("%s: its last checkpoint is damaged; the phase ends anew.", directory)
-        if self.paths.writes:
-            for name in stated:
-                (directory / name).unlink(missing_ok=True)
+    def is_whole(self, phase: str) -> bool:
+        """Tells whether all that a finished phase ended with is there, unchanged."""
+        damaged = self.paths.saved.others_than((self.result(phase) or {}).get("files") or {})
         wait_for_workers(self.strategy)
-        return False
+        if damaged:
+            logger.warning("%s is damaged or gone; the phase %s ends anew.", damaged[0], phase)
+        return not damaged
 
     def rows(self, phase: str) -> list[dict[str, Any]]:
         """Returns the rows of metrics of a finished phase, none of another one."""
@@ -140,8 +133,8 @@ class Run:
         keep: int | None = 2,
     ) -> RunCheckpoint:
         """Returns the callback that saves and restores the state of a phase."""
-        saved = self.paths.saved.checkpoints / phase
-        return RunCheckpoint(self.directory(phase), metrics_log, searcher, keep, saved)
+        saved = self.paths.saved.directory(phase)
+        return RunCheckpoint(self.paths.directory(phase), metrics_log, searcher, keep, saved)
 
     def restore(self, phase: str, epoch: int | None = None) -> None:
         """Restores the model's state with which a phase ended, or that of a kept epoch.
@@ -157,7 +150,7 @@ class Run:
         checkpoint = self.checkpoint(phase, MetricsLog(phase))
         if not checkpoint.restore(self.model, epoch) and epoch != 0:
             raise RunError(
-                f"{self.paths.saved.checkpoints / phase} holds no checkpoint: expected the one "
+                f"{self.paths.saved.directory(phase)} holds no checkpoint: expected the one "
                 "that the run left there; start again in a new --workdir."
             )
 
@@ -435,7 +428,7 @@ def train_dense(run: Run, start_epoch: int) -> TrainingResult:
     """Finishes the dense training from the state right before pruning, for comparison."""
 
     def start() -> int:
-        run.restore("branch")
+        run.restore("branch", start_epoch)
         return start_epoch
 
     return run.once("dense", TrainingResult, lambda: _train_on(run, "dense", start))

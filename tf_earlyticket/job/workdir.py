@@ -3,15 +3,16 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import filelock
 
 from tf_earlyticket import checks
 from tf_earlyticket.config import Config, config_from_dict, flatten
+from tf_earlyticket.deploy.artefacts import EXPORTED
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import make_directory, read_json, write_json
+from tf_earlyticket.files import make_directory, read_json, sha256, write_json
 
 
 class RunPaths:
@@ -44,6 +45,7 @@ class RunPaths:
         self.rewind_weights = self.checkpoints / "rewind_weights.safetensors"
         self.ticket = self.workdir / "ticket"
         self.saved_model = self.ticket / "saved_model"
+        self.checksums = self.workdir / "checksums.json"
 
     @property
     def writes(self) -> bool:
@@ -54,35 +56,77 @@ class RunPaths:
         """Where a phase leaves its result."""
         return self.checkpoints / phase / "result.json"
 
+    def directory(self, phase: str) -> Path:
+        """Where the checkpoints of a phase go."""
+        return self.checkpoints / phase
+
+    def others_than(self, hashes: Mapping[str, str]) -> list[Path]:
+        """Returns the files, named from `workdir`, that are gone or have another hash."""
+        found = []
+        for name, stated in hashes.items():
+            try:
+                same = sha256(self.workdir / name) == stated
+            except InputError:
+                same = False
+            if not same:
+                found.append(self.workdir / name)
+        return found
+
+    def outcome(self) -> list[Path]:
+        """Returns the files that are made from the phases of a run, but for `report.json`."""
+        ticket = [path for path in self.ticket.rglob("*") if path.is_file()]
+        exported = self.ticket / EXPORTED
+        return [
+            *(self.report_html, self.metrics, self.weight_statistics),
+            *sorted(self.figures.glob("*.png")),
+            *sorted(path for path in ticket if not path.is_relative_to(exported)),
+        ]
+
+    def check(self, config: Config) -> None:
+        """Checks that the directory is new, empty, or holds a run of this config.
+
+        Raises:
+            InputError: If it cannot be written, or holds another run or other files.
+        """
+        if self.config.exists():
+            self._check_config(config)
+        elif os.path.lexists(self.workdir):
+            with self._writable():
+                there = [path for path in self.workdir.iterdir() if not path.name.startswith(".")]
+            if there:
+                raise InputError(
+                    f"--workdir={self.workdir}: it holds files but no config.json; expected an "
+                    "empty directory or one of an earlier run."
+                )
+
     def claim(self, config: Config) -> None:
-        """Creates the directory and writes `config.json`, or checks that it holds this config.
+        """Creates the directory, writes `config.json`, or checks that it holds this config.
 
         A process that writes elsewhere only checks.
 
         Raises:
-            InputError: If the directory cannot be written, or holds another run or other files.
+            InputError: As `check`.
         """
+        self.saved.check(config)
         if not self.writes:
-            if self.saved.config.exists():
-                self.saved._check_config(config)
             return
-        try:
+        with self._writable():
             make_directory(self.workdir)
             with tempfile.TemporaryFile(dir=self.workdir):
                 pass
+        if not self.config.exists():
+            write_json(self.config, config.to_dict())
+        self._check_config(config)
+
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise InputError(
                 f"--workdir={self.workdir}: cannot be written ({error.strerror}); expected a "
                 "directory that can be created and written."
             ) from error
-        if not self.config.exists():
-            if any(not path.name.startswith(".") for path in self.workdir.iterdir()):
-                raise InputError(
-                    f"--workdir={self.workdir}: it holds files but no config.json; expected an "
-                    "empty directory or one of an earlier run."
-                )
-            write_json(self.config, config.to_dict())
-        self._check_config(config)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -100,7 +100,7 @@ def pruned_in_shots(run, epochs) -> list[dict[str, np.ndarray]]:
     sparsities = shot_sparsities(run.config.pruning.final_sparsity, len(epochs))
     shots = []
     for n, (epoch, sparsity) in enumerate(zip(epochs, sparsities, strict=True)):
-        path = run.directory(phase) / f"weights-{n:02d}.safetensors"
+        path = run.paths.directory(phase) / f"weights-{n:02d}.safetensors"
         if not path.exists():
             training = Phase(run, phase, logged=False)
             training.train([MaskUpdate()], start, epoch)

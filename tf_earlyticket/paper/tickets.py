@@ -125,7 +125,7 @@ def restore_epoch(run: Run, epoch: int) -> None:
 
 
 def _weights_path(run: Run, epoch: int) -> Path:
-    return run.directory(DENSE) / f"weights-{epoch:03d}.safetensors"
+    return run.paths.directory(DENSE) / f"weights-{epoch:03d}.safetensors"
 
 
 def recorded_weights(run: Run, epoch: int) -> dict[str, np.ndarray]:
@@ -242,7 +242,7 @@ def ticket_masks(run: Run, spec: TicketSpec) -> dict[str, np.ndarray]:
     if spec.mode == "one_shot":
         return recorded_masks(run, spec.mask_epoch, spec.group_size)
     phase = f"gradual_masks-{spec.mask_epoch:03d}"
-    path = run.directory(phase) / "masks.safetensors"
+    path = run.paths.directory(phase) / "masks.safetensors"
     if not path.exists():
         start = partial(_begin_pruning, run, spec.mask_epoch, run.plan.ramp_steps)
         last = spec.mask_epoch + run.plan.ramp_epochs
