@@ -81,7 +81,7 @@ def test_the_epoch_before_never_passes_for_the_end_of_a_search(again, caplog, na
 
     with caplog.at_level(logging.WARNING):
         before, after = again(act)
-    assert "search: its last checkpoint is damaged; the phase ends anew" in caplog.text
+    assert f"search/{name} is damaged or gone; the phase search ends anew" in caplog.text
     _assert_same(before, after)
 
 

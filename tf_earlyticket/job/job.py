@@ -134,14 +134,15 @@ def _run(run: Run, strategy: str, command: str) -> dict:
     figures = draw_all(report, rows, found.weight_std, paths.figures)
     write_html(report, rows, found.weight_std, figures, paths.report_html)
     write_outcome(report, figures, paths.tensorboard)
-    _write_report(paths, report, paths.outcome())
+    _write_report(paths, report, {}, paths.outcome())
     return report.to_json()
 
 
-def _write_report(paths: RunPaths, report: Report, changed: Sequence[Path]) -> None:
+def _write_report(
+    paths: RunPaths, report: Report, hashes: dict[str, str], changed: Sequence[Path]
+) -> None:
     """Writes `report.json`, the last file of a run, and before it the hashes of all of them."""
     text = json_text(report.to_json())
-    hashes = read_sealed(paths.checksums) if paths.checksums.exists() else {}
     hashes |= {path.relative_to(paths.workdir).as_posix(): sha256(path) for path in changed}
     hashes[paths.report.name] = hashlib.sha256(text.encode()).hexdigest()
     write_sealed(paths.checksums, hashes)
@@ -263,9 +264,11 @@ def add_to_report(workdir: Path, artefacts: Sequence[Artefact]) -> bool:
         with open(paths.metrics, newline="") as file:
             metrics = list(csv.DictReader(file))
         weight_std = read_json(paths.weight_statistics)
+        hashes = read_sealed(paths.checksums) if paths.checksums.exists() else {}
     except (OSError, ValueError):
         return False
     report.artefacts = list(artefacts)
     write_html(report, metrics, weight_std, drawn_figures(paths.figures), paths.report_html)
-    _write_report(paths, report, [paths.report_html])
+    # What else is damaged stays told.
+    _write_report(paths, report, hashes, [paths.report_html])
     return True

@@ -1,0 +1,224 @@
+"""Damages files of runs one at a time, continues the runs, and looks at what comes out.
+
+What `python tools/torture.py --damage=N` and the tests do. A run that was damaged must end with the
+result of one that was not, or refuse in one line and leave all other files as they were.
+"""
+
+import csv
+import gc
+import json
+import logging
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from tf_earlyticket.backends import backend_named
+from tf_earlyticket.config import Config
+from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.files import sha256
+from tf_earlyticket.job import phases
+from tf_earlyticket.job.job import train_and_evaluate
+from tf_earlyticket.job.log import Display, Progress
+from tf_earlyticket.tickets.ticket import Ticket
+
+WAYS = ("removed", "cut", "flipped")
+# How far a run has come, in the epoch of a phase in which it was stopped; None: to its end.
+STATES = {"finished": None, "training": "search", "comparing": "last"}
+_TIMES = ("seconds", "environment", "command")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One damage: which file of which run, and how."""
+
+    base: Path
+    file: str
+    way: str
+
+    def __str__(self) -> str:
+        return f"{self.base.parent.name}/{self.base.name}: {self.file} {self.way}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of a case: "same", "refused", "different" or "crashed", and the line that told."""
+
+    case: Case
+    kind: str
+    line: str = ""
+
+
+class _Stopped(Exception):
+    pass
+
+
+def config_of(keras: str, mode: str) -> Config:
+    """Returns a deterministic run of a few seconds: 4 epochs of 2 steps, the start after 2."""
+    config = Config()
+    config.data.train_examples, config.data.validation_examples = 64, 32
+    config.model.name, config.model.keras = "resnet8", keras
+    config.train.epochs, config.train.batch_size, config.train.drop_epochs = 4, 32, (3,)
+    config.train.deterministic = True
+    config.pruning.mode, config.pruning.rewind_epoch = mode, 1
+    config.train.dense_baseline = mode == "continue"
+    return config
+
+
+def make_base(folder: Path, config: Config, state: str) -> Path:
+    """Returns the directory of a run that has come to a state; it is made in `folder`."""
+    stops = {"training": ("search", 2), "comparing": ("dense", 4)}
+    if config.pruning.mode == "rewind":
+        stops["comparing"] = ("retrain", 3)
+
+    class Stopping(Progress):
+        """Stops before the checkpoint of an epoch."""
+
+        def on_epoch_end(self, epoch, logs=None):
+            if (self._phase, epoch + 1) == stops.get(state):
+                raise _Stopped
+
+    original = phases.make_progress
+    phases.make_progress = Stopping
+    try:
+        run(config, folder / state)
+    except _Stopped:
+        pass
+    finally:
+        phases.make_progress = original
+    return folder / state
+
+
+def run(config: Config, workdir: Path) -> None:
+    """Starts a run, or continues it, as in a process of its own."""
+    tf.keras.backend.clear_session()
+    backend_named(config.model.keras).keras.backend.clear_session()
+    train_and_evaluate(config, workdir, display=Display("quiet"), flags="--none\n")
+    gc.collect()
+
+
+def files_of(workdir: Path) -> list[str]:
+    """Returns the files of a run, named from its directory; hidden ones aside."""
+    paths = (path.relative_to(workdir) for path in sorted(workdir.rglob("*")) if path.is_file())
+    return [path.as_posix() for path in paths if not path.name.startswith(".")]
+
+
+def damage(path: Path, way: str, generator: random.Random) -> None:
+    """Removes a file, cuts it off somewhere, or flips one bit of it."""
+    content = bytearray(path.read_bytes())
+    if way == "removed" or not content:
+        path.unlink()
+        return
+    place = generator.randrange(len(content))
+    if way == "cut":
+        content = content[:place]
+    else:
+        content[place] ^= 1 << generator.randrange(8)
+    path.write_bytes(content)
+
+
+def outcome(workdir: Path) -> list:
+    """Returns all that a run is for, times aside, to compare: report, rows, statistics, ticket."""
+    ticket = Ticket.load(workdir / "ticket")
+    arrays = (ticket.masks, ticket.rewind_weights, ticket.final_weights)
+    with open(workdir / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    figures = sorted(path.name for path in workdir.glob("figures/*.png"))
+    html = (workdir / "report.html").read_text()
+    return [
+        *(_timeless(json.loads((workdir / "report.json").read_text())), _timeless(rows), figures),
+        json.loads((workdir / "weight_statistics.json").read_text()),
+        _timeless(ticket.provenance),
+        *([(name, array.tobytes()) for name, array in group.items()] for group in arrays),
+        html.rstrip().endswith("</html>"),
+    ]
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        return {key: _timeless(inner) for key, inner in value.items() if key not in _TIMES}
+    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def try_case(case: Case, config: Config, whole: list, folder: Path, seed: int) -> Seen:
+    """Damages a copy of a run and continues it.
+
+    Args:
+        case: What to damage.
+        config: Of the run.
+        whole: The outcome of one that was left alone.
+        folder: Where the copy goes, for the time being.
+        seed: Of the place of the damage in the file.
+    """
+    workdir = folder / "damaged"
+    shutil.copytree(case.base, workdir)
+    try:
+        damage(workdir / case.file, case.way, random.Random(f"{seed} {case}"))
+        before = _hashes(workdir)
+        try:
+            run(config, workdir)
+        except (InputError, RunError, OSError) as error:
+            lost = [f for f, digest in _hashes(workdir).items() if before.get(f, digest) != digest]
+            lost += [file for file in before if not (workdir / file).exists()]
+            if "\n" in str(error) or lost:
+                return Seen(case, "crashed", f"lost {lost}: {error}")
+            return Seen(case, "refused", str(error).replace(str(workdir), "WORKDIR"))
+        except Exception as error:
+            return Seen(case, "crashed", f"{type(error).__name__}: {error}")
+        try:
+            same = outcome(workdir) == whole
+        except (OSError, ValueError) as error:
+            return Seen(case, "different", str(error))
+        return Seen(case, "same" if same else "different")
+    finally:
+        shutil.rmtree(workdir)
+
+
+def _hashes(workdir: Path) -> dict[str, str]:
+    # TensorBoard's files grow with every start.
+    names = (name for name in files_of(workdir) if not name.startswith("tensorboard/"))
+    return {name: sha256(workdir / name) for name in names}
+
+
+def bases(
+    folder: Path, frameworks: Iterable[str], modes: Iterable[str], states: Iterable[str]
+) -> Iterator[tuple[Config, Path, list]]:
+    """Makes runs in every state; yields config, directory, and the outcome of the finished one."""
+    for keras in frameworks:
+        for mode in modes:
+            config, place = config_of(keras, mode), folder / f"{keras}_{mode}"
+            whole = outcome(make_base(place, config, "finished"))
+            for state in states:
+                base = place / state
+                yield config, base if base.exists() else make_base(place, config, state), whole
+
+
+def try_all(
+    made: Iterable[tuple[Config, Path, list]],
+    folder: Path,
+    seed: int,
+    choose: Callable[[list[Case]], list[Case]] = lambda cases: cases,
+    tell: Callable[[str], None] = print,
+) -> list[Seen]:
+    """Damages every file of runs in every way, or what is chosen of that, one at a time."""
+    logging.getLogger("tf_earlyticket").setLevel(logging.ERROR)
+    known = {str(base): (config, whole) for config, base, whole in made}
+    cases = [
+        Case(Path(base), file, way) for base in known for file in files_of(Path(base)) for way in WAYS
+    ]
+    found = []
+    for case in choose(cases):
+        config, whole = known[str(case.base)]
+        found.append(try_case(case, config, whole, folder, seed))
+        tell(f"{found[-1].kind}: {case} {found[-1].line}".rstrip())
+    return found
+
+
+def counts(found: Iterable[Seen]) -> dict[str, int]:
+    """Returns how many cases came out in which way."""
+    counted = Counter(seen.kind for seen in found)
+    return {kind: counted[kind] for kind in ("same", "refused", "different", "crashed")}
