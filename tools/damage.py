@@ -1,7 +1,10 @@
 """Damages files of runs one at a time, continues the runs, and looks at what comes out.
 
-What `python tools/torture.py --damage=N` and the tests do. A run that was damaged must end with the
-result of one that was not, or refuse in one line and leave all other files as they were.
+    python tools/damage.py --keras=tf_keras --cases=100
+
+What `python tools/torture.py --damage=N` and the tests start: a process of its own, since it
+switches on op determinism. A damaged run must end with the result of one that was left alone, or
+refuse in one line and leave all other files as they were.
 """
 
 import csv
@@ -10,12 +13,15 @@ import json
 import logging
 import random
 import shutil
+import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
+from absl import app, flags
 
 from tf_earlyticket.backends import backend_named
 from tf_earlyticket.config import Config
@@ -27,8 +33,12 @@ from tf_earlyticket.job.log import Display, Progress
 from tf_earlyticket.tickets.ticket import Ticket
 
 WAYS = ("removed", "cut", "flipped")
-# How far a run has come, in the epoch of a phase in which it was stopped; None: to its end.
-STATES = {"finished": None, "training": "search", "comparing": "last"}
+MODES = ("continue", "rewind")
+# How far a run has come: to its end, or stopped in the search, or in the training after it.
+STATES = ("finished", "searching", "training")
+KINDS = ("same", "refused", "different", "crashed")
+# Runs by their directory: the config, and the outcome of one that was left alone.
+Bases = dict[Path, tuple[Config, list]]
 _TIMES = ("seconds", "environment", "command")
 
 
@@ -71,9 +81,9 @@ def config_of(keras: str, mode: str) -> Config:
 
 def make_base(folder: Path, config: Config, state: str) -> Path:
     """Returns the directory of a run that has come to a state; it is made in `folder`."""
-    stops = {"training": ("search", 2), "comparing": ("dense", 4)}
+    stops = {"searching": ("search", 3), "training": ("dense", 4)}
     if config.pruning.mode == "rewind":
-        stops["comparing"] = ("retrain", 3)
+        stops = {"searching": ("search", 2), "training": ("retrain", 4)}
 
     class Stopping(Progress):
         """Stops before the checkpoint of an epoch."""
@@ -184,41 +194,51 @@ def _hashes(workdir: Path) -> dict[str, str]:
     return {name: sha256(workdir / name) for name in names}
 
 
-def bases(
-    folder: Path, frameworks: Iterable[str], modes: Iterable[str], states: Iterable[str]
-) -> Iterator[tuple[Config, Path, list]]:
-    """Makes runs in every state; yields config, directory, and the outcome of the finished one."""
-    for keras in frameworks:
-        for mode in modes:
-            config, place = config_of(keras, mode), folder / f"{keras}_{mode}"
-            whole = outcome(make_base(place, config, "finished"))
-            for state in states:
-                base = place / state
-                yield config, base if base.exists() else make_base(place, config, state), whole
+def bases(folder: Path, keras: str, modes: Iterable[str], states: Iterable[str]) -> Bases:
+    """Makes runs in every state; with each its config and the outcome of the one left alone."""
+    made = {}
+    for mode in modes:
+        config, place = config_of(keras, mode), folder / f"{keras}_{mode}"
+        whole = outcome(make_base(place, config, "finished"))
+        for state in states:
+            base = place / state
+            made[base if base.exists() else make_base(place, config, state)] = config, whole
+    return made
 
 
-def try_all(
-    made: Iterable[tuple[Config, Path, list]],
-    folder: Path,
-    seed: int,
-    choose: Callable[[list[Case]], list[Case]] = lambda cases: cases,
-    tell: Callable[[str], None] = print,
-) -> list[Seen]:
-    """Damages every file of runs in every way, or what is chosen of that, one at a time."""
-    logging.getLogger("tf_earlyticket").setLevel(logging.ERROR)
-    known = {str(base): (config, whole) for config, base, whole in made}
-    cases = [
-        Case(Path(base), file, way) for base in known for file in files_of(Path(base)) for way in WAYS
-    ]
-    found = []
-    for case in choose(cases):
-        config, whole = known[str(case.base)]
-        found.append(try_case(case, config, whole, folder, seed))
-        tell(f"{found[-1].kind}: {case} {found[-1].line}".rstrip())
-    return found
+def cases_of(made: Bases, number: int, seed: int) -> list[Case]:
+    """Returns every damage of every file, or so many of them, drawn at random; 0: every one."""
+    cases = [Case(base, file, way) for base in made for file in files_of(base) for way in WAYS]
+    return random.Random(seed).sample(cases, min(number, len(cases))) if number else cases
 
 
-def counts(found: Iterable[Seen]) -> dict[str, int]:
-    """Returns how many cases came out in which way."""
+def main(argv: list[str]) -> None:
+    """Makes the runs, damages them, prints a line for each damage and writes all as JSON."""
+    del argv
+    values, found = flags.FLAGS, []
+    for name in ("tf_earlyticket", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = bases(folder, values.keras, values.modes, values.states)
+        for case in cases_of(made, values.cases, values.seed):
+            found.append(try_case(case, *made[case.base], folder, values.seed))
+            print(f"{found[-1].kind}: {case} {found[-1].line}".rstrip(), flush=True)
     counted = Counter(seen.kind for seen in found)
-    return {kind: counted[kind] for kind in ("same", "refused", "different", "crashed")}
+    counts = {kind: counted[kind] for kind in KINDS}
+    print(f"{len(found)} damages: {', '.join(f'{n} {kind}' for kind, n in counts.items())}")
+    if values.output:
+        said = [{"case": str(seen.case), "kind": seen.kind, "line": seen.line} for seen in found]
+        Path(values.output).write_text(json.dumps({"counts": counts, "cases": said}, indent=1))
+    if counts["different"] or counts["crashed"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("keras", "tf_keras", "tf_keras, or keras on the backend of KERAS_BACKEND.")
+    flags.DEFINE_list("modes", MODES, "Of pruning.")
+    flags.DEFINE_list("states", STATES, "How far runs have come.")
+    flags.DEFINE_integer("cases", 0, "So many, drawn at random; 0: every file in every way.")
+    flags.DEFINE_integer("seed", 0, "Of the draw and of the places in the files.")
+    flags.DEFINE_string("output", None, "A JSON file of what was seen.")
+    app.run(main)

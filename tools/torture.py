@@ -1,11 +1,15 @@
 """Kills runs at random moments, continues them, and compares them with one that was left alone.
 
     python tools/torture.py --kills=100
+    python tools/torture.py --damage=400
 
 Each kill is SIGKILL (every fifth: SIGTERM, which a run may answer by saving) at a random moment of
 a run's life, from its first output on: in training, probes, mask updates, while files are written,
 between phases. A run is continued until it ends; then everything it wrote is compared, and the
 next one is started. Prints the number of kills, how many were survived, and the differing bytes.
+
+With --damage, so many files of finished and unfinished runs are removed, cut or changed instead,
+one at a time, under every Keras; see `damage.py`.
 """
 
 import csv
@@ -170,9 +174,45 @@ def torture(kills: int, seed: int, folder: Path) -> dict:
     }
 
 
+# (config.model.keras, KERAS_BACKEND)
+EVERY_KERAS = (("tf_keras", ""), ("keras", "tensorflow"), ("keras", "jax"))
+
+
+def damaged(number: int, seed: int) -> dict:
+    """Damages files of runs, an equal number under every Keras.
+
+    Returns:
+        "same", "refused", "different", "crashed": how many continued runs came out so; with the
+        seed and all that was seen under each Keras.
+    """
+    found = {}
+    for keras, backend in EVERY_KERAS:
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "found.json"
+            share = -(-number // len(EVERY_KERAS))
+            arguments = [f"--keras={keras}", f"--cases={share}", f"--seed={seed}"]
+            environment = {**os.environ, "PYTHONPATH": str(benchmarking.ROOT)}
+            if backend:
+                environment["KERAS_BACKEND"] = backend
+            command = [sys.executable, str(Path(__file__).with_name("damage.py")), *arguments]
+            subprocess.run([*command, f"--output={output}"], env=environment, check=False)
+            found["_".join(filter(None, (keras, backend)))] = json.loads(output.read_text())
+    kinds = {kind for part in found.values() for kind in part["counts"]}
+    counts = {kind: sum(part["counts"][kind] for part in found.values()) for kind in sorted(kinds)}
+    return {"damages": sum(counts.values()), **counts, "seed": seed, "seen": found}
+
+
 def main(argv: list[str]) -> None:
     """Kills, compares, prints the outcome, writes the JSON."""
     del argv
+    if flags.FLAGS.damage:
+        found = damaged(flags.FLAGS.damage, flags.FLAGS.seed)
+        told = ", ".join(f"{found[kind]} {kind}" for kind in found["seen"]["tf_keras"]["counts"])
+        print(f"{found['damages']} damages: {told}")
+        benchmarking.write(Path(flags.FLAGS.output).with_name("damage.json"), found)
+        if found["different"] or found["crashed"]:
+            sys.exit(1)
+        return
     with tempfile.TemporaryDirectory() as folder:
         found = torture(flags.FLAGS.kills, flags.FLAGS.seed, Path(folder))
     print(
@@ -186,7 +226,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_integer("kills", 100, "How many.", lower_bound=1)
-    flags.DEFINE_integer("seed", 0, "Of the moments.")
+    flags.DEFINE_integer("damage", 0, "So many damages of files instead.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Of the moments, and of the damages.")
     flags.DEFINE_string(
         "output",
         str(benchmarking.ROOT / "results" / "reliability" / "torture.json"),

@@ -16,11 +16,13 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import tf_earlyticket as et
-from tf_earlyticket import export, inspect, reproduce, study_detectors, train
+from tf_earlyticket import compare, export, inspect, reproduce, study_detectors, train
 from tf_earlyticket.backends.tf_keras.compat import keras, tfmot
+from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import describe, load
 from tf_earlyticket.data.in_memory import InMemoryData, Split
 from tf_earlyticket.job import default_config
+from tf_earlyticket.job.workdir import RunPaths
 
 layers = keras.layers
 IMAGES = np.random.default_rng(0).normal(size=(32, 8, 8, 1)).astype(np.float32)
@@ -110,7 +112,46 @@ FLAGS = [
     (export, ["--format=tflite"], ["--ticket is missing"]),
     (export, ["--ticket=nowhere"], ["nowhere", "expected a ticket"]),
     (inspect, ["nowhere"], ["PATH='nowhere'", "a ticket"]),
+    (inspect, ["/"], ["PATH='/'", "of no known kind"]),
+    (compare, ["--output=x.pdf", "nowhere"], ["--output='x.pdf'", "ends in .png"]),
+    (compare, ["--output=.", "nowhere"], ["--output='.'", "ends in .png"]),
+    (train, ["--config.train.learning_rate=1e308"], ["learning_rate=1e+308", "<= 3.4e+38"]),
+    (train, ["--config.probe.learning_rate=1e308"], ["learning_rate=1e+308", "<= 3.4e+38"]),
+    (train, ["--workdir=a\udcffb"], ["workdir=a\\udcffb", "printable"]),
+    (train, ["--config.ticket=nowhere\n"], ["printable"]),
 ]
+
+
+def test_a_flag_file_that_is_no_text_and_a_config_file_that_ends_the_program(
+    call_program, tmp_path
+):
+    files = {"noise": b"\xe8\xff\x00", "ends.py": b"import sys\nsys.exit(3)\n"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    for argument, said in (
+        (f"--flagfile={tmp_path / 'noise'}", "--flagfile: expected a text file"),
+        (f"--config={tmp_path / 'ends.py'}", "the file ends the program"),
+    ):
+        status, _, err = call_program(train, argument)
+        assert status == 2 and said in err and "Traceback" not in err
+
+
+def test_a_closed_output_is_no_error(call_program, monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    status, _, err = call_program(train, "--config.train.epochs=0")
+    assert status == 2 and "config.train.epochs=0" in err
+
+
+def test_a_run_does_not_replace_the_ticket_it_begins_with(tmp_path):
+    config = Config(ticket=str(tmp_path / "run/ticket"))
+    with pytest.raises(et.InputError, match="config.ticket=.*outside of the --workdir"):
+        RunPaths(tmp_path / "run").check(config)
+
+
+def test_a_file_where_a_run_has_a_directory_is_refused(tmp_path):
+    (tmp_path / "tensorboard").write_text("")
+    with pytest.raises(et.InputError, match="--workdir=.*got a file 'tensorboard'"):
+        RunPaths(tmp_path).check(Config())
 
 
 @pytest.mark.parametrize(

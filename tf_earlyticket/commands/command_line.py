@@ -68,9 +68,24 @@ def load_extensions() -> None:
             raise checks.refuse("--extensions", path, expected) from error
 
 
+def given_arguments() -> list[str]:
+    """Returns the command line; flag files are written out, a run's own may be among them.
+
+    Raises:
+        InputError: If a flag file, or an argument, is no text.
+    """
+    for argument in sys.argv:
+        if not argument.isprintable():
+            raise InputError(f"{argument!r}: expected an argument in printable characters.")
+    try:
+        return flags.FLAGS.read_flags_from_files(sys.argv[1:])
+    except UnicodeDecodeError as error:
+        raise InputError(f"--flagfile: expected a text file, a flag a line, got: {error}") from None
+
+
 def given(flag: str) -> str:
     """Returns the value of a flag on the command line before flags are parsed, "" if not there."""
-    arguments = flags.FLAGS.read_flags_from_files(sys.argv[1:])
+    arguments = given_arguments()
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, joined, value = argument.lstrip("-").partition("=")
         if name == flag and argument.startswith("-"):
@@ -124,8 +139,7 @@ def workdir_of(config: Config, prefix: str = "") -> tuple[Path, list[str]]:
         config: Names the directory where there is no --workdir.
         prefix: In front of that name.
     """
-    # Flag files are written out: a run's own may itself be among them.
-    arguments = flags.FLAGS.read_flags_from_files(sys.argv[1:])
+    arguments = given_arguments()
     if flags.FLAGS.workdir is not None:
         return Path(flags.FLAGS.workdir), arguments
     workdir = Path("runs") / f"{prefix}{config.run_name()}"
@@ -213,17 +227,23 @@ def parse(argv: list[str], define: Callable[[], None]) -> list[str]:
         InputError: For an unknown flag or field, or a value of the wrong type.
     """
     try:
+        arguments = given_arguments()
         # The config's fields become flags of their own while it is defined, so that fails too.
         define()
         _show_in_help(argv[0])
         return flags.FLAGS(argv)
-    except SystemExit:
+    except SystemExit as error:
         # absl ends --help with status 1; asking for help is no failure.
-        sys.exit(0)
+        if any(argument.lstrip("-").startswith("help") for argument in arguments):
+            sys.exit(0)
+        raise InputError(
+            f"--config={given('config')}: the file ends the program; expected one whose "
+            "get_config() returns a Config."
+        ) from error
     except InputError:
         raise
     except Exception as error:
-        raise InputError(_explain(error, argv)) from error
+        raise InputError(_explain(error)) from error
 
 
 def _show_in_help(program: str) -> None:
@@ -234,7 +254,7 @@ def _show_in_help(program: str) -> None:
                 flags.FLAGS.register_key_flag_for_module(program, flag)
 
 
-def _explain(error: Exception, argv: list[str]) -> str:
+def _explain(error: Exception) -> str:
     # absl quotes a config file that raises with its traceback: the last line says what is wrong.
     text = str(error.args[0] if error.args else error)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
@@ -245,7 +265,7 @@ def _explain(error: Exception, argv: list[str]) -> str:
         name = setting.lstrip("-").partition("=")[0]
         kind = flags.FLAGS[name].flag_type() if name in flags.FLAGS else None
         return f"{setting}: expected {_EXPECTED[kind]}." if kind in _EXPECTED else lines[0]
-    unknown = _unknown_field(argv)
+    unknown = _unknown_field()
     if unknown and isinstance(error, (KeyError, AttributeError)) and not in_config_file:
         return unknown
     reason = lines[-1].rstrip(".")
@@ -256,9 +276,9 @@ def _explain(error: Exception, argv: list[str]) -> str:
     )
 
 
-def _unknown_field(argv: list[str]) -> str:
+def _unknown_field() -> str:
     known = field_paths(Config())
-    for argument in flags.FLAGS.read_flags_from_files(argv[1:]):
+    for argument in given_arguments():
         name = argument.lstrip("-").split("=")[0]
         if name.startswith("config.") and name.removeprefix("config.") not in known:
             field = name.removeprefix("config.")
@@ -268,6 +288,12 @@ def _unknown_field(argv: list[str]) -> str:
 
 def run_program(define: Callable[[], None], program_main: Callable[[list[str]], None]) -> None:
     """Runs an absl program; for an `InputError` prints one line on stderr and exits with 2."""
+
+    # A closed standard output or error stays silent.
+    sys.stdout, sys.stderr = (
+        stream or open(os.devnull, "w")  # noqa: SIM115
+        for stream in (sys.stdout, sys.stderr)
+    )
 
     def guarded(function, *arguments):
         try:

@@ -77,12 +77,14 @@ def main(argv: list[str]) -> None:
 def summary(report: dict, paths: RunPaths) -> str:
     """Returns the outcome in a few lines."""
     ticket, cost = report["ticket"], report["cost"]
+    # 100.0 % would say that nothing is left.
+    sparsity = min(ticket["sparsity"], 0.999) if ticket["sparsity"] > 0.9995 else ticket["sparsity"]
     start = f"Pruning started after epoch {report['start_epoch']}: "
     if report["start_epoch"] is None:
         start = "Pruning: "
     lines = [
         f"{start}{report['start_reason']}.",
-        f"Ticket: {100 * ticket['sparsity']:.1f} % sparse, test accuracy "
+        f"Ticket: {100 * sparsity:.1f} % sparse, test accuracy "
         f"{100 * ticket['test_accuracy']:.2f} %"
         + (
             f" (dense {100 * report['dense']['test_accuracy']:.2f} %)."

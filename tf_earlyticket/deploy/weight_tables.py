@@ -61,7 +61,7 @@ def _kind_of(path: Path) -> str | None:
         return "ticket"
     if (path / "saved_model.pb").exists():
         return "saved_model"
-    index = path if path.suffix == ".index" else path.with_name(f"{path.name}.index")
+    index = path if path.suffix == ".index" else Path(f"{path}.index")
     if (path / "checkpoint").exists() or index.exists():
         return "checkpoint"
     return _SUFFIXES.get(path.suffix) if path.is_file() else None

@@ -101,8 +101,10 @@ class PPRSaturation(Detector):
     def _judge(self, dense: float | None) -> tuple[bool, str]:
         accuracies, epochs = np.array(self._accuracies), np.array(self._epochs, float)
         gain, deviation, level, noise = self._fit(epochs, accuracies)
+        # A line can pass through more than everything.
+        fitted = f"fitted PPR accuracy {100 * min(level, 1.0):.1f} %"
         reason = (
-            f"fitted PPR accuracy {100 * level:.1f} % at epoch {self._epochs[-1]}; waiting until "
+            f"{fitted} at epoch {self._epochs[-1]}; waiting until "
             f"epoch {self._until(self._epochs[-1]):.0f} is expected to gain {100 * gain:.1f} +- "
             f"{100 * deviation:.1f} points (tolerance {100 * self.tolerance:.1f})"
         )

@@ -16,14 +16,15 @@ from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
+_FLOAT32_MAX = 3.4e38
 # What has other bounds than its type; the plan, the data set and others check fields of their own.
 _BOUNDS = {
     "train.epochs": {"low": 1},
     "train.batch_size": {"low": 1},
-    "train.learning_rate": {"above": 0},
+    "train.learning_rate": {"above": 0, "high": _FLOAT32_MAX},
     "train.drop_factor": {"above": 0, "high": 1},
     "train.momentum": {"low": 0, "below": 1},
-    "train.weight_decay": {"low": 0},
+    "train.weight_decay": {"low": 0, "high": _FLOAT32_MAX},
     "train.steps_per_execution": {"low": 1},
     "pruning.final_sparsity": {"low": 0, "below": 1},
 }
@@ -53,6 +54,9 @@ def check_config(config: Config) -> None:
     if probe.validation_fraction is not None:
         name = "config.probe.validation_fraction"
         checks.number(name, probe.validation_fraction, above=0, high=1)
+    if probe.learning_rate is not None:
+        name = "config.probe.learning_rate"
+        checks.number(name, probe.learning_rate, above=0, high=_FLOAT32_MAX)
     checks.integer("config.seed", config.seed, 0, 2**31 - 1)
     drops = train.drop_epochs
     if list(drops) != sorted(set(drops)) or any(epoch < 1 for epoch in drops):

@@ -86,8 +86,17 @@ class RunPaths:
         """Checks that the directory is new, empty, or holds a run of this config.
 
         Raises:
-            InputError: If it cannot be written, or holds another run or other files.
+            InputError: If it cannot be written, or holds another run or other files, or the ticket
+                that the run begins with.
         """
+        own = self.ticket.resolve()
+        if config.ticket is not None and Path(config.ticket).resolve() == own:
+            expected = "a ticket outside of the --workdir, whose own it would be replaced by"
+            raise checks.refuse("config.ticket", config.ticket, expected)
+        for folder in (self.checkpoints, self.figures, self.tensorboard, self.ticket):
+            if folder.exists() and not folder.is_dir():
+                expected = f"a directory of an earlier run, got a file {folder.name!r} in it"
+                raise checks.refuse("--workdir", str(self.workdir), expected)
         if self.config.exists():
             self._check_config(config)
         elif os.path.lexists(self.workdir):
