@@ -236,8 +236,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("keras", "tf_keras", "tf_keras, or keras on the backend of KERAS_BACKEND.")
-    flags.DEFINE_list("modes", MODES, "Of pruning.")
-    flags.DEFINE_list("states", STATES, "How far runs have come.")
+    flags.DEFINE_list("modes", list(MODES), "Of pruning.")
+    flags.DEFINE_list("states", list(STATES), "How far runs have come.")
     flags.DEFINE_integer("cases", 0, "So many, drawn at random; 0: every file in every way.")
     flags.DEFINE_integer("seed", 0, "Of the draw and of the places in the files.")
     flags.DEFINE_string("output", None, "A JSON file of what was seen.")

@@ -1,7 +1,5 @@
 """The state of a run goes back into the network that it is of, and into no other."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -64,11 +62,6 @@ def test_layers_that_changed_places_are_told_and_nothing_is_read(named, saved, t
         _assert_equal(pruned(other).all_weights().values(), before)
 
 
-def test_unnamed_layers_may_have_other_numbers(named, saved, tmp_path):
-    weights = saved(None, None, None)
-    _assert_equal(_restored(named(None, None, None), tmp_path), weights)
-
-
 def test_all_models_of_a_run_have_the_same_names(keras, named):
     def unnamed(input_shape, num_classes, weight_decay, framework):
         layers = keras.layers
@@ -96,17 +89,6 @@ def test_all_models_of_a_run_have_the_same_names(keras, named):
     assert found[0][:4] == ["conv2d/kernel", "conv2d/bias", "conv2d_1/kernel", "conv2d_1/bias"]
 
 
-def test_files_of_earlier_versions_are_read_by_place(named, saved, tmp_path):
-    weights = saved("one", "two", "last")
-    state = json.loads((tmp_path / "state-1.json").read_text())
-    del state["names"]
-    (tmp_path / "state-1.json").write_text(json.dumps(state))
-    for path in tmp_path.glob("*.npz"):
-        with np.load(path) as file:
-            np.savez(path, *[file[name] for name in file.files])
-    _assert_equal(_restored(named("one", "two", "last"), tmp_path), weights)
-
-
 def test_the_state_of_another_optimizer_is_refused(named, saved, keras, compiled, tmp_path):
     saved("one", "two", "last")
     model = named("one", "two", "last")
@@ -120,15 +102,11 @@ def test_the_state_of_another_optimizer_is_refused(named, saved, keras, compiled
     ("saved", "present", "wrong"),
     [
         (["a/kernel"], ["a/kernel"], None),
-        (["dense/kernel", "dense_1/kernel"], ["dense_4/kernel", "dense_5/kernel"], None),
-        (["dense/kernel", "dense_1/kernel"], ["dense_1/kernel", "dense/kernel"], "'dense/kernel'"),
-        (["dense/kernel", "dense_1/kernel"], ["dense/kernel", "dense_2/kernel"], "dense_2"),
-        (["a/kernel"], ["a/kernel", "a/bias"], "'' in place of 'a/bias'"),
+        (["a/kernel"], ["a/kernel", "a/bias"], "None in place of 'a/bias'"),
         (["a/kernel"], ["a/bias"], "'a/kernel' in place of 'a/bias'"),
-        (["a/b/kernel"], ["a/kernel"], "'a/b/kernel' in place of 'a/kernel'"),
     ],
 )
-def test_names_are_compared_but_for_a_shift_of_numbers(saved, present, wrong):
+def test_names_are_compared(saved, present, wrong):
     if wrong is None:
         _check_names(saved, present)
     else:

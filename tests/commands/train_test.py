@@ -15,6 +15,7 @@ from tf_earlyticket import train
 from tf_earlyticket.job import default_config
 from tf_earlyticket.job import job as run_module
 from tf_earlyticket.job.log import Display
+from tf_earlyticket.job.workdir import RunPaths
 
 ROOT = Path(et.__file__).parents[1]
 TINY = (
@@ -160,6 +161,9 @@ def started(monkeypatch):
 
     def note(config, workdir, **options):
         calls.append({"config": config.to_dict(), "workdir": Path(workdir), **options})
+        paths = RunPaths(workdir)
+        paths.claim(config)
+        paths.flags.write_text(options["flags"])
         return report
 
     monkeypatch.setattr(run_module, "train_and_evaluate", note)

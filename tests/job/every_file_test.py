@@ -1,4 +1,4 @@
-"""Every file of a run is damaged, one at a time: the same result or a refusal, never another one."""
+"""Every file of a run is damaged, one at a time: the same result or a refusal, never another."""
 
 import json
 import os

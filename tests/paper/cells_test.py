@@ -135,7 +135,9 @@ def test_a_gradual_ticket_takes_the_mask_at_the_end_of_a_ramp(run, starts):
     assert any((masks[name] != one_shot[name]).any() for name in masks)
     # A ramp of one epoch, then four of training.
     assert result["epochs"] == 5.0
-    assert [p.name for p in run.paths.directory("gradual_masks-002").iterdir()] == ["masks.safetensors"]
+    assert [p.name for p in run.paths.directory("gradual_masks-002").iterdir()] == [
+        "masks.safetensors"
+    ]
 
 
 def test_a_probe_sees_the_recorded_epoch_and_undoes_itself(run):

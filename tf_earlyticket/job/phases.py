@@ -107,7 +107,8 @@ class Run:
             files = [*files, *paths.directory(phase).glob(f"*-{values['rows'][-1]['epoch']}.*")]
         if phase == "search":
             files = [*files, paths.rewind_weights]
-        values["files"] = {str(f.relative_to(paths.workdir)): sha256(f) for f in sorted(files)}
+        hashes = {str(f.relative_to(paths.workdir)): sha256(f) for f in sorted(files)}
+        values |= {"files": hashes} if hashes else {}
         write_sealed(paths.result(phase), values)
         wait_for_workers(self.strategy)
         return result
