@@ -9,7 +9,7 @@ continues what was interrupted; items with the same config share their runs; `--
 """
 
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from absl import flags
@@ -17,20 +17,14 @@ from absl import flags
 from tf_earlyticket import checks
 from tf_earlyticket.backends import check_paper_framework
 from tf_earlyticket.commands import command_line
-from tf_earlyticket.data.catalog import describe
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.paper import recipes as reproduce_config
-from tf_earlyticket.paper.item import ITEMS, SCALES, parse_shard
+from tf_earlyticket.paper.item import ITEMS, SCALES, Grid, parse_shard
 
-_INTEGERS = {
-    "seeds": "Seeds, one dense run each",
-    "mask_epochs": "s, epochs (from 1) after which masks are taken",
-    "rewind_epochs": "v, epochs after which weights are taken, 0 for the initial ones",
-    "group_sizes": "Weights along the input channels that live or die together",
-    "examples": "N, numbers of randomly labelled images",
-}
+_DEFINE = {tuple: flags.DEFINE_list, int: flags.DEFINE_integer, float: flags.DEFINE_float}
 
 
 def define_flags() -> None:
@@ -48,11 +42,9 @@ def define_flags() -> None:
     command_line.define_common_flags(f"{reproduce_config.__file__}:{shown}.{scale}")
     flags.DEFINE_string("workdir", None, "Directory; default runs/reproduce-<data>_<model>-<...>")
     flags.DEFINE_string("shard", "0/1", "i/n: make every n-th missing cell from the i-th on")
-    for name, text in _INTEGERS.items():
-        flags.DEFINE_list(name, None, f"{text}; default by item and scale")
-    flags.DEFINE_list("learning_rates", None, "Of the probes' retraining; default by item")
-    flags.DEFINE_integer("memorization_epochs", None, "Passes over the N images")
-    flags.DEFINE_float("prune_fraction", None, "Of the remaining weights, per iterative round")
+    for value in fields(Grid):
+        text = f"{value.metadata['text']}; default by item and scale"
+        _DEFINE[type(value.default)](value.name, None, text)
     flags.DEFINE_bool("finished_only", False, "Make nothing; draw what is finished")
 
 
@@ -63,24 +55,24 @@ def main(argv: list[str]) -> None:
     check_paper_framework(config.model.keras)
     parse_shard(values.shard)
     check_strategy(values.strategy)
-    given = {name: command_line.numbers(name, values[name].value) for name in _INTEGERS}
-    given["learning_rates"] = command_line.numbers("learning_rates", values.learning_rates, float)
-    given["memorization_epochs"] = values.memorization_epochs
-    given["prune_fraction"] = values.prune_fraction
+    given = {value.name: values[value.name].value for value in fields(Grid)}
+    for name in given:
+        if isinstance(given[name], list):
+            kind = float if name == "learning_rates" else int
+            given[name] = command_line.numbers(name, given[name], kind)
     grid = ITEMS.get(values.item).grid(values.scale, config.train.epochs)
     grid = replace(grid, **{name: value for name, value in given.items() if value is not None})
-    data = config.data
-    spec = describe(
-        data.name,
-        image_size=data.image_size,
-        validation_examples=data.validation_examples,
-        train_examples=data.train_examples,
-    )
-    grid.check(config.train.epochs, spec.train_examples)
+    grid.check(config.train.epochs, dataset_spec(config).train_examples)
     command_line.quiet_tensorflow()
     if values.dry_run:
         command_line.print_dry_run(config)
-        _print_cells(values.item, config, grid)
+        from tf_earlyticket.paper.reproduction import cells_of
+
+        cells = cells_of(values.item, config, grid)
+        epochs = sum(cell.epochs for cell in cells)
+        print(f"{values.item}: {len(cells)} cells, about {epochs:.0f} epochs, if none is finished")
+        for cell in cells:
+            print(f"  seed {cell.seed}: {cell.phase}")
         return
     check_run(config, values.data_dir, values.strategy)
     workdir, arguments = command_line.workdir_of(config, "reproduce-")
@@ -103,16 +95,6 @@ def main(argv: list[str]) -> None:
         tell=lambda line: print(line, flush=True),
     )
     _print_results(results, workdir / "items" / values.item)
-
-
-def _print_cells(item: str, config, grid) -> None:
-    from tf_earlyticket.paper.reproduction import cells_of
-
-    cells = cells_of(item, config, grid)
-    epochs = sum(cell.epochs for cell in cells)
-    print(f"{item}: {len(cells)} cells, about {epochs:.0f} epochs, if nothing is finished yet")
-    for cell in cells:
-        print(f"  seed {cell.seed}: {cell.phase}")
 
 
 def _print_results(results: dict, directory: Path) -> None:

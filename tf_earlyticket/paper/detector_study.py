@@ -1,8 +1,7 @@
 """Which detector finds the best start epoch? Replays all of them over recorded dense runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +11,9 @@ import numpy as np
 from tf_earlyticket import checks
 from tf_earlyticket.callbacks.ppr_probe import ProbeResult
 from tf_earlyticket.config import Config
-from tf_earlyticket.detectors.base import Detector, Observation
-from tf_earlyticket.detectors.ppr_saturation import GatedPPR, PPRSaturation
+from tf_earlyticket.detectors.base import Observation, make_detector
 from tf_earlyticket.detectors.replay import replay
-from tf_earlyticket.detectors.weight_signals import (
-    FixedEpoch,
-    LayerRateConvergence,
-    MaskDistance,
-    SignalTracker,
-    SubnetSimilarity,
-)
+from tf_earlyticket.detectors.weight_signals import SignalTracker
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_json, write_csv, write_json
 from tf_earlyticket.job.build import plan_of
@@ -65,15 +57,11 @@ def study_detectors(
     Continues what an earlier call left in `workdir`; nothing finished is computed twice.
 
     Args:
-        config: The run; its seed is replaced by each of `seeds`.
-        workdir: Directory of the study; a run directory per seed lies in it.
+        config: As for `reproduction.reproduce`, with `workdir`, `data_dir`, `strategy`, `command`
+            and `finished_only`.
         seeds: At least one.
         start_epochs: Epochs (from 1) at which tickets are made; default `default_start_epochs`.
         modes: Of "gradual" and "one_shot".
-        data_dir: Where TFDS data sets lie.
-        strategy: Devices, see `make_strategy`.
-        command: Command line that repeats the study, for its results.
-        finished_only: Train nothing; use whatever tickets are finished.
 
     Returns:
         The content of `study.json`.
@@ -162,36 +150,25 @@ def _recorded(run: Run, plan: Plan) -> dict:
     }
 
 
-def studied_detectors(latest: int, ramp_epochs: int) -> dict[str, tuple[Callable, int]]:
-    """Returns what a study compares: by the name in tables, a detector's maker and probe spacing.
-
-    Args:
-        latest: Last epoch (from 1) at whose end pruning can start.
-        ramp_epochs: Epochs from there until a gradual ticket's mask is final.
-    """
-
-    def ppr(**options) -> Detector:
-        return PPRSaturation(latest, **{"lead_epochs": ramp_epochs, **options})
-
-    def gated(gate: Callable[[], Detector]) -> Callable[[], Detector]:
-        return lambda: GatedPPR(gate(), ppr(minimum_rise=0.0))
-
+def studied_detectors(latest: int, ramp_epochs: int) -> dict[str, tuple[str, int, int]]:
+    """Returns what a study compares: name in tables, detector, lead epochs, probe spacing."""
+    ppr = "ppr_saturation"
     return {
-        "PPRSaturation": (ppr, 1),
-        "PPRSaturation, probes every 2 epochs": (ppr, 2),
-        "PPRSaturation, probes every 3 epochs": (ppr, 3),
-        "PPRSaturation(tolerance=0.02)": (partial(ppr, tolerance=0.02), 1),
-        "PPRSaturation(tolerance=0.005)": (partial(ppr, tolerance=0.005), 1),
-        "PPRSaturation(lead_epochs=0)": (partial(ppr, lead_epochs=0), 1),
-        "GatedPPR(LayerRateConvergence)": (gated(LayerRateConvergence), 1),
-        "GatedPPR(MaskDistance)": (gated(MaskDistance), 1),
-        "MaskDistance": (MaskDistance, 1),
-        "LayerRateConvergence": (LayerRateConvergence, 1),
-        "LayerRateConvergence(0.01)": (partial(LayerRateConvergence, 0.01), 1),
-        "SubnetSimilarity": (SubnetSimilarity, 1),
-        "SubnetSimilarity(0.99)": (partial(SubnetSimilarity, 0.99), 1),
-        "FixedEpoch(first third)": (partial(FixedEpoch, max(1, latest // 3)), 1),
-        "FixedEpoch(latest)": (partial(FixedEpoch, latest), 1),
+        "PPRSaturation": (ppr, ramp_epochs, 1),
+        "PPRSaturation, probes every 2 epochs": (ppr, ramp_epochs, 2),
+        "PPRSaturation, probes every 3 epochs": (ppr, ramp_epochs, 3),
+        "PPRSaturation(tolerance=0.02)": (f"{ppr}(tolerance=0.02)", ramp_epochs, 1),
+        "PPRSaturation(tolerance=0.005)": (f"{ppr}(tolerance=0.005)", ramp_epochs, 1),
+        "PPRSaturation(lead_epochs=0)": (ppr, 0, 1),
+        "GatedPPR(LayerRateConvergence)": ("gated_ppr", ramp_epochs, 1),
+        "GatedPPR(MaskDistance)": ("gated_ppr(gate='mask_distance')", ramp_epochs, 1),
+        "MaskDistance": ("mask_distance", 0, 1),
+        "LayerRateConvergence": ("layer_rate_convergence", 0, 1),
+        "LayerRateConvergence(0.01)": ("layer_rate_convergence(tolerance=0.01)", 0, 1),
+        "SubnetSimilarity": ("subnet_similarity", 0, 1),
+        "SubnetSimilarity(0.99)": ("subnet_similarity(threshold=0.99)", 0, 1),
+        "FixedEpoch(first third)": (f"fixed_epoch(epoch={max(1, latest // 3)})", 0, 1),
+        "FixedEpoch(latest)": ("fixed_epoch", 0, 1),
     }
 
 
@@ -206,15 +183,16 @@ def choices(
     Args:
         observations: By epoch (from 1), as for `replay`.
         costs: Cost of each epoch's probe, in epochs.
-        latest: Where the search ends.
-        ramp_epochs: Length of a gradual ticket's ramp.
+        latest: Last epoch (from 1) at whose end pruning can start.
+        ramp_epochs: Epochs from there until a gradual ticket's mask is final.
 
     Returns:
         By detector: the `Choice` as a dict, and "probe_cost_epochs".
     """
     chosen = {}
-    for name, (make, spacing) in studied_detectors(latest, ramp_epochs).items():
-        choice = replay(make(), observations, latest, probe_every=spacing)
+    for name, (text, lead_epochs, spacing) in studied_detectors(latest, ramp_epochs).items():
+        detector = make_detector(text, latest, lead_epochs=lead_epochs)
+        choice = replay(detector, observations, latest, probe_every=spacing)
         cost = sum(costs[epoch] for epoch in choice.probed_epochs)
         chosen[name] = {**asdict(choice), "probe_cost_epochs": cost}
     return chosen
@@ -237,11 +215,8 @@ def best_epoch(tickets_by_seed: Sequence[Accuracies]) -> int | None:
     Only epochs at which every seed has a ticket count; the earlier of two equals wins. None if
     there is no such epoch.
     """
-    if not tickets_by_seed:
-        return None
-    shared = sorted(set.intersection(*map(set, tickets_by_seed)))
-    means = {e: float(np.mean([tickets[e] for tickets in tickets_by_seed])) for e in shared}
-    return max(means, key=lambda epoch: means[epoch], default=None)
+    shared = sorted(set.intersection(*map(set, tickets_by_seed))) if tickets_by_seed else []
+    return max(shared, key=lambda e: np.mean([t[e] for t in tickets_by_seed]), default=None)
 
 
 def ticket_accuracies(result: Mapping[str, Any], mode: str) -> dict[int, float]:
@@ -251,11 +226,7 @@ def ticket_accuracies(result: Mapping[str, Any], mode: str) -> dict[int, float]:
 
 
 def summarize_choices(seeds: Mapping[str, Mapping[str, Any]]) -> list[dict]:
-    """Returns a row per detector, averaged over seeds.
-
-    Args:
-        seeds: As "seeds" of `study.json`: of each "choices", the result of `choices`, and
-            "tickets", their results by mode and start epoch.
+    """Returns a row per detector, averaged over "seeds" of `study.json`.
 
     Returns:
         Rows with "detector", "start_epochs" (list, in the order of the seeds), "detected" (number

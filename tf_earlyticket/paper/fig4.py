@@ -2,6 +2,7 @@
 
 from functools import partial
 from itertools import product
+from operator import itemgetter
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from tf_earlyticket.paper.item import (
     claim,
     curves,
     describe,
+    grouped,
     means,
     percent,
 )
@@ -74,12 +76,13 @@ class Fig4(Item):
         return cells
 
     def figures(self, results):
-        series: dict[str, tuple[str, list]] = {}
-        for row in results["summary"]:
-            label = f"pruned, retrained at {row['learning_rate']:g} (PPR)"
-            series.setdefault(label, ("ppr_accuracy", []))[1].append(row)
+        by_rate = grouped(results["summary"], itemgetter("learning_rate"))
+        series = {
+            f"pruned, retrained at {rate:g} (PPR)": ("ppr_accuracy", rows)
+            for rate, rows in by_rate.items()
+        }
         # What does not depend on the rate: from its first.
-        _, first = next(iter(series.values()), ("", []))
+        first = next(iter(by_rate.values()), [])
         series["pruned, not retrained"] = ("pruned_accuracy", first)
         series["dense"] = ("dense_accuracy", first)
         title = f"PPR accuracy by epoch: {describe(results)}"

@@ -19,6 +19,7 @@ from tf_earlyticket.paper.item import (
     curves,
     describe,
     gains,
+    grouped,
     means,
 )
 
@@ -132,9 +133,8 @@ class Fig5(Capacity):
         return f"mask of epoch {s}" + (f", weights of epoch {v}" if v != s else "")
 
     def figures(self, results):
-        series: dict[str, tuple[str, list]] = {}
-        for row in results["summary"]:
-            series.setdefault(self.line(row), ("capacity", []))[1].append(row)
+        lines = grouped(results["summary"], self.line)
+        series = {label: ("capacity", rows) for label, rows in lines.items()}
         title = f"Memorization capacity: {describe(results)}"
         axes = ("examples", "Randomly labelled images"), "Training accuracy (%)"
         return {"figure": curves(title, series, *axes)}

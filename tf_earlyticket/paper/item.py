@@ -196,15 +196,13 @@ class Item:
         return []
 
     def looks(self, run: "Run", grid: Grid) -> Iterable[dict]:
-        """Yields what is measured in the recorded dense run of a seed; default: nothing."""
+        """Yields records of a recorded dense run, besides those of `records`; default: none."""
         return ()
 
     def records(
         self, finished: "Sequence[tuple[Cell, dict]]", runs: "Mapping[int, Run]", grid: Grid
     ) -> list[dict]:
-        """Returns a record for each seed and row of the summary, besides those of `looks`.
-
-        Default: one for each cell but the dense runs.
+        """Returns a record for each seed and row of the summary; default: those of the cells.
 
         Args:
             finished: Cells, the dense runs first, each with its seed, values and result.
@@ -292,6 +290,14 @@ def parse_shard(text: str) -> tuple[int, int]:
     return index, count
 
 
+def grouped(rows: Iterable[Mapping], key: Callable[[Mapping], Any]) -> dict[Any, list[Mapping]]:
+    """Returns rows by a function of them, in the order of the first of each group."""
+    groups: dict[Any, list[Mapping]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
 def summarize(
     records: Iterable[Mapping[str, Any]], keys: Sequence[str], values: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -300,17 +306,16 @@ def summarize(
     Each has the keys, "seeds" (number of records) and of each of `values` "<value>_mean", "_min",
     "_max" and "_std" (of the sample; None for a single one).
     """
-    groups: dict[tuple, list[Mapping[str, Any]]] = {}
-    for record in records:
-        groups.setdefault(tuple(record[key] for key in keys), []).append(record)
+    groups = grouped(records, lambda record: tuple(record[key] for key in keys))
     rows = []
-    for group, members in sorted(groups.items(), key=lambda entry: entry[0]):
+    for group in sorted(groups):
+        members = groups[group]
         row = {**dict(zip(keys, group, strict=True)), "seeds": len(members)}
         for value in values:
             numbers = np.array([record[value] for record in members], np.float64)
             spread = {"mean": numbers.mean(), "min": numbers.min(), "max": numbers.max()}
-            spread["std"] = numbers.std(ddof=1) if len(members) > 1 else None
-            row |= {f"{value}_{name}": v if v is None else float(v) for name, v in spread.items()}
+            row |= {f"{value}_{name}": float(number) for name, number in spread.items()}
+            row[f"{value}_std"] = float(numbers.std(ddof=1)) if len(members) > 1 else None
         rows.append(row)
     return rows
 
@@ -358,14 +363,11 @@ def crossed(
     rows: Sequence[Mapping], keys: Sequence[str], across: str, value: str
 ) -> tuple[list, list[tuple[tuple, list[str]]]]:
     """Returns the values of `across`, and for each value of `keys` the texts under them."""
-    columns = sorted({row[across] for row in rows})
-    lines: dict[tuple, dict] = {}
-    for row in rows:
-        lines.setdefault(tuple(row[key] for key in keys), {})[row[across]] = row
-    return columns, [
-        (line, [spread_text(cells[c], value) if c in cells else "-" for c in columns])
-        for line, cells in sorted(lines.items())
-    ]
+    columns, lines = sorted({row[across] for row in rows}), []
+    for line, members in sorted(grouped(rows, lambda row: tuple(map(row.get, keys))).items()):
+        texts = {row[across]: spread_text(row, value) for row in members}
+        lines.append((line, [texts.get(column, "-") for column in columns]))
+    return columns, lines
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -382,15 +384,9 @@ def heat_map(
     value: str,
     scale: float = 100,
 ) -> "Figure":
-    """Draws a mean as a map, its number in each cell; cells that are missing stay empty.
+    """Draws means of a summary as a map, the number in each cell; missing cells stay empty.
 
-    Args:
-        title: Above it.
-        rows: Of a summary.
-        x: Key and label of the horizontal axis.
-        y: Key and label of the vertical axis.
-        value: Whose mean is drawn.
-        scale: Factor of the numbers, 100 for percent.
+    The axes are given by key and label; `scale` is the factor of the numbers, 100 for percent.
     """
     columns, lines = (sorted({row[key] for row in rows}) for key in (x[0], y[0]))
     figure = drawing.new_figure(1.4 + 0.34 * max(len(lines), 3), title)
@@ -432,7 +428,7 @@ def curves(
         title: Above it.
         series: By label, the value that is drawn and the rows of a summary.
         x: Key and label of the horizontal axis.
-        y_label: Of the vertical axis.
+        y_label: Label of the vertical axis.
     """
     figure, axes = drawing.new_axes(4, title, x[1], y_label)
     if not any(rows for _, rows in series.values()):
@@ -448,16 +444,9 @@ def curves(
 def band(
     axes: "Axes", rows: Sequence[Mapping], x: str, value: str, label: str, colour: str, form: str
 ) -> None:
-    """Draws the means of a value over `x` in percent; where seeds differ, a band around them.
+    """Draws means of a summary over its key `x` in percent; where seeds differ, with a band.
 
-    Args:
-        axes: Where to.
-        rows: Of a summary.
-        x: Key of the horizontal axis.
-        value: What is drawn.
-        label: In the legend.
-        colour: Of both.
-        form: Marker and line, as Matplotlib has it.
+    `form` is marker and line as Matplotlib has it.
     """
     at = [row[x] for row in rows]
     mean, low, high = (

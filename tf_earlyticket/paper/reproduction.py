@@ -124,7 +124,6 @@ def cells_of(item: str, config: Config, grid: Grid) -> list[Cell]:
         InputError: If the item is unknown, the grid lacks what it needs, or asks for the
             impossible.
     """
-
     dense = [
         Cell(DENSE, seed, {}, lambda run, _: record_dense(run), config.train.epochs)
         for seed in grid.seeds
@@ -135,14 +134,7 @@ def cells_of(item: str, config: Config, grid: Grid) -> list[Cell]:
 def open_runs(
     config: Config, workdir, seeds: Sequence[int], data_dir, strategy: str
 ) -> dict[int, Run]:
-    """Returns a run per seed, each in a directory of its own under `workdir`.
-
-    Args:
-        config: Of the runs; each seed replaces its own.
-        workdir: Directory that they share.
-        seeds: At least one.
-        data_dir: Where TFDS data sets lie.
-        strategy: Devices, see `make_strategy`.
+    """Returns a run of the config for each seed, in directories of their own under `workdir`.
 
     Raises:
         InputError: If a directory holds a run of another config, or for several workers: they
@@ -176,12 +168,7 @@ def fill(
     """Makes the cells that are not finished, one after the other.
 
     Several processes may fill one directory: a cell that another one is making is left to it, and
-    a dense run is waited for.
-
-    Args:
-        runs: By seed.
-        cells: What to make.
-        tell: Gets a line before each cell, with its number and the time left.
+    a dense run is waited for. `tell` gets a line before each cell.
     """
     missing = [cell for cell in cells if runs[cell.seed].result(cell.phase) is None]
     done_epochs, started = 0.0, time.monotonic()
@@ -189,9 +176,8 @@ def fill(
         left = ""
         if done_epochs:
             rate = (time.monotonic() - started) / done_epochs
-            minutes = round(rate * sum(other.epochs for other in missing[number:]) / 60)
-            hours = f"{minutes // 60} h {minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
-            left = f", about {hours} min left"
+            seconds = rate * sum(other.epochs for other in missing[number:])
+            left = f", about {drawing.duration(seconds)} left"
         tell(f"[{number + 1}/{len(missing)}] seed {cell.seed}: {cell.phase}{left}")
         _make_cell(runs[cell.seed], cell, tell)
         done_epochs += cell.epochs
@@ -204,14 +190,12 @@ def _make_cell(run: Run, cell: Cell, tell: Callable[[str], None]) -> None:
     if run.result(DENSE) is None:
         lock = filelock.FileLock(locks / "dense.lock")
         try:
-            lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0)
         except filelock.Timeout:
             tell("another process trains the dense run; waiting for it")
-            lock.acquire()
-        try:
+            held = lock.acquire()
+        with held:
             seeded(run, record_dense)
-        finally:
-            lock.release()
     if cell.kind == DENSE:
         return
     try:
@@ -222,12 +206,7 @@ def _make_cell(run: Run, cell: Cell, tell: Callable[[str], None]) -> None:
 
 
 def write_item(results: Results, directory: Path) -> None:
-    """Writes the files of an item: results.json, results.csv, its figures and its table.
-
-    Args:
-        results: The content of `results.json`.
-        directory: Made where it is missing.
-    """
+    """Writes the files of an item: results.json, results.csv, its figures and its table."""
     item, summary = ITEMS.get(results["item"]), results["summary"]
     write_csv(directory / "results.csv", summary, list(summary[0]) if summary else [])
     table = item.table(results)

@@ -1,24 +1,22 @@
 """Table 5: how well tickets learn random labels, by the size of the groups of their weights."""
 
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 
 from tf_earlyticket.paper.fig5 import SMALL, SMOKE, Fig5
-from tf_earlyticket.paper.item import MARGIN, claim, means, percent
+from tf_earlyticket.paper.item import MARGIN, claim, grouped, percent
 
 
 @claim("Larger groups keep less memorization capacity")
 def groups_keep_less(results):
-    table: dict[int, list] = {}
-    for (size, _), capacity in means(results, "capacity", "group_size", "examples").items():
-        table.setdefault(size, []).append(capacity)
-    if len(table) < 2:
+    rows = grouped(results["summary"], itemgetter("group_size"))
+    means = {size: np.mean([row["capacity_mean"] for row in rows[size]]) for size in sorted(rows)}
+    if len(means) < 2:
         return None
-    values = [float(np.mean(table[size])) for size in sorted(table)]
-    listed = ", ".join(
-        f"{size}: {percent(value)}" for size, value in zip(sorted(table), values, strict=True)
-    )
+    listed = ", ".join(f"{size}: {percent(value)}" for size, value in means.items())
+    values = list(means.values())
     falling = all(b <= a + MARGIN for a, b in pairwise(values))
     return falling and values[-1] < values[0] - MARGIN, f"mean capacity by group size {listed}"
 
