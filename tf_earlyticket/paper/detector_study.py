@@ -21,7 +21,13 @@ from tf_earlyticket.job.phases import Run
 from tf_earlyticket.job.results import from_json
 from tf_earlyticket.paper.item import MODES, band, summarize
 from tf_earlyticket.paper.reproduction import open_runs, seeded
-from tf_earlyticket.paper.tickets import DENSE, record_dense, recorded_kernels, train_ticket
+from tf_earlyticket.paper.tickets import (
+    DENSE,
+    prunable,
+    record_dense,
+    recorded_weights,
+    train_ticket,
+)
 from tf_earlyticket.pruning.plan import Plan
 from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.report import drawing
@@ -119,12 +125,10 @@ def _recorded(run: Run, plan: Plan) -> dict:
     pruning = run.config.pruning
     criterion = resolve_criterion(pruning.ranking, pruning.group_size)
     tracker = SignalTracker(pruning.final_sparsity, criterion)
-    observations = {
-        probe.epoch: replace(
-            probe.observation, signals=tracker.update(recorded_kernels(run, probe.epoch))
-        )
-        for probe in probes
-    }
+    observations = {}
+    for probe in probes:
+        signals = tracker.update(prunable(run, recorded_weights(run, probe.epoch)))
+        observations[probe.epoch] = replace(probe.observation, signals=signals)
     tickets: dict[str, dict] = {}
     for path in sorted(run.paths.checkpoints.glob("*/result.json")):
         result = read_json(path)

@@ -75,10 +75,10 @@ class Fig2(Item):
     claims = (rates_settle, parallel, low_gradient_law)
 
     def looks(self, run, grid):
-        from tf_earlyticket.paper.tickets import recorded_kernels
+        from tf_earlyticket.paper.tickets import prunable, recorded_weights
 
         for epoch in range(run.config.train.epochs + 1):
-            weights = recorded_kernels(run, epoch)
+            weights = prunable(run, recorded_weights(run, epoch))
             statistics = weight_statistics(weights)
             rates = pseudo_pruning_rates(weights, run.config.pruning.final_sparsity)
             for layer, name in enumerate(weights, start=1):

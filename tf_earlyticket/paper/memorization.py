@@ -88,25 +88,16 @@ def recorded_capacity(
     As `memorization_capacity`, with the run's compiled model, batch size, learning rate and
     weight decay, on its first training images; its seed is that of labels and order.
 
-    Args:
-        run: Of a data set that is held in memory.
-        weights: Every weight of the network at the start.
-        masks: Of the prunable weights.
-        examples: N.
-        epochs: Passes over them.
-
     Returns:
         "capacity" (fraction) and "epochs" (in passes over the whole training set).
 
     Raises:
-        InputError: If the data set is not held in memory, or there are fewer examples than a
-            batch has.
+        InputError: If the data set is not held in memory.
     """
     if not isinstance(run.data, InMemoryData):
         expected = "a data set in memory, such as cifar10, for random labels"
         raise checks.refuse("data.name", run.data.spec.name, expected)
     train, seed = run.config.train, run.config.seed
-    checks.integer("batch_size", train.batch_size, 1, examples)
     images = normalize(run.data.arrays("train").images[:examples], run.data.spec.name)
     labels = random_labels(examples, run.data.spec.num_classes, seed)
     put(run, weights, masks)

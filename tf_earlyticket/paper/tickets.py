@@ -30,12 +30,8 @@ def record_dense(run: Run, probing: bool = False) -> dict:
     """Trains dense to the end of the schedule and records every epoch, or returns the record.
 
     Each epoch ends with a checkpoint of the whole state and a file of all weights
-    (`recorded_weights` reads it).
-
-    Args:
-        run: Its config's `probe` says how the probes are made; `first_epoch` and `every_epochs`
-            count for the length of each probe only.
-        probing: Whether to probe every epoch, as `EarlyTicket` would.
+    (`recorded_weights` reads it); with `probing`, there is a probe before them as `EarlyTicket`
+    makes it, in every epoch.
 
     Returns:
         {"test_accuracy": fraction, "epochs": trained, "probes": [`ProbeResult` as a dict], "rows":
@@ -45,7 +41,18 @@ def record_dense(run: Run, probing: bool = False) -> dict:
 
 
 def _recorded(run: Run, probing: bool) -> dict:
-    probes = [_probe_of(run)] if probing else []
+    config, probes = run.config, []
+    if probing:
+        data = run.data.probe(config.train.batch_size, seed=config.seed)
+        validation = run.data.validation(config.train.batch_size)
+        probe = PPRProbe(
+            lambda: data,
+            lambda: validation,
+            fraction=run.plan.probe_fraction,
+            learning_rate=run.plan.probe_learning_rate,
+            validation_fraction=config.probe.validation_fraction,
+        )
+        probes.append(probe)
     recorder = _Recorder(run, probes)
     phase = Phase(run, DENSE, searcher=recorder, keep=None)
 
@@ -96,19 +103,6 @@ class _Recorder(Callback):
         self._restored = list(state)
 
 
-def _probe_of(run: Run) -> PPRProbe:
-    config = run.config
-    data = run.data.probe(config.train.batch_size, seed=config.seed)
-    validation = run.data.validation(config.train.batch_size)
-    return PPRProbe(
-        lambda: data,
-        lambda: validation,
-        fraction=run.plan.probe_fraction,
-        learning_rate=run.plan.probe_learning_rate,
-        validation_fraction=config.probe.validation_fraction,
-    )
-
-
 def accuracy_on_test(run: Run) -> float:
     """Returns the accuracy of the run's model on its test set, a fraction."""
     test = run.data.test(run.config.train.batch_size)
@@ -116,11 +110,7 @@ def accuracy_on_test(run: Run) -> float:
 
 
 def restore_epoch(run: Run, epoch: int) -> None:
-    """Brings the model to its whole state after `epoch` epochs of the dense run, 0 for its start.
-
-    Raises:
-        RunError: If the dense run was not recorded as far.
-    """
+    """Brings the model to its whole state after `epoch` epochs of the dense run, 0 for its start."""
     run.restore(DENSE if epoch else _INITIAL, epoch)
 
 
@@ -133,14 +123,13 @@ def recorded_weights(run: Run, epoch: int) -> dict[str, np.ndarray]:
     return read_arrays(_weights_path(run, epoch))
 
 
-def recorded_kernels(run: Run, epoch: int) -> dict[str, np.ndarray]:
-    """Returns the prunable ones of these weights."""
-    weights = recorded_weights(run, epoch)
+def prunable(run: Run, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns those of the weights that have masks."""
     return {name: weights[name] for name in pruned(run.model).masks()}
 
 
 def recorded_masks(run: Run, epoch: int, group_size: int | None = None) -> dict[str, np.ndarray]:
-    """Returns the masks that they have at the final sparsity; the group size is the config's."""
+    """Returns the masks of these weights at the final sparsity; default: the config's groups."""
     return masks_of(run, recorded_weights(run, epoch), group_size=group_size)
 
 
@@ -156,8 +145,7 @@ def masks_of(
     pruning = run.config.pruning
     sparsity = pruning.final_sparsity if sparsity is None else sparsity
     criterion = resolve_criterion(pruning.ranking, group_size or pruning.group_size)
-    prunable = {name: weights[name] for name in pruned(run.model).masks()}
-    return criterion.masks(prunable, sparsity, previous)
+    return criterion.masks(prunable(run, weights), sparsity, previous)
 
 
 @dataclass(frozen=True)
@@ -214,27 +202,15 @@ def train_rewound_ticket(run: Run, phase: str, spec: TicketSpec) -> dict:
 def train_ticket(run: Run, start_epoch: int, mode: str) -> dict:
     """Continues the recorded dense run with pruning, or returns the finished ticket's result.
 
-    Pruning starts at the end of `start_epoch` and training goes on with the rest of the schedule,
-    as in a run of `EarlyTicket` that starts there (paper Table 2, in one run).
-
-    Args:
-        run: A run of which `record_dense` has recorded at least `start_epoch` epochs.
-        start_epoch: From 1.
-        mode: "gradual", with the ramp of the config, or "one_shot".
+    Pruning starts at the end of `start_epoch` (from 1), with the ramp of the config or in one
+    shot, and training goes on with the rest of the schedule, as in a run of `EarlyTicket`.
 
     Returns:
         As `train_to_end`, with "start_epoch" and "mode".
     """
-    phase = f"{mode}-{start_epoch:03d}"
-    ramp_steps = run.plan.ramp_steps if mode == "gradual" else 0
-
-    def trained() -> dict:
-        described = {"start_epoch": start_epoch, "mode": mode}
-        return described | train_to_end(
-            run, phase, lambda: _begin_pruning(run, start_epoch, ramp_steps)
-        )
-
-    return keep(run, phase, trained)
+    phase, described = f"{mode}-{start_epoch:03d}", {"start_epoch": start_epoch, "mode": mode}
+    start = partial(_begin_pruning, run, start_epoch, mode)
+    return keep(run, phase, lambda: described | train_to_end(run, phase, start))
 
 
 def ticket_masks(run: Run, spec: TicketSpec) -> dict[str, np.ndarray]:
@@ -244,22 +220,22 @@ def ticket_masks(run: Run, spec: TicketSpec) -> dict[str, np.ndarray]:
     phase = f"gradual_masks-{spec.mask_epoch:03d}"
     path = run.paths.directory(phase) / "masks.safetensors"
     if not path.exists():
-        start = partial(_begin_pruning, run, spec.mask_epoch, run.plan.ramp_steps)
+        start = partial(_begin_pruning, run, spec.mask_epoch, spec.mode)
         last = spec.mask_epoch + run.plan.ramp_epochs
         Phase(run, phase, logged=False).train([MaskUpdate()], start, last)
         write_arrays(path, pruned(run.model).masks())
         _leave_only(path)
-    masks = read_arrays(path)
-    return {name: masks[name] for name in pruned(run.model).masks()}
+    return prunable(run, read_arrays(path))
 
 
-def _begin_pruning(run: Run, epoch: int, ramp_steps: int) -> int:
+def _begin_pruning(run: Run, epoch: int, mode: str) -> int:
     """Starts pruning at the end of an epoch of the dense run, which it returns."""
     restore_epoch(run, epoch)
-    network = pruned(run.model)
+    ramp_steps = run.plan.ramp_steps if mode == "gradual" else 0
     frequency = run.config.pruning.frequency
     if frequency is None:
         frequency = update_frequency(ramp_steps, run.config.train.steps_per_execution)
+    network = pruned(run.model)
     network.begin_schedule(network.step(), ramp_steps=ramp_steps, frequency=frequency)
     return epoch
 
@@ -269,13 +245,6 @@ def random_masks(masks: Arrays, seed: int) -> dict | list:
 
     What a ticket gains over these is due to more than its per-layer sparsities (Frankle & Carbin,
     2018).
-
-    Args:
-        masks: Collection of bool or 0/1 arrays, 1 = kept.
-        seed: Of the draw, >= 0.
-
-    Raises:
-        InputError: There are no masks, or a value is not 0 or 1.
     """
     return _rearranged(masks, seed, lambda generator, mask: generator.permutation(mask.ravel()))
 
@@ -302,11 +271,7 @@ def _rearranged(masks: Arrays, seed: int, rearrange: Callable) -> dict | list:
 
 
 def put(run: Run, weights: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]) -> int:
-    """Brings the run's model to the start of a training, with these weights and masks.
-
-    Returns:
-        The epochs done by then: 0.
-    """
+    """Brings the run's model to the start of a training, with these weights and masks: epoch 0."""
     restore_epoch(run, 0)
     network = pruned(run.model)
     network.set_all_weights(weights)
@@ -317,11 +282,8 @@ def put(run: Run, weights: Mapping[str, np.ndarray], masks: Mapping[str, np.ndar
 def train_to_end(run: Run, phase: str, start: Callable[[], int]) -> dict:
     """Trains to the end of the schedule and evaluates; goes on from the phase's last checkpoint.
 
-    Args:
-        run: The run.
-        phase: Name under which the run keeps its checkpoints.
-        start: Brings the model to where training starts and returns the epochs of the schedule
-            that are done by then.
+    `start` brings the model to where training starts and returns the epochs of the schedule that
+    are done by then.
 
     Returns:
         "test_accuracy", "validation_accuracy" (fractions), "epochs" (passes over the training
