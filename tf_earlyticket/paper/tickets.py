@@ -110,7 +110,7 @@ def accuracy_on_test(run: Run) -> float:
 
 
 def restore_epoch(run: Run, epoch: int) -> None:
-    """Brings the model to its whole state after `epoch` epochs of the dense run, 0 for its start."""
+    """Brings the model to its whole state after `epoch` epochs of the dense run; 0: its start."""
     run.restore(DENSE if epoch else _INITIAL, epoch)
 
 
