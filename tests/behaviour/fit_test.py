@@ -9,6 +9,7 @@ import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.layers import named_weights
 from tf_earlyticket.detectors.weight_signals import FixedEpoch
+from tf_earlyticket.errors import RunError
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity
 
 
@@ -139,3 +140,136 @@ def test_a_fit_that_reaches_its_end_says_nothing(network, compiled, data, caplog
     model.fit(data[0], epochs=1, verbose=0, callbacks=[et.MaskUpdate()])
     assert mask_sparsity(pruned(model).masks()) == 0.75
     assert not _said(caplog)
+
+
+def test_what_a_schedule_asked_for_before_the_fit_is_made_up_for(network, compiled, data, caplog):
+    model = _wrapped(network, compiled, begin_step=0, ramp_steps=6)
+    # Dense, past the end of the ramp.
+    model.fit(data[0], epochs=2, verbose=0)
+    update = et.MaskUpdate()
+    model.fit(data[0], epochs=1, verbose=0, callbacks=[update])
+    assert [step for step, _ in update.updates] == [12]
+    _assert_final(model)
+    assert not _said(caplog)
+
+
+@pytest.mark.parametrize(("ranking", "size"), [("global", 1), ("layerwise", 1), ("global", 2)])
+def test_each_layer_keeps_a_weight_and_thin_ones_are_named(
+    keras, network, compiled, data, caplog, ranking, size
+):
+    schedule = et.EarlyTicketPolynomialDecay(0.999, begin_step=2, ramp_steps=0)
+    wrapped = et.wrap_for_pruning(network(), schedule, ranking=ranking, group_size=size)
+    model = compiled(wrapped)
+    stopping = keras.callbacks.EarlyStopping("sparsity", patience=1, mode="max")
+    update = et.MaskUpdate()
+    callbacks = [update, stopping]
+    history = model.fit(data[0], epochs=5, verbose=0, callbacks=callbacks)
+    kept = [int(mask.sum()) for mask in pruned(model).masks().values()]
+    assert kept == [size, size]
+    (said,) = _said(caplog)
+    assert said.startswith("Layers that keep less than 1 % of their weights: middle/kernel ")
+    # That is the end of the schedule, whatever its number says.
+    assert stopping.best_epoch == 1 and len(history.epoch) == 3
+    assert len(update.updates) == 1
+
+
+@pytest.mark.parametrize("kind", ["EarlyTicket", "MaskUpdate", "PPRProbe"])
+@pytest.mark.parametrize("place", ["before", "after", "alone"])
+def test_training_that_diverges_ends_as_others_say_or_in_an_error_of_the_run(
+    keras, network, compiled, data, kind, place, caplog
+):
+    schedule = {"begin_step": 3, "ramp_steps": 6} if kind == "MaskUpdate" else {}
+    optimizer = keras.optimizers.SGD(1e38)
+    model = _wrapped(network, compiled, optimizer=optimizer, **schedule)
+    ours = et.MaskUpdate() if kind == "MaskUpdate" else getattr(et, kind)(*data)
+    stop = keras.callbacks.TerminateOnNaN()
+    callbacks = {"before": [ours, stop], "after": [stop, ours], "alone": [ours]}[place]
+    options = {"epochs": 6, "verbose": 0, "callbacks": callbacks}
+    if place == "alone":
+        with pytest.raises(RunError, match="Training diverged: after epoch 1 weights"):
+            model.fit(data[0], **options)
+        return
+    assert len(model.fit(data[0], **options).epoch) == 1
+
+
+@pytest.mark.parametrize("kind", ["EarlyTicket", "PPRProbe"])
+def test_a_wrong_metric_is_refused_before_training(network, compiled, data, kind):
+    make = getattr(et, kind)
+    for monitor, words in {
+        "acuracy": "monitor='acuracy': expected a metric of the model, accuracy or loss. Did you "
+        "mean 'accuracy'",
+        "mae": "monitor='mae': expected a metric of the model, accuracy or loss",
+    }.items():
+        model = _wrapped(network, compiled)
+        with pytest.raises(et.InputError, match=words):
+            model.fit(data[0], epochs=6, verbose=0, callbacks=[make(*data, monitor=monitor)])
+        assert pruned(model).step() == 0
+    with pytest.raises(et.InputError, match="mode='smallest': expected one of auto, min, max"):
+        make(*data, mode="smallest")
+
+
+def test_a_detector_that_never_probes_needs_no_metric(keras, network, data):
+    model = et.wrap_for_pruning(network(), et.EarlyTicketPolynomialDecay(0.75))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ours = et.EarlyTicket(*data, detector=FixedEpoch(2), verbose=0)
+    model.fit(data[0], epochs=6, verbose=0, callbacks=[ours])
+    assert ours.start_epoch == 2
+    _assert_final(model)
+
+
+class Seeing(FixedEpoch):
+    """Wants every probe and keeps what it is shown."""
+
+    def reset(self):
+        self.seen = []
+
+    def wants_probe(self, epoch, signals):
+        return True
+
+    def update(self, epoch, observation):
+        self.seen.append(observation)
+        return super().update(epoch, observation)
+
+
+@pytest.mark.parametrize("monitor", ["loss", "val_loss", "spread", "spread:max", "accuracy"])
+def test_any_metric_is_read_in_its_own_direction(keras, network, data, monitor):
+    model = et.wrap_for_pruning(network(), et.EarlyTicketPolynomialDecay(0.75))
+
+    def spread(y_true, y_pred):
+        return 40.0 + 0.0 * y_pred[:, 0]
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05), loss, metrics=["accuracy", spread])
+    monitor, _, mode = monitor.partition(":")
+    if monitor == "spread" and not mode:
+        with pytest.raises(et.InputError, match="mode='auto': expected 'min' or 'max' with mon"):
+            ours = et.EarlyTicket(*data, monitor=monitor)
+            model.fit(data[0], epochs=6, verbose=0, callbacks=[ours])
+        assert pruned(model).step() == 0
+        return
+    detector = Seeing(3)
+    ours = et.EarlyTicket(*data, detector=detector, monitor=monitor, mode=mode or "auto", verbose=0)
+    history = model.fit(data[0], epochs=6, verbose=0, callbacks=[ours]).history
+    _assert_final(model)
+    values = [result.observation for result in ours.probe.results]
+    assert history["ppr_accuracy"][:3] == [value.ppr_accuracy for value in values]
+    if monitor.endswith("loss"):
+        first = values[0].dense_accuracy
+        # The loss falls, and what the detector sees rises from nothing.
+        assert detector.seen[0].dense_accuracy == 0 < detector.seen[2].dense_accuracy < 1
+        for seen, value in zip(detector.seen, values, strict=True):
+            assert seen.ppr_accuracy == pytest.approx(1 - value.ppr_accuracy / first)
+        assert ours.start_reason.endswith(f"is the part of the first {monitor}, {first:.4g}, gone")
+    else:
+        assert [seen.ppr_accuracy for seen in detector.seen] == [v.ppr_accuracy for v in values]
+        assert "gone" not in ours.start_reason
+
+
+@pytest.mark.parametrize("kind", ["EarlyTicket", "PPRProbe"])
+def test_masks_sparser_than_the_schedule_are_refused_before_training(network, compiled, data, kind):
+    model = _wrapped(network, compiled, 0.5)
+    adapter = pruned(model)
+    adapter.set_masks(adapter.ranked_masks(0.8))
+    with pytest.raises(et.InputError, match=r"sparsity=0.5: expected at least the present one"):
+        model.fit(data[0], epochs=6, verbose=0, callbacks=[getattr(et, kind)(*data)])
+    assert adapter.step() == 0

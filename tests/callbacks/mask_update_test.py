@@ -122,6 +122,23 @@ def test_schedules_of_tfmot_prune_globally_to_their_end(schedule):
     assert zeros(model) == pruned(0.75)
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        # Its frequency is 100: by itself it prunes at step 0 only.
+        tfmot.sparsity.keras.PolynomialDecay(0.5, 0.7, 0, 6),
+        tfmot.sparsity.keras.PolynomialDecay(0.5, 0.7, 2, 9, frequency=4),
+        tfmot.sparsity.keras.ConstantSparsity(0.7, 3),
+    ],
+)
+@pytest.mark.parametrize("dense_epochs", [0, 3])
+def test_a_schedule_of_tfmot_ends_where_it_says(schedule, dense_epochs):
+    model = wrapped_model(schedule)
+    model.fit(data(), epochs=dense_epochs, verbose=0)
+    model.fit(data(), epochs=3, verbose=0, callbacks=[et.MaskUpdate()])
+    assert zeros(model) == pruned(0.7)
+
+
 def test_nothing_is_pruned_while_the_begin_is_unset():
     model, update = wrapped_model(), et.MaskUpdate()
     model.fit(data(), epochs=1, callbacks=[update], verbose=0)

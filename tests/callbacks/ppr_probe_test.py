@@ -134,7 +134,7 @@ def test_cost_counts_the_steps_really_made():
 def test_a_metric_that_the_model_has_not_is_refused_with_those_it_has():
     model = wrapped_model()
     probe = et.PPRProbe(data(), data(3, seed=1), monitor="top_5")
-    with pytest.raises(et.InputError, match=r"monitor='top_5'.*\['accuracy', 'loss'\]"):
+    with pytest.raises(et.InputError, match="monitor='top_5': expected a metric of the model, acc"):
         model.fit(data(), epochs=1, callbacks=[probe], verbose=0)
 
 

@@ -345,6 +345,10 @@ class PrunedModel(ABC):
         weights, masks = self.weight_views(), self.masks()
         return sum(np.count_nonzero((weights[name] != 0) & ~masks[name]) for name in weights)
 
+    def finite(self) -> bool:
+        """Whether all prunable weights are finite numbers: not where training diverged."""
+        return all(np.isfinite(weight).all() for weight in self.weight_views().values())
+
     @property
     def schedule(self):
         """The schedule as it stands, with the begin that was set; another kind as it is."""
@@ -404,12 +408,8 @@ class PrunedModel(ABC):
 
     def final_step_in_words(self) -> str:
         """When the schedule in force reaches its final sparsity."""
-        if (schedule := self.sparsity_schedule()) is not None:
-            return f"at step {schedule.end_step}"
-        return (
-            f"at no step of a {type(self._schedule).__name__} whose frequency does not divide its "
-            "ramp, or later; an EarlyTicketPolynomialDecay always reaches it"
-        )
+        end = getattr(self.schedule, "end_step", None) or -1
+        return f"at step {end}" if end >= 0 else "later"
 
     def due_sparsity(self, after_step: int, step: int) -> float | None:
         """The sparsity of the last update due in (after_step, step], None if none is due."""

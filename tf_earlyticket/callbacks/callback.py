@@ -2,6 +2,8 @@
 
 import sys
 
+from tf_earlyticket.errors import RunError
+
 
 class Callback:
     """Base of the callbacks that serve every Keras: hooks that do nothing.
@@ -46,6 +48,21 @@ class Callback:
 
     def _implements_predict_batch_hooks(self) -> bool:
         return False
+
+    def has_diverged(self, adapter, epoch: int) -> bool:
+        """Tells at the end of `epoch`, from 0, whether there is nothing left to prune.
+
+        Raises:
+            RunError: If there is not, and no other callback has ended training for it.
+        """
+        if adapter.finite():
+            return False
+        if not self.model.stop_training:
+            raise RunError(
+                f"Training diverged: after epoch {epoch + 1} weights are NaN or infinite. Try a "
+                "smaller learning rate."
+            )
+        return True
 
     def on_train_begin(self, logs=None):
         """Called before the first epoch."""

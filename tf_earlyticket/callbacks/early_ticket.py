@@ -73,7 +73,10 @@ class EarlyTicket(Callback):
         ramp_epochs: Length of the ramp; 0 is one-shot; default: the schedule's, else a fifth of
             the epochs.
         hold_epochs: Epochs of training at the final sparsity; default 15 % of the epochs.
-        monitor: Metric of `compile` that the probes read.
+        monitor: Metric of `compile`, or "loss", that the probes read.
+        mode: Whether a "max" or "min" of it is best; "auto": as its name says. Of a metric to be
+            small, detectors see the part of its first value that is gone: a tolerance of 0.01 is
+            one percent of that. A larger one is taken for a fraction.
         rewind_epoch: Epochs after which weights are copied for the ticket; 0: initial weights.
             Pruning starts later than that.
         before_start: Called with the start epoch when pruning is about to start.
@@ -113,6 +116,7 @@ class EarlyTicket(Callback):
         ramp_epochs: int | None = None,
         hold_epochs: int | None = None,
         monitor: str = "accuracy",
+        mode: str = "auto",
         rewind_epoch: int = 0,
         before_start: Callable[[int], None] | None = None,
         stop_at_start: bool = False,
@@ -125,6 +129,7 @@ class EarlyTicket(Callback):
             fraction=1.0 if probe_fraction is None else probe_fraction,
             learning_rate=probe_learning_rate,
             monitor=monitor,
+            mode=mode,
             validation_fraction=probe_validation_fraction,
         )
         self.mask_update = MaskUpdate()
@@ -174,6 +179,7 @@ class EarlyTicket(Callback):
         self._forget()
         self.adapter = pruned(self.model)
         self.adapter.early_ticket_schedule()
+        self.probe.epochs = ()
         if self.adapter.sparsity_schedule() is None:
             self._begin_search()
         for part in self._parts:
@@ -182,10 +188,13 @@ class EarlyTicket(Callback):
     def _begin_search(self):
         adapter, plan = self.adapter, self._resolve_plan(self.params.get("steps"))
         self.plan, self.signals = plan, {}
-        self.probe.epochs, self.probe.fraction = plan.probe_epochs, plan.probe_fraction
         if self._own_detector:
             self.detector = PPRSaturation(plan.latest_start_epoch, lead_epochs=plan.ramp_epochs)
         self.detector.reset()
+        self.probe.fraction = plan.probe_fraction
+        # Some have none of their own: they never want a probe.
+        if type(self.detector).wants_probe is not Detector.wants_probe:
+            self.probe.epochs = plan.probe_epochs
         self._tracker = SignalTracker(adapter.final_sparsity(), adapter.criterion)
 
     def _resolve_plan(self, steps_per_epoch: int | None) -> Plan:
@@ -254,11 +263,12 @@ class EarlyTicket(Callback):
         """Probes, decides, starts; then checks the masks and records statistics."""
         logs = {} if logs is None else logs
         logs["ppr_accuracy"] = float("nan")
-        if self.adapter.sparsity_schedule() is None:
+        searching = self.adapter.sparsity_schedule() is None
+        if searching and not self.has_diverged(self.adapter, epoch):
             observation = self._look(epoch + 1)
             if observation.ppr_accuracy is not None:
                 logs["ppr_accuracy"] = observation.ppr_accuracy
-            decision = self.detector.update(epoch + 1, observation)
+            decision = self.detector.update(epoch + 1, self.probe.for_detector(observation))
             # The ticket's rewind weights come from before its mask.
             detected = decision.saturated and epoch + 1 > self._rewind_epoch
             if detected or epoch + 1 >= self.plan.latest_start_epoch:
@@ -270,7 +280,7 @@ class EarlyTicket(Callback):
         """Looks at the network at the end of `epoch` (from 1), which is left as it was."""
         signals = self.signals[epoch] = self._tracker.update(self.adapter.score_context())
         observation = Observation()
-        if epoch in self.plan.probe_epochs and self.detector.wants_probe(epoch, signals):
+        if epoch in self.probe.epochs and self.detector.wants_probe(epoch, signals):
             observation = self.probe.probe(epoch).observation
         return replace(observation, signals=signals)
 
@@ -282,6 +292,7 @@ class EarlyTicket(Callback):
                 f"{plan.ramp_epochs} ramp and {plan.hold_epochs} further epochs "
                 f"({decision.reason}; {self.probe.latest()})"
             )
+        reason += self.probe.unit()
         self.start_epoch, self.start_reason, self.detected = epoch, reason, detected
         self.adapter.record.start(epoch, reason)
         if self._verbose:
@@ -337,5 +348,5 @@ class EarlyTicket(Callback):
             self._tracker.set_arrays(state.recent_masks)
             probed = {result.epoch: result.observation for result in state.probes}
             for epoch, signals in state.signals.items():
-                observation = probed.get(epoch, Observation())
+                observation = self.probe.for_detector(probed.get(epoch, Observation()))
                 self.detector.update(epoch, replace(observation, signals=signals))

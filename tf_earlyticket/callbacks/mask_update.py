@@ -13,6 +13,8 @@ from tf_earlyticket.pruning.masks import kept_count, mask_sparsity
 from tf_earlyticket.pruning.plan import check_frequency
 
 logger = logging.getLogger(__name__)
+# A layer that keeps a smaller share of its weights may pass on too little.
+LEAST_DENSITY = 0.01
 
 
 class _Last(Callback):
@@ -34,7 +36,8 @@ class MaskUpdate(Callback):
 
     `EarlyStopping` waits until the final sparsity is reached: epochs at another sparsity are no
     match for those that follow, neither for the patience nor for the best weights. What callbacks
-    write when training ends is masked again.
+    write when training ends is masked again. A warning names layers that keep less than 1 % of
+    their weights.
 
     Args:
         train_data: Batches for rankings that look at gradients, as for `et.PPRProbe`; None where
@@ -46,7 +49,8 @@ class MaskUpdate(Callback):
     Raises:
         InputError: When `fit` starts, if the model is not wrapped or not compiled, or the
             schedule's frequency is no multiple of `steps_per_execution`.
-        RunError: At the end of an epoch, if something else wrote a pruned weight.
+        RunError: At the end of an epoch, if something else wrote a pruned weight, or training
+            diverged and no other callback, such as `TerminateOnNaN`, ends it.
 
     Example:
         >>> schedule = et.EarlyTicketPolynomialDecay(0.8, begin_step=0, ramp_steps=500)
@@ -72,6 +76,7 @@ class MaskUpdate(Callback):
         if self._train_data is not None:
             self.adapter.score_data = self._train_data
         self.updates = []
+        self._asked, self._thin = 0.0, set()
         self._masks = self.adapter.masks()
         self._first_epoch, self._said = True, not self.warns
         self._waiting = {
@@ -91,11 +96,12 @@ class MaskUpdate(Callback):
             schedule = self.adapter.sparsity_schedule()
             if schedule is not None and schedule.begin_step < schedule.end_step:
                 check_frequency(schedule.frequency, self._per_call)
-            # A begin at the present step is due at once.
-            self._step = self.adapter.step() - 1
+            # What was due by now is due at once.
+            self._step = -1
             self.update(self.adapter.step())
             self._masks = self.adapter.masks()
             self._say_if_short(epoch)
+            self._say_if_thin(self._masks)
         self._epoch_step = self._step = self.adapter.step()
         self._first_batch = None
         for stopping, start in self._waiting.items():
@@ -106,6 +112,9 @@ class MaskUpdate(Callback):
         final = self.adapter.final_sparsity_in_force()
         if final is None:
             return self.begins_later
+        # Then what is left stays, however many weights structures or layers keep together.
+        if self._asked >= final:
+            return False
         total = sum(mask.size for mask in self._masks.values())
         kept = sum(int(mask.sum()) for mask in self._masks.values())
         if more is not None:
@@ -169,19 +178,38 @@ class MaskUpdate(Callback):
         masks = self.adapter.masks()
         total = sum(mask.size for mask in masks.values())
         kept = sum(int(mask.sum()) for mask in masks.values())
+        # What has diverged is told at the epoch's end, where others have had their say.
+        if not self.adapter.finite():
+            return
+        self._asked = sparsity
         if kept <= kept_count(total, sparsity):
             return
         try:
             masks = self.adapter.ranked_masks(sparsity, masks)
         except InputError as error:
             raise RunError(f"No mask can be made at step {step}: {error}") from error
-        self.adapter.set_masks(masks)
-        self.updates.append((step, mask_sparsity(masks)))
+        if sum(int(mask.sum()) for mask in masks.values()) < kept:
+            self.adapter.set_masks(masks)
+            self.updates.append((step, mask_sparsity(masks)))
+            self._say_if_thin(masks)
+
+    def _say_if_thin(self, masks) -> None:
+        kept = {name: int(mask.sum()) for name, mask in masks.items()}
+        thin = [n for n, mask in masks.items() if kept[n] < LEAST_DENSITY * mask.size]
+        new = [f"{n} {kept[n]:,} of {masks[n].size:,}" for n in thin if n not in self._thin]
+        self._thin.update(thin)
+        if new:
+            logger.warning(
+                "Layers that keep less than %g %% of their weights: %s. Try a smaller sparsity, "
+                "or leave them out by wrap_for_pruning(prunable=...).",
+                100 * LEAST_DENSITY,
+                ", ".join(new),
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         """Checks that pruned weights are zero and adds `sparsity` to the logs."""
-        violations = self.adapter.violations()
-        if violations:
+        diverged, violations = self.has_diverged(self.adapter, epoch), self.adapter.violations()
+        if violations and not diverged:
             raise RunError(
                 f"{violations} pruned weights are not zero after epoch {epoch + 1}: something "
                 "other than the optimizer wrote weights during the epoch."

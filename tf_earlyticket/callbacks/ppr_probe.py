@@ -1,22 +1,27 @@
 """`PPRProbe`: pseudo-prune, retrain a little, look at the accuracy, undo everything."""
 
 import logging
+import math
+import re
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.backends.probe_data import check_first_batch, probe_dataset
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.detectors.base import Observation
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.pruning.plan import LEARNING_RATE_SHARE, retraining_steps
 
 logger = logging.getLogger(__name__)
+# Ends of the names of metrics, as both Keras have them.
+_LARGER = "acc|accuracy|auc|precision|recall|sensitivity|specificity|score|iou|io_u|similarity"
+_SMALLER = "loss|error|crossentropy|hinge|poisson|divergence|mae|mse|rmse|mape|msle|cosh|huber"
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,11 @@ class ProbeResult:
 
     Attributes:
         epoch: Epoch at whose end the probe ran.
-        observation: The three accuracies, fractions.
+        observation: Three values of the metric; of accuracies, fractions.
         cost_epochs: Passes over the training set that the retraining made.
         seconds: Wall time, evaluations included.
-        diverged: Whether the retraining ended at weights that are not finite. There is then no
-            PPR accuracy, and no detector takes the probe for a sign of saturation.
+        diverged: Whether the retraining ended at weights or a metric that are not finite. There
+            is then no PPR accuracy, and no detector takes the probe for a sign of saturation.
     """
 
     epoch: int
@@ -58,7 +63,8 @@ class PPRProbe(Callback):
             the epoch has as many.
         learning_rate: Of the retraining; default a tenth of the rate when `fit` starts, which is
             the paper's 0.01 for 0.1.
-        monitor: Metric of `compile` that is read.
+        monitor: Metric of `compile`, or "loss", that is read.
+        mode: Whether a "max" or "min" of it is best; "auto": as its name says.
         validation_fraction: Part of the held-out batches to evaluate on, in (0, 1]; default: as
             many batches as the retraining has steps, or all if there are fewer.
 
@@ -67,8 +73,10 @@ class PPRProbe(Callback):
         steps_per_epoch: Steps of the epoch so far, by Keras' count.
 
     Raises:
-        InputError: For arguments out of range or endless validation data, and at the first probe
-            if `monitor` is not a metric of the model.
+        InputError: For arguments out of range or endless validation data; when `fit` starts, if
+            `monitor` is not a metric of the model, `mode` does not follow from its name, or the
+            model's masks are sparser than what is probed.
+        RunError: If training diverged and no other callback ends it.
     """
 
     def __init__(
@@ -81,9 +89,11 @@ class PPRProbe(Callback):
         fraction: float = 1.0,
         learning_rate: float | None = None,
         monitor: str = "accuracy",
+        mode: str = "auto",
         validation_fraction: float | None = None,
     ):
         super().__init__()
+        checks.choice("mode", mode, ("auto", "min", "max"))
         for name, part in (("fraction", fraction), ("validation_fraction", validation_fraction)):
             if part is not None and not 0 < part <= 1:
                 raise InputError(f"{name}={part}: expected a fraction in (0, 1].")
@@ -99,7 +109,7 @@ class PPRProbe(Callback):
         self.fraction, self.validation_fraction = fraction, validation_fraction
         self.sparsity, self.learning_rate = sparsity, learning_rate
         self._wanted = sparsity, learning_rate
-        self.monitor = monitor
+        self.monitor, self.mode = monitor, mode
         self.adapter: PrunedModel | None = None
         self.results: list[ProbeResult] = []
         self.steps_per_epoch: int | None = None
@@ -120,6 +130,31 @@ class PPRProbe(Callback):
             self.sparsity = self.adapter.final_sparsity()
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATE_SHARE * self.adapter.learning_rate()
+        if self.epochs is None or self.epochs:
+            self._check()
+
+    def _check(self) -> None:
+        """Tries what a probe needs."""
+        with self.adapter.sandbox():
+            self._value(1)
+        if not all(mask.all() for mask in self.adapter.masks().values()):
+            self.adapter.ranked_masks(self.sparsity)
+
+    @property
+    def larger_is_better(self) -> bool:
+        """Whether a greater value of the metric is better.
+
+        Raises:
+            InputError: If neither `mode` nor its name tells.
+        """
+        if self.mode != "auto":
+            return self.mode == "max"
+        # Keras numbers metrics of one name: "auc_1".
+        name = re.sub(r"_\d+$", "", self.monitor)
+        found = [re.search(f"({ends})$", name) for ends in (_LARGER, _SMALLER)]
+        if not any(found):
+            raise checks.refuse("mode", self.mode, f"'min' or 'max' with monitor={self.monitor!r}")
+        return found[0] is not None
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch_step = self.adapter.step()
@@ -131,6 +166,7 @@ class PPRProbe(Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Probes if this epoch is one to probe at; adds `ppr_accuracy` to the logs, else NaN."""
         probe_now = self.epochs is None or epoch + 1 in self.epochs
+        probe_now = probe_now and not self.has_diverged(self.adapter, epoch)
         accuracy = self.probe(epoch + 1).observation.ppr_accuracy if probe_now else None
         if logs is not None:
             logs["ppr_accuracy"] = float("nan") if accuracy is None else accuracy
@@ -155,14 +191,14 @@ class PPRProbe(Callback):
         steps = retraining_steps(self.fraction, steps_per_epoch)
         batches = self._validation_batches(steps)
         with adapter.sandbox():
-            dense_accuracy = self._accuracy(batches)
+            dense_accuracy = self._value(batches)
             adapter.set_masks(adapter.ranked_masks(self.sparsity))
-            pruned_accuracy = self._accuracy(batches)
+            pruned_accuracy = self._value(batches)
             adapter.set_learning_rate(self.learning_rate)
             # Fewer where the data set is shorter.
             steps = adapter.train(self._train_data(), steps)
-            diverged = not all(np.isfinite(w).all() for w in adapter.weights().values())
-            ppr_accuracy = None if diverged else self._accuracy(batches)
+            ppr_accuracy = self._value(batches) if adapter.finite() else math.nan
+        diverged = not math.isfinite(ppr_accuracy)
         if diverged:
             logger.warning(
                 "The retraining of the probe at epoch %d diverged: try a smaller learning rate of "
@@ -172,7 +208,9 @@ class PPRProbe(Callback):
             )
         result = ProbeResult(
             epoch=epoch,
-            observation=Observation(ppr_accuracy, pruned_accuracy, dense_accuracy),
+            observation=Observation(
+                None if diverged else ppr_accuracy, pruned_accuracy, dense_accuracy
+            ),
             cost_epochs=steps / steps_per_epoch,
             seconds=time.perf_counter() - started,
             diverged=diverged,
@@ -187,8 +225,32 @@ class PPRProbe(Callback):
         latest = self.results[-1]
         if latest.diverged:
             return f"the latest probe, at epoch {latest.epoch}, diverged"
-        accuracy = 100 * latest.observation.ppr_accuracy
-        return f"PPR accuracy {accuracy:.1f} % at epoch {latest.epoch}, the latest probe"
+        value = f"PPR {self.monitor} {latest.observation.ppr_accuracy:.4g}"
+        if self.monitor == "accuracy":
+            value = f"PPR accuracy {100 * latest.observation.ppr_accuracy:.1f} %"
+        return f"{value} at epoch {latest.epoch}, the latest probe"
+
+    def for_detector(self, observation: Observation) -> Observation:
+        """Returns an observation of which larger is better, as detectors take it.
+
+        Of a loss it is the part of the first probe's dense loss that is gone since, so that a
+        detector's tolerance of 0.01 is one percent of that loss.
+        """
+        if observation.ppr_accuracy is None or self.larger_is_better:
+            return observation
+        first = self._first_loss()
+        values = (observation.ppr_accuracy, observation.pruned_accuracy, observation.dense_accuracy)
+        shares = ((first - value) / (abs(first) or 1.0) for value in values)
+        return Observation(*shares, observation.signals)
+
+    def unit(self) -> str:
+        """Returns what a detector's "accuracy" stands for, in words; nothing for an accuracy."""
+        if not self.results or self.larger_is_better:
+            return ""
+        return f"; accuracy is the part of the first {self.monitor}, {self._first_loss():.4g}, gone"
+
+    def _first_loss(self) -> float:
+        return self.results[0].observation.dense_accuracy
 
     def _validation_batches(self, retraining: int) -> int:
         if self.validation_fraction is None:
@@ -201,11 +263,16 @@ class PPRProbe(Callback):
             )
         return max(1, round(self.validation_fraction * batches))
 
-    def _accuracy(self, batches: int) -> float:
+    def _value(self, batches: int) -> float:
         logs = self.adapter.evaluate(self._validation_data(), batches)
-        if self.monitor not in logs:
-            raise InputError(
-                f"monitor={self.monitor!r} is not a metric of the model: expected one of "
-                f"{sorted(logs)}, such as by model.compile(..., metrics=['accuracy'])."
-            )
-        return logs[self.monitor]
+        # Keras' callbacks have it before the names of what is held out.
+        name = self.monitor if self.monitor in logs else self.monitor.removeprefix("val_")
+        if name not in logs:
+            expected = f"a metric of the model, {' or '.join(sorted(logs))}"
+            if "accuracy" not in logs:
+                expected += ", or another one given to model.compile(metrics=[...])"
+            error = checks.refuse("monitor", self.monitor, expected)
+            raise InputError(f"{error}{suggestion(self.monitor, logs)}")
+        # Known before it is needed.
+        self.larger_is_better  # noqa: B018
+        return logs[name]

@@ -110,12 +110,15 @@ class TfKerasPrunedModel(PrunedModel):
         """As documented; other schedules of TFMOT are asked step by step."""
         if hasattr(self._wrappers[0], "schedule_steps"):
             return super().due_sparsity(after_step, step)
+        schedule = self._schedule
         # Outside of these nothing is due, and far away it would take long to find that out.
-        first, last = (getattr(self._schedule, name, 0) for name in ("begin_step", "end_step"))
-        step = min(step, last) if last > 0 else step
+        first = getattr(schedule, "begin_step", step if after_step < 0 else 0)
+        last = getattr(schedule, "end_step", -1)
+        step = min(step, last) if last >= 0 else step
         for candidate in range(step, max(after_step, first - 1), -1):
-            should_prune, sparsity = self._schedule(tf.constant(candidate, tf.int64))
-            if bool(should_prune):
+            should_prune, sparsity = schedule(tf.constant(candidate, tf.int64))
+            # TFMOT's never end where their frequency does not divide the ramp.
+            if bool(should_prune) or candidate == last:
                 return float(sparsity)
         return None
 
