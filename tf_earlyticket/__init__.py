@@ -56,7 +56,9 @@ _HOMES = {
     "wrap_for_pruning": "backends",
 }
 
-__all__ = ["InputError", "__version__", "models", *_HOMES]
+_MODULES = {"models": "models", "structures": "pruning.structures"}
+
+__all__ = ["InputError", "__version__", *_MODULES, *_HOMES]
 
 
 def _has_tfmot() -> bool:
@@ -65,8 +67,8 @@ def _has_tfmot() -> bool:
 
 
 def __getattr__(name: str):
-    if name == "models":
-        return importlib.import_module("tf_earlyticket.models")
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home, attribute = _HOMES[name], name

@@ -8,7 +8,7 @@ import pytest
 from networks import SIDES, every_kind, half, make, randomised
 
 import tf_earlyticket as et
-from tf_earlyticket.backends import backend_named, backend_of
+from tf_earlyticket.backends import backend_named, backend_of, pruned
 from tf_earlyticket.pruning.channels import READS
 
 FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
@@ -220,3 +220,84 @@ def test_float32_differs_by_its_rounding(keras, name):
     model = make(keras, name)
     _, _, small = _halved(model)
     assert _largest_difference(model, small, _examples(model, "float32")) < 1e-5
+
+
+def _wrapped(network, compiled, structure, sparsity=0.4):
+    schedule = et.EarlyTicketPolynomialDecay(sparsity, begin_step=2, ramp_steps=8, frequency=2)
+    return compiled(et.wrap_for_pruning(network(), schedule, structure=structure))
+
+
+@pytest.mark.parametrize("structure", ["channels(multiple=1)", "channels(of='macs', multiple=2)"])
+def test_a_network_trains_to_whole_channels(network, compiled, data, structure):
+    model = _wrapped(network, compiled, structure)
+    update = et.MaskUpdate()
+    model.fit(data[0], epochs=3, verbose=0, shuffle=False, callbacks=[update])
+    adapter = pruned(model)
+    structure = adapter.criterion.structure
+    # The first convolution and the classifier take part.
+    assert list(adapter.masks()) == [f"{n}/kernel" for n in ("stem", "middle", "last_conv")] + [
+        "classifier/kernel"
+    ]
+    reached = adapter.criterion.sparsity(adapter.masks())
+    assert 0.4 <= reached < 0.65 and adapter.violations() == 0
+    kept = structure.whole(adapter.masks())
+    small = et.remove_channels(model)
+    graph = et.channel_graph(small)
+    assert graph.multiply_adds() == structure.network.multiply_adds(kept)
+    assert small.count_params() == structure.network.parameters(kept)
+    assert _largest_difference(model, small, _examples(model, "float32")) < 1e-5
+
+
+def test_what_writes_weights_after_training_is_found(network, compiled, data):
+    model = _wrapped(network, compiled, "channels(multiple=1)")
+    model.fit(data[0], epochs=3, verbose=0, shuffle=False, callbacks=[et.MaskUpdate()])
+    variable = backend_of(model).named_weights(model)["classifier/kernel"]
+    variable.assign(np.ones(variable.shape))
+    with pytest.raises(et.InputError, match="of 'classifier/kernel' read channels"):
+        et.remove_channels(model)
+
+
+def test_a_probe_finds_the_start_of_channels(network, compiled, data):
+    model = compiled(et.wrap_for_pruning(network(), structure=et.structures.Channels(multiple=2)))
+    early = et.EarlyTicket(*data, detector=et.FixedEpoch(2), verbose=0)
+    model.fit(data[0], epochs=8, verbose=0, callbacks=[early])
+    assert pruned(model).record.start_epoch == 2
+    assert pruned(model).criterion.sparsity(pruned(model).masks()) >= 0.8
+
+
+def test_prunable_says_which_layers_take_part(network):
+    model = et.wrap_for_pruning(
+        network(),
+        et.EarlyTicketPolynomialDecay(0.3),
+        structure="channels(multiple=1)",
+        prunable=["middle", "last_conv"],
+    )
+    graph = pruned(model).criterion.structure.network
+    assert [family.name for family in graph.removable] == ["middle/kernel"]
+    assert list(pruned(model).masks()) == ["middle/kernel", "last_conv/kernel"]
+
+
+def test_a_goal_that_floors_forbid_is_refused(network):
+    with pytest.raises(et.InputError, match=r"final_sparsity=0.95: expected at most 0\.\d+"):
+        et.wrap_for_pruning(
+            network(), et.EarlyTicketPolynomialDecay(0.95), structure="channels(multiple=4)"
+        )
+
+
+def test_bfloat16_needs_multiples_of_16(keras, network, bfloat16, caplog):
+    model = et.wrap_for_pruning(
+        _wide(keras), et.EarlyTicketPolynomialDecay(0.3), structure="channels"
+    )
+    assert pruned(model).criterion.structure.multiple == 16
+    assert "multiples" not in caplog.text
+    et.wrap_for_pruning(
+        _wide(keras), et.EarlyTicketPolynomialDecay(0.3), structure="channels(multiple=8)"
+    )
+    assert "fast with multiples of 16 only" in caplog.text
+
+
+def _wide(keras):
+    layers = keras.layers
+    return keras.Sequential(
+        [layers.Input((8, 8, 3)), layers.Conv2D(64, 3, name="one"), layers.Conv2D(9, 1, name="two")]
+    )

@@ -13,6 +13,7 @@ from tf_earlyticket import checks
 from tf_earlyticket.backends.base import Backend, PrunedModel
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.select import resolve_criterion
+from tf_earlyticket.pruning.structures import Structure
 
 FRAMEWORKS = ("tf_keras", "keras")
 # Packages by the name they are imported by.
@@ -127,6 +128,7 @@ def wrap_for_pruning(
     prunable: Callable[[object], bool] | Collection[str] | None = None,
     ranking: str = "global",
     group_size: int = 1,
+    structure: str | Structure | None = None,
     copy: bool = True,
 ):
     """Returns a copy of `model` that is ready for pruning. Not compiled.
@@ -150,6 +152,10 @@ def wrap_for_pruning(
             asked otherwise: "global(empty_layers=True)".
         group_size: Number of consecutive weights along a kernel's input channels that live or die
             together (paper appendix B); 1 is element-wise.
+        structure: "channels": whole channels, which `et.remove_channels` can take out, of all
+            layers that make or read them; with parameters, "channels(of='macs', multiple=4)", see
+            `et.structures.Channels`. Also another structure by name, or an object of
+            `et.structures`. None: as `group_size` says.
         copy: False, for Keras 3 only, prunes the model itself: for one that cannot be copied, or
             to save its memory. It stays compiled if it is.
 
@@ -162,7 +168,7 @@ def wrap_for_pruning(
         >>> model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     """
     backend = backend_of(model)
-    criterion = resolve_criterion(ranking, group_size)
+    criterion = resolve_criterion(ranking, group_size, structure)
     schedule = backend.schedule_class() if schedule is None else schedule
     return backend.wrap(model, schedule, prunable, criterion, copy)
 

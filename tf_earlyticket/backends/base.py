@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tf_earlyticket import checks
+from tf_earlyticket.backends.channel_graph import walk
 from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.layer_kinds import (
     Choice,
@@ -29,6 +30,7 @@ from tf_earlyticket.backends.layer_kinds import (
 )
 from tf_earlyticket.backends.layers import named_layers, named_weights
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.channels import ChannelGraph
 from tf_earlyticket.pruning.masks import check_masks
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
 from tf_earlyticket.pruning.scores import ScoreContext
@@ -123,6 +125,10 @@ class PrunedModel(ABC):
 
     def __init__(self, model, weights: Mapping[str, Any], schedule, criterion: Criterion):
         self.model, self.criterion = model, criterion
+        if criterion.of_channels:
+            layers = self.named_layers()
+            graph = walk(model, layers, self._all_variables()).only(weights)
+            self.criterion = criterion.bound(graph, _multiple(layers))
         self.record = TrainingRecord()
         self.score_data: Callable[[], Any] | None = None
         self._weights, self._schedule = dict(weights), schedule
@@ -478,6 +484,12 @@ def _recorded_inputs(layer, values: list[np.ndarray]):
             object.__setattr__(layer, "call", own)
 
 
+def _multiple(layers: Mapping[str, Any]) -> int:
+    """Returns the multiple of channels that the layers' number type is fast with."""
+    types = {getattr(layer, "compute_dtype", None) for layer in layers.values()}
+    return 16 if "bfloat16" in types else 8
+
+
 def _copies(views: Arrays) -> Arrays:
     # NumPy itself has no bfloat16.
     return {
@@ -717,7 +729,7 @@ class Backend(ABC):
                 f"{self.schedule_kind.__name__} such as EarlyTicketPolynomialDecay()."
             )
         self._check_model(model)
-        choice = self.choose(model, prunable)
+        choice = self.choose(model, prunable, criterion)
         if not choice.chosen:
             layers = self.named_layers(model)
             dense = [
@@ -730,17 +742,64 @@ class Backend(ABC):
         if isinstance(schedule, EarlyTicketSchedule):
             # A schedule that served one model must not begin early in the next.
             schedule = type(schedule).from_config(schedule.get_config())
+        if criterion.of_channels:
+            self._check_channels(model, schedule, choice.chosen, criterion)
         return self._wrapped(model, schedule, choice.chosen, criterion, copy)
 
-    def choose(self, model, prunable: Prunable = None) -> Choice:
+    def choose(
+        self, model, prunable: Prunable = None, criterion: Criterion | None = None
+    ) -> Choice:
         """Returns which layers of a plain or wrapped model are pruned; see `wrap_for_pruning`.
+
+        Args:
+            model: A model.
+            prunable: As for `wrap_for_pruning`.
+            criterion: Of whole channels, all layers that make or read some take part; None: it is
+                one of single weights.
 
         Raises:
             InputError: For a layer that is not of the model or cannot be pruned.
         """
         layers = self.named_layers(model)
         trained = {id(weight) for weight in model.trainable_weights}
-        return choose_layers(layers, prunable, trained, lambda: self._output_layers(model, layers))
+        if criterion is None or not criterion.of_channels:
+            return choose_layers(
+                layers, prunable, trained, lambda: self._output_layers(model, layers)
+            )
+        graph, reasons = self.channel_graph(model), {}
+        if prunable is not None:
+            allowed = choose_layers(layers, prunable, trained, lambda: ())
+            graph, reasons = (
+                graph.only(self.prunable_weights(model, allowed.chosen)),
+                allowed.reasons,
+            )
+        chosen = {name.rpartition("/")[0] for name in graph.kernels()}
+        other = "makes and reads no channel that can be taken out"
+        reasons = {name: reasons.get(name, other) for name in layers if name not in chosen}
+        return Choice([name for name in layers if name in chosen], reasons)
+
+    def channel_graph(self, model) -> ChannelGraph:
+        """Returns the channels of a plain or wrapped model; see `et.channel_graph`."""
+        return walk(model, self.named_layers(model), self.named_weights(model))
+
+    def _check_channels(self, model, schedule, chosen: list[str], criterion: Criterion) -> None:
+        """Checks that channels can be pruned as far as a schedule wants, and says what is slow."""
+        weights, multiple = (
+            self.prunable_weights(model, chosen),
+            _multiple(self.named_layers(model)),
+        )
+        structure = criterion.bound(self.channel_graph(model).only(weights), multiple).structure
+        final, highest = getattr(schedule, "final_sparsity", 0), structure.highest_sparsity(weights)
+        if final > highest:
+            expected = f"at most {highest:.3f}, where each family of channels is at its floor"
+            raise checks.refuse("final_sparsity", final, expected)
+        if multiple > 8 and structure.multiple % multiple:
+            logger.warning(
+                "Channels come in multiples of %d: training in bfloat16 is fast with multiples of "
+                "%d only.",
+                structure.multiple,
+                multiple,
+            )
 
     def _output_layers(self, model, layers: Mapping[str, Any]) -> set[int]:
         return output_layers(model, [layer for layer in layers.values() if kind_of(layer).default])
@@ -763,7 +822,7 @@ class Backend(ABC):
             prunable: As for `wrap_for_pruning`, of a plain model.
         """
         wrapped = kept_object(model)
-        choice = self.choose(model, prunable)
+        choice = self.choose(model, prunable, wrapped.criterion if wrapped else None)
         pruned = wrapped.masks() if wrapped else self.prunable_weights(model, choice.chosen)
         used = {name.rpartition("/")[0] for name in pruned}
         reasons = {}

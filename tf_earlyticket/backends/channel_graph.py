@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from tf_earlyticket.backends import backend_of
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.channels import (
     CARRIES,
@@ -93,17 +92,25 @@ def channel_graph(model) -> ChannelGraph:
         >>> for family in et.channel_graph(model).pinned:
         ...     print(family.name, family.size, family.pinned)
     """
+    # Back ends look at channels themselves.
+    from tf_earlyticket.backends import backend_of
+
     backend = backend_of(model)
+    return walk(model, backend.named_layers(model), backend.named_weights(model))
+
+
+def walk(model, layers: Mapping[str, Any], weights: Mapping[str, Any]) -> ChannelGraph:
+    """Returns the graph of a model whose layers and weights are called by these names."""
     if _graph_of(model) is None:
         raise InputError(
             f"model {model.name!r} of type {type(model).__name__} has no graph of layers: expected "
             "a functional or sequential model that is built."
         )
-    walk = _Walk(backend.named_layers(model), backend.named_weights(model))
-    inputs = [walk.inputs(tensor) for tensor in _tensors(_graph_of(model).inputs)]
-    for channels in walk.model(model, inputs):
-        walk.channels.pin(channels, "an output of the model")
-    return walk.build()
+    found = _Walk(layers, weights)
+    inputs = [found.inputs(tensor) for tensor in _tensors(_graph_of(model).inputs)]
+    for channels in found.model(model, inputs):
+        found.channels.pin(channels, "an output of the model")
+    return found.build()
 
 
 def _graph_of(model):

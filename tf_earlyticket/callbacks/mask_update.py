@@ -116,9 +116,9 @@ class MaskUpdate(Callback):
         if self._asked >= final:
             return False
         total = sum(mask.size for mask in self._masks.values())
-        kept = sum(int(mask.sum()) for mask in self._masks.values())
-        if more is not None:
-            kept = min(kept, kept_count(total, more))
+        # As the schedule counts: multiply-adds, maybe.
+        pruned_part = max(self.adapter.criterion.sparsity(self._masks), more or 0)
+        kept = kept_count(total, min(pruned_part, 1 - 1e-12))
         # Each layer by itself may be rounded up.
         return kept > kept_count(total, final) + len(self._masks)
 

@@ -7,7 +7,7 @@ with the same outputs of the network, whatever is added to it on the way.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,11 +113,13 @@ class ChannelGraph:
     uses: tuple[Use, ...]
     sizes: tuple[Size, ...]
     families: tuple[Family, ...]
-    _axes: dict[str, list[Use]] = field(default_factory=lambda: defaultdict(list), repr=False)
+    _axes: dict[str, list[Use]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        axes: dict[str, list[Use]] = defaultdict(list)
         for use in self.uses:
-            self._axes[use.weight].append(use)
+            axes[use.weight].append(use)
+        object.__setattr__(self, "_axes", dict(axes))
 
     @property
     def channels(self) -> int:
@@ -137,10 +139,6 @@ class ChannelGraph:
     def everything(self) -> Mask:
         """Returns the choice that keeps all channels: True [channels]."""
         return np.ones(self.channels, bool)
-
-    def uses_of(self, weight: str) -> list[Use]:
-        """Returns the axes of a weight along which channels lie, None twice."""
-        return list(self._axes.get(weight, ()))
 
     def kernels(self) -> list[str]:
         """Returns the weights that make or read a channel which can be taken out, in order."""
@@ -172,6 +170,18 @@ class ChannelGraph:
         for use in self._axes.get(weight, ()):
             array = np.compress(kept[use.channels], array, axis=use.axis)
         return array
+
+    def only(self, weights: Iterable[str]) -> "ChannelGraph":
+        """Returns the graph in which channels stay that another weight makes or reads."""
+        allowed = set(weights)
+
+        def limited(family: Family) -> Family:
+            for weight in (*family.makes, *family.reads):
+                if weight not in allowed and not family.pinned:
+                    return replace(family, pinned=f"{weight} is not pruned")
+            return family
+
+        return replace(self, families=tuple(limited(family) for family in self.families))
 
     def multiply_adds(
         self, kept: Mask | None = None, masks: Mapping[str, Array] | None = None
@@ -252,7 +262,7 @@ class ChannelGraph:
 
     def cut_others(self, use: Use, array: Array, kept: Mask) -> Array:
         """Returns a weight's array cut along all its axes but that of `use`."""
-        for other in self._axes[use.weight]:
+        for other in self._axes.get(use.weight, ()):
             if other is not use:
                 array = np.compress(kept[other.channels], array, axis=other.axis)
         return array

@@ -4,18 +4,30 @@ What users name, `ranking="global", group_size=8`, becomes one `Criterion` at th
 `resolve_criterion`; everything that computes masks takes that.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tf_earlyticket import checks
-from tf_earlyticket.pruning.masks import Array, Arrays, Key, Mask, kept_count, match_masks, repack
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.channels import ChannelGraph
+from tf_earlyticket.pruning.masks import (
+    Array,
+    Arrays,
+    Key,
+    Mask,
+    kept_count,
+    mask_sparsity,
+    match_masks,
+    repack,
+)
 from tf_earlyticket.pruning.scores import SCORES, Score, ScoreContext, check_finite, magnitude
-from tf_earlyticket.pruning.structures import Elements, InputGroups, Sizes, Structure
-from tf_earlyticket.registry import Registry
+from tf_earlyticket.pruning.structures import Channels, Elements, InputGroups, Sizes, Structure
+from tf_earlyticket.registry import Registry, parameters_of
 
 SCOPES = ("global", "layerwise")
 Make = TypeVar("Make", bound=Callable[..., Any])
@@ -119,6 +131,22 @@ class Criterion:
                 masks |= self._ranked({key: score}, sparsity, before)
         return repack(context.collection, masks)
 
+    @property
+    def of_channels(self) -> bool:
+        """Whether whole channels are kept, which needs the graph of the model."""
+        return isinstance(self.structure, Channels)
+
+    def bound(self, graph: ChannelGraph, multiple: int) -> "Criterion":
+        """Returns the criterion of a model; see `Channels.bound`."""
+        assert isinstance(self.structure, Channels)
+        return replace(self, structure=self.structure.bound(graph, multiple))
+
+    def sparsity(self, masks: Mapping[Key, Mask]) -> float:
+        """Returns the part that masks take away of what the schedule's sparsity is a part of."""
+        if isinstance(self.structure, Channels):
+            return self.structure.sparsity(masks)
+        return mask_sparsity(list(masks.values()))
+
     def _scores(self, context: ScoreContext) -> dict[Key, Array]:
         found = self.score(context)
         if not isinstance(found, Mapping) or set(found) != set(context.weights):
@@ -135,6 +163,9 @@ class Criterion:
     def _ranked(
         self, scores: Mapping[Key, Array], sparsity: float, previous: Mapping[Key, Mask] | None
     ) -> dict[Key, Mask]:
+        if isinstance(self.structure, Channels):
+            # Channels cross in kernels: what one costs depends on which others are there.
+            return self.structure.ranked(scores, sparsity, previous)
         unit_scores, sizes = self.structure.units(scores)
         allowed = None if previous is None else self.structure.whole(previous)
         budget = kept_count(sum(score.size for score in scores.values()), sparsity)
@@ -237,6 +268,13 @@ STRUCTURES.register("elements", Elements, own=True)
 STRUCTURES.register("input_groups", InputGroups, own=True)
 
 
+def _channels(of: str = "weights", multiple: int | None = None, floor: float = 0.1) -> Channels:
+    return Channels(of, multiple, floor)
+
+
+STRUCTURES.register("channels", _channels, own=True)
+
+
 def register_ranking(name: str, ranking: Ranking | Callable[..., Ranking]) -> None:
     """Makes a ranking of your own known by a name, for `ranking=` and `config.pruning.ranking`.
 
@@ -285,14 +323,15 @@ def _maker(argument: str, make: Make, expected: str) -> Make:
 
 
 def resolve_criterion(
-    ranking: str = "global", group_size: int = 1, structure: str | None = None
+    ranking: str = "global", group_size: int = 1, structure: str | Structure | None = None
 ) -> Criterion:
     """Returns what the names that users give stand for.
 
     Args:
         ranking: "global", "layerwise" or a registered name, maybe with parameters.
         group_size: Consecutive weights along the input channels that live or die together, >= 1.
-        structure: A registered name, maybe with parameters, in place of `group_size`.
+        structure: A registered name, maybe with parameters, or what one makes, in place of
+            `group_size`.
 
     Raises:
         InputError: A name or parameter is unknown, or a value is out of range.
@@ -314,8 +353,20 @@ def resolve_criterion(
         raise checks.refuse("structure", chosen, f"a Structure from it, got {units!r}")
     names = {"ranking": ranking, "group_size": group_size}
     if structure is not None:
-        names["structure"] = structure
+        names["structure"] = structure if isinstance(structure, str) else _text_of(structure)
     return Criterion(made.score, units, made.scope, made.empty_layers, names)
+
+
+def _text_of(structure: Structure) -> str:
+    """Returns the registered name, with parameters, that makes an equal structure."""
+    for name in STRUCTURES:
+        values = {key: getattr(structure, key, None) for key in parameters_of(STRUCTURES.get(name))}
+        text = f"{name}({', '.join(f'{key}={value!r}' for key, value in values.items())})"
+        # What it refuses is another structure's.
+        with contextlib.suppress(InputError):
+            if STRUCTURES.make(text) == structure:
+                return text if values else name
+    raise checks.refuse("structure", structure, "one that a registered name makes")
 
 
 def global_masks(

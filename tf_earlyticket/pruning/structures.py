@@ -2,15 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tf_earlyticket import checks
-from tf_earlyticket.pruning.masks import Array, Key, Mask
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.channels import CARRIES, ChannelGraph, Family
+from tf_earlyticket.pruning.masks import Array, Key, Mask, kept_count
 
 # Weights of each unit; one number where all units have as many.
 Sizes = int | npt.NDArray[np.int64]
@@ -150,6 +152,180 @@ class InputGroups(TensorStructure):
         grouped = (*shape[:axis], -(-shape[axis] // self.size), *shape[axis + 1 :])
         numbers = np.arange(math.prod(grouped)).reshape(grouped)
         return numbers.take(np.arange(shape[axis]) // self.size, axis)
+
+
+@dataclass(frozen=True)
+class Channels(Structure):
+    """Whole channels of the network, which can be taken out (`et.remove_channels`).
+
+    A unit is a channel: the slices of the kernels that make it and those that read it. It scores
+    the mean over them, each divided by its layer's mean, so that layers can be compared. So many
+    channels are kept of each family that all counts are multiples, for speed; then whole steps are
+    added while they fit the budget.
+
+    Args:
+        of: What the sparsity is a part of: "weights" (of the kernels that are pruned), or "macs",
+            the multiply-adds of the network.
+        multiple: Of which the number of channels of a family is; None: 8, or 16 where layers
+            compute in bfloat16, whose fast kernels need it.
+        floor: Part of each family that stays, in (0, 1].
+        graph: Of the model; given when it is wrapped.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    of: str = "weights"
+    multiple: int | None = None
+    floor: float = 0.1
+    graph: ChannelGraph | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        checks.choice("of", self.of, ("weights", "macs"))
+        if self.multiple is not None:
+            checks.integer("multiple", self.multiple, 1)
+        checks.number("floor", self.floor, above=0, high=1)
+
+    def bound(self, graph: ChannelGraph, multiple: int) -> "Channels":
+        """Returns the structure of a model; `multiple` is for users who give none."""
+        return replace(self, graph=graph, multiple=self.multiple or multiple)
+
+    @property
+    def network(self) -> ChannelGraph:
+        """The graph of the model.
+
+        Raises:
+            InputError: It was not given one.
+        """
+        if self.graph is None:
+            raise InputError("structure='channels': expected the weights of a wrapped model.")
+        return self.graph
+
+    def units(self, scores: Mapping[Key, Array]) -> tuple[Array, Sizes]:
+        """Of all channels of the network, pinned ones too."""
+        return self._importance(scores, None)
+
+    def whole(self, masks: Mapping[Key, Mask]) -> Mask:
+        """A channel is there if something is left of each of its slices."""
+        graph = self.network
+        found = graph.everything()
+        for use in graph.uses:
+            if use.role != CARRIES and use.weight in masks:
+                others = tuple(a for a in range(masks[use.weight].ndim) if a != use.axis)
+                np.logical_and.at(found, use.channels, masks[use.weight].any(axis=others))
+        for family in graph.pinned:
+            found[family.channels] = True
+        return found
+
+    def masks(self, kept: Mask, scores: Mapping[Key, Array]) -> dict[Key, Mask]:
+        return {key: self.network.mask(str(key), kept) for key in scores}
+
+    def cost(self, kept: Mask, weights: Mapping[Key, Array]) -> int:
+        """Returns what is left of what the sparsity is a part of, in weights or multiply-adds."""
+        graph = self.network
+        if self.of == "macs":
+            return graph.multiply_adds(kept)
+        return sum(math.prod(graph.shape(str(key), kept)) for key in weights)
+
+    def sparsity(self, masks: Mapping[Key, Mask]) -> float:
+        """Returns the part that masks take away, as the schedule counts it."""
+        return 1 - self.cost(self.whole(masks), masks) / self.cost(self.network.everything(), masks)
+
+    def highest_sparsity(self, weights: Mapping[Key, Array]) -> float:
+        """Returns the sparsity at which each family is at its floor."""
+        order = np.arange(self.network.channels)
+        kept = self._counted(order, lambda family: 0, self.network.everything())
+        whole = self.network.everything()
+        return 1 - self.cost(kept, weights) / self.cost(whole, weights)
+
+    def ranked(
+        self, scores: Mapping[Key, Array], sparsity: float, previous: Mapping[Key, Mask] | None
+    ) -> dict[Key, Mask]:
+        """Returns masks of whole channels within the budget of a sparsity."""
+        allowed = self.network.everything() if previous is None else self.whole(previous)
+        importance, _ = self._importance(scores, previous)
+        budget = kept_count(self.cost(self.network.everything(), scores), sparsity)
+        kept = self._chosen(importance, allowed, lambda kept: self.cost(kept, scores) <= budget)
+        masks = self.masks(kept, scores)
+        if previous is not None:
+            masks = {key: mask & previous[key] for key, mask in masks.items()}
+        return masks
+
+    def _importance(
+        self, scores: Mapping[Key, Array], masks: Mapping[Key, Mask] | None
+    ) -> tuple[Array, Sizes]:
+        graph = self.network
+        totals, sizes = np.zeros(graph.channels), np.zeros(graph.channels, np.int64)
+        for use in graph.uses:
+            if use.role == CARRIES or use.weight not in scores:
+                continue
+            score = scores[use.weight]
+            mask = np.ones(score.shape, bool) if masks is None else masks[use.weight]
+            others = tuple(axis for axis in range(score.ndim) if axis != use.axis)
+            sums = np.sum(score, axis=others, where=mask, dtype=np.float64)
+            counts = np.count_nonzero(mask, axis=others)
+            if sums.sum() > 0:
+                sums = sums * (counts.sum() / sums.sum())
+            totals += np.bincount(use.channels, sums, graph.channels)
+            np.add.at(sizes, use.channels, counts)
+        return totals / np.maximum(sizes, 1), sizes
+
+    def _chosen(self, importance: Array, allowed: Mask, fits: Callable[[Mask], bool]) -> Mask:
+        # Of equal ones the earlier channel is first.
+        order = np.argsort(-importance, kind="stable")
+        order = order[allowed[order]]
+        rank = np.empty(importance.size, np.int64)
+        rank[order] = np.arange(order.size)
+        families = self.network.removable
+        ranks = {id(f): np.sort(rank[f.channels[allowed[f.channels]]]) for f in families}
+
+        def of_best(count: int) -> Mask:
+            found = {key: int(np.searchsorted(own, count)) for key, own in ranks.items()}
+            return self._counted(order, lambda family: found[id(family)], allowed)
+
+        # The most channels of one ranking that fit with all counts rounded up ...
+        low, high = 0, order.size
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(of_best(middle)) else (low, middle - 1)
+        kept = of_best(low)
+        # ... then steps of single families while they do.
+        growing = list(families)
+        while growing:
+            growing.sort(key=lambda family: self._next(family, rank, kept, allowed))
+            grown = []
+            for family in growing:
+                more = int(np.count_nonzero(kept[family.channels])) + 1
+                larger = kept.copy()
+                self._keep(larger, family, more, order, allowed)
+                if (larger != kept).any() and fits(larger):
+                    kept = larger
+                    grown.append(family)
+            growing = grown
+        return kept
+
+    def _next(self, family: Family, rank: Array, kept: Mask, allowed: Mask) -> int:
+        """Returns the rank of the best channel of a family that is not kept."""
+        left = family.channels[allowed[family.channels] & ~kept[family.channels]]
+        return int(rank[left].min()) if left.size else rank.size
+
+    def _counted(self, order: Array, wanted: Callable[[Family], int], allowed: Mask) -> Mask:
+        """Returns a choice of so many channels of each family, and all that are pinned."""
+        kept = self.network.everything()
+        for family in self.network.removable:
+            self._keep(kept, family, wanted(family), order, allowed)
+        return kept
+
+    def _keep(self, kept: Mask, family: Family, count: int, order: Array, allowed: Mask) -> None:
+        """Keeps so many channels of a family, rounded up to a multiple, at least the floor."""
+        multiple = self.multiple or 1
+        count = max(count, 1, math.ceil(self.floor * family.size))
+        count = math.ceil(count / multiple) * multiple
+        inside = np.zeros(kept.size, bool)
+        inside[family.channels] = True
+        ordered = order[inside[order] & allowed[order]]
+        kept[family.channels] = False
+        kept[ordered[:count]] = True
 
 
 def _joined(arrays: Sequence[Array]) -> Array:

@@ -109,6 +109,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         ranking: As for `wrap_for_pruning`, read by the callback that computes masks.
         group_size: As for `wrap_for_pruning`.
         inside: Which of the layer and those inside it are pruned, as places in model order.
+        structure: As for `wrap_for_pruning`, a name.
         **kwargs: As for `PruneLowMagnitude`.
 
     Raises:
@@ -117,7 +118,14 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
     """
 
     def __init__(
-        self, layer, pruning_schedule, ranking="global", group_size=1, inside=(0,), **kwargs
+        self,
+        layer,
+        pruning_schedule,
+        ranking="global",
+        group_size=1,
+        structure=None,
+        inside=(0,),
+        **kwargs,
     ):
         # Without the layer's own policy the wrapper would read its variables in another type.
         kwargs.setdefault("dtype", layer.dtype_policy)
@@ -132,7 +140,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         # The layer's own __call__, which sees to these, is never run.
         self.supports_masking = layer.supports_masking
         self._activity_regularizer = getattr(layer, "_activity_regularizer", None)
-        self.criterion = resolve_criterion(ranking, group_size)
+        self.criterion = resolve_criterion(ranking, group_size, structure)
         self.attended = False
 
     def build(self, input_shape):
