@@ -126,8 +126,8 @@ class PrunedModel(ABC):
     def __init__(self, model, weights: Mapping[str, Any], schedule, criterion: Criterion):
         self.model, self.criterion = model, criterion
         if criterion.of_channels:
-            layers = self.named_layers()
-            graph = walk(model, layers, self._all_variables()).only(weights)
+            layers = named_layers(model)
+            graph = walk(model, layers, named_weights(model)).only(weights)
             self.criterion = criterion.bound(graph, _multiple(layers))
         self.record = TrainingRecord()
         self.score_data: Callable[[], Any] | None = None
