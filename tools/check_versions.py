@@ -57,10 +57,9 @@ class VersionSet:
 
 SETS = {
     "lowest": VersionSet("3.10", lowest=True),
-    # The lowest of Python 3.12, with a Keras 3 and a JAX of their time.
     "middle": VersionSet(
         "3.12",
-        pins={"tensorflow": "2.19.1", "tf_keras": "2.19.0", "keras": "3.11.3", "jax": "0.6.2"},
+        pins={"tensorflow": "2.20.0", "tf_keras": "2.20.1", "keras": "3.12.0", "jax": "0.8.0"},
     ),
     # The lowest Keras 3 that the newest TensorFlow takes.
     "lowest_keras": VersionSet(

@@ -196,8 +196,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
             for (owner, name), (_, mask, _) in zip(self._owners, self.pruning_vars, strict=True):
                 variable = getattr(owner, name)
                 variables.append((owner, name, variable))
-                # Old versions of tf_keras give the dtype before the cast.
-                compute_dtype = getattr(variable, "_cast_dtype", variable.dtype)
+                compute_dtype = variable.dtype
                 # In the variable's own type: XLA may otherwise fuse the cast differently.
                 with enable_auto_cast_variables(None):
                     weight = masked_gradient(
