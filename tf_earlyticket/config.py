@@ -8,6 +8,7 @@ neither TensorFlow nor Keras.
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -108,6 +109,13 @@ class PruningConfig:
         frequency: Steps between mask updates; None: about 20 updates in the ramp.
         ranking: "global" or "layerwise" magnitude.
         group_size: Weights along the input channels that live or die together.
+        structure: What else lives or dies together, such as "channels": whole channels, which the
+            exported network is without. None: as `group_size` says.
+        target: Of "channels": "macs:0.5" leaves half of the multiply-adds, in place of
+            `final_sparsity`, which is then the part that goes.
+        channel_multiple: Of "channels": their number is a multiple of it; None: 8, or 16 in
+            bfloat16.
+        channel_floor: Of "channels": part of each family of channels that stays; None: 0.1.
         rewind_epoch: Epochs after which the ticket's rewind weights are taken; 0: initial ones.
     """
 
@@ -119,6 +127,10 @@ class PruningConfig:
     frequency: Optional[int] = None
     ranking: str = "global"
     group_size: int = 1
+    structure: Optional[str] = None
+    target: Optional[str] = None
+    channel_multiple: Optional[int] = None
+    channel_floor: Optional[float] = None
     rewind_epoch: int = 0
 
 
@@ -243,6 +255,29 @@ def translate_old_fields(probe: ProbeConfig) -> str:
         "config.probe.tolerance, threshold and start_epoch are parameters of the detector's name "
         f'now: write --config.probe.detector="{probe.detector}".'
     )
+
+
+def apply_target(pruning: PruningConfig) -> None:
+    """Sets the final sparsity to what `target` says, if it says something.
+
+    Raises:
+        InputError: If the target has another form, or the final sparsity is another one already.
+    """
+    if pruning.target is None:
+        return
+    unit, _, part = pruning.target.partition(":")
+    try:
+        left = float(part)
+    except ValueError:
+        left = math.nan
+    if unit != "macs" or not 0 < left <= 1:
+        expected = "macs:PART, such as macs:0.5, where PART in (0, 1] of the multiply-adds stays"
+        raise checks.refuse("config.pruning.target", pruning.target, expected)
+    sparsity = round(1 - left, 12)
+    if pruning.final_sparsity not in (PruningConfig.final_sparsity, sparsity):
+        expected = f"none, or {sparsity}, beside target={pruning.target!r}"
+        raise checks.refuse("config.pruning.final_sparsity", pruning.final_sparsity, expected)
+    pruning.final_sparsity = sparsity
 
 
 def _refuse_unknown(values: dict, known: dict, path: str) -> None:

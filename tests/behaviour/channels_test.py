@@ -301,3 +301,40 @@ def _wide(keras):
     return keras.Sequential(
         [layers.Input((8, 8, 3)), layers.Conv2D(64, 3, name="one"), layers.Conv2D(9, 1, name="two")]
     )
+
+
+def test_frozen_kernels_are_not_pruned_unless_chosen(network):
+    frozen = network()
+    frozen.get_layer("last_conv").trainable = False
+    schedule = et.EarlyTicketPolynomialDecay(0.2)
+    model = et.wrap_for_pruning(frozen, schedule, structure="channels(multiple=1)")
+    assert list(pruned(model).masks()) == ["stem/kernel", "middle/kernel"]
+    backend = backend_of(frozen)
+    criterion = pruned(model).criterion
+    reasons = {f.name: f.pinned for f in backend.channels_of(frozen, criterion).network.pinned}
+    assert reasons["middle/kernel"] == "last_conv/kernel is frozen (trainable=False)"
+    left = backend.left_dense(frozen, criterion=criterion)
+    assert left["last_conv/kernel"] == "frozen (trainable=False)"
+    chosen = ["stem", "middle", "last_conv", "classifier"]
+    model = et.wrap_for_pruning(frozen, schedule, structure="channels(multiple=1)", prunable=chosen)
+    assert "last_conv/kernel" in pruned(model).masks()
+
+
+def test_multiply_adds_are_reached_where_weights_already_are(network, compiled, data):
+    model = _wrapped(network, compiled, "channels(of='macs', multiple=1)")
+    update, adapter = et.MaskUpdate(), pruned(model)
+    update.set_model(model)
+    update.set_params({"epochs": 1, "steps": 6})
+    update.callbacks = []
+    update.on_train_begin()
+    structure = adapter.criterion.structure
+    # A first mask that takes most weights away, and few multiply-adds.
+    kept = structure.network.everything()
+    for family in structure.network.removable:
+        if family.name in ("middle/kernel", "last_conv/kernel"):
+            kept[family.channels[2:]] = False
+    adapter.set_masks(structure.masks(kept, adapter.masks()))
+    reached = structure.sparsity(adapter.masks())
+    assert et.mask_sparsity(adapter.masks()) > reached + 0.05
+    update.prune_to(reached + 0.05, 1)
+    assert structure.sparsity(adapter.masks()) >= reached + 0.05

@@ -83,6 +83,46 @@ FLAGS = [
     ),
     (train, ["--config.pruning.ranking=local"], ["ranking='local'", "layerwise"]),
     (train, ["--config.pruning.group_size=0"], ["group_size=0", "at least 1"]),
+    (train, ["--config.pruning.structure=channel"], ["structure='channel'", "channels"]),
+    (
+        train,
+        ["--config.pruning.target=macs:0.5"],
+        ["config.pruning.target='macs:0.5'", "structure='channels' with it"],
+    ),
+    (
+        train,
+        ["--config.pruning.structure=channels", "--config.pruning.target=flops:0.5"],
+        ["target='flops:0.5'", "macs:PART"],
+    ),
+    (
+        train,
+        ["--config.pruning.structure=channels", "--config.pruning.target=macs:0"],
+        ["target='macs:0'", "macs:PART"],
+    ),
+    (
+        train,
+        [
+            "--config.pruning.structure=channels",
+            "--config.pruning.target=macs:0.5",
+            "--config.pruning.final_sparsity=0.7",
+        ],
+        ["final_sparsity=0.7", "beside target='macs:0.5'"],
+    ),
+    (
+        train,
+        ["--config.pruning.structure=channels(floor=0.2)", "--config.pruning.channel_floor=0.1"],
+        ["channel_floor=0.1", "structure='channels' with it"],
+    ),
+    (
+        train,
+        ["--config.pruning.structure=channels", "--config.pruning.channel_multiple=0"],
+        ["multiple=0", "at least 1"],
+    ),
+    (
+        train,
+        ["--config.pruning.structure=channels", "--config.pruning.ranking=layerwise"],
+        ["scope='layerwise'", "global"],
+    ),
     (train, ["--config.pruning.frequency=0"], ["frequency=0", "at least 1"]),
     (
         train,

@@ -36,6 +36,18 @@ def _rewind_config():
     return tiny_config(pruning__mode="rewind", train__dense_baseline=False)
 
 
+def _channels_config(mode="continue", keras="tf_keras"):
+    """Half of the multiply-adds stay, in whole channels; in mode `continue` with probes."""
+    return tiny_config(
+        model__keras=keras,
+        train__dense_baseline=False,
+        pruning__mode=mode,
+        pruning__structure="channels",
+        pruning__target="macs:0.5",
+        pruning__channel_multiple=4,
+    )
+
+
 def interrupted(workdir, config, points, terminate=False):
     """Starts a run again and again, each time interrupting it at the next point.
 
@@ -136,6 +148,17 @@ def main(folder, jobs):
             # Keras 3 begins at epochs only: the one in progress is finished first.
             points = [("search", 2, 1), ("search", 5, 2)]
             interrupted(workdir, tiny_config(model__keras="keras"), points, terminate=True)
+        elif job.startswith("channels"):
+            # Such as "channels_rewind_keras_interrupted".
+            mode = "rewind" if "rewind" in job else "continue"
+            config = _channels_config(mode, "keras" if "_keras" in job else "tf_keras")
+            points = [("search", 2, 0), ("search", 5, 2), "export_ticket"]
+            if mode == "rewind":
+                points = [("search", 3), ("retrain", 2, 1), ("retrain", 6)]
+            if "interrupted" in job:
+                interrupted(workdir, config, points)
+            else:
+                train_and_evaluate(config, workdir)
         elif job == "interrupted":
             points = [("search", 2, 0), ("search", 5, 2), "export_ticket"]
             interrupted(workdir, tiny_config(), points)

@@ -5,6 +5,7 @@ What is shared is here, on names and NumPy arrays; what only a framework can do 
 
 import contextlib
 import logging
+import math
 import random
 import sys
 from abc import ABC, abstractmethod
@@ -21,6 +22,7 @@ from tf_earlyticket import checks
 from tf_earlyticket.backends.channel_graph import walk
 from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.layer_kinds import (
+    FROZEN,
     Choice,
     Prunable,
     choose_layers,
@@ -30,11 +32,12 @@ from tf_earlyticket.backends.layer_kinds import (
 )
 from tf_earlyticket.backends.layers import named_layers, named_weights
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.channels import ChannelGraph
+from tf_earlyticket.pruning.channels import CARRIES, ChannelGraph
 from tf_earlyticket.pruning.masks import check_masks
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
 from tf_earlyticket.pruning.scores import ScoreContext
 from tf_earlyticket.pruning.select import Criterion
+from tf_earlyticket.pruning.structures import Channels
 from tf_earlyticket.version import __version__, installed_versions
 
 logger = logging.getLogger(__name__)
@@ -743,7 +746,8 @@ class Backend(ABC):
             # A schedule that served one model must not begin early in the next.
             schedule = type(schedule).from_config(schedule.get_config())
         if criterion.of_channels:
-            self._check_channels(model, schedule, choice.chosen, criterion)
+            final = getattr(schedule, "final_sparsity", 0)
+            self.check_channels(model, final, criterion, prunable)
         return self._wrapped(model, schedule, choice.chosen, criterion, copy)
 
     def choose(
@@ -766,32 +770,51 @@ class Backend(ABC):
             return choose_layers(
                 layers, prunable, trained, lambda: self._output_layers(model, layers)
             )
-        graph, reasons = self.channel_graph(model), {}
-        if prunable is not None:
-            allowed = choose_layers(layers, prunable, trained, lambda: ())
-            graph, reasons = (
-                graph.only(self.prunable_weights(model, allowed.chosen)),
-                allowed.reasons,
-            )
+        graph, reasons = self._free_channels(model, prunable)
         chosen = {name.rpartition("/")[0] for name in graph.kernels()}
         other = "makes and reads no channel that can be taken out"
         reasons = {name: reasons.get(name, other) for name in layers if name not in chosen}
         return Choice([name for name in layers if name in chosen], reasons)
 
+    def _free_channels(self, model, prunable: Prunable) -> tuple[ChannelGraph, dict[str, str]]:
+        """Returns the graph in which what `prunable` leaves out is pinned, and why layers are."""
+        graph, weights = self.channel_graph(model), self.named_weights(model)
+        trained = {id(weight) for weight in model.trainable_weights}
+        if prunable is not None:
+            choice = choose_layers(self.named_layers(model), prunable, trained, lambda: ())
+            return graph.only(self.prunable_weights(model, choice.chosen)), choice.reasons
+        frozen = {name for name, weight in weights.items() if id(weight) not in trained}
+        kernels = {use.weight for use in graph.uses if use.role != CARRIES} & frozen
+        reasons = dict.fromkeys((name.rpartition("/")[0] for name in kernels), FROZEN)
+        return graph.only(set(weights) - frozen, f"is {FROZEN}"), reasons
+
+    def channels_of(self, model, criterion: Criterion, prunable: Prunable = None) -> Channels:
+        """Returns the structure of whole channels of a plain model; see `wrap_for_pruning`."""
+        graph, _ = self._free_channels(model, prunable)
+        return criterion.bound(graph, _multiple(self.named_layers(model))).structure
+
     def channel_graph(self, model) -> ChannelGraph:
         """Returns the channels of a plain or wrapped model; see `et.channel_graph`."""
         return walk(model, self.named_layers(model), self.named_weights(model))
 
-    def _check_channels(self, model, schedule, chosen: list[str], criterion: Criterion) -> None:
-        """Checks that channels can be pruned as far as a schedule wants, and says what is slow."""
-        weights, multiple = (
-            self.prunable_weights(model, chosen),
+    def check_channels(
+        self, model, final: float, criterion: Criterion, prunable: Prunable = None
+    ) -> None:
+        """Checks that channels can be pruned to a sparsity `final`, and says what is slow.
+
+        Raises:
+            InputError: If they cannot.
+        """
+        structure = self.channels_of(model, criterion, prunable)
+        weights = {name: self.named_weights(model)[name] for name in structure.network.kernels()}
+        highest, multiple = (
+            structure.highest_sparsity(weights),
             _multiple(self.named_layers(model)),
         )
-        structure = criterion.bound(self.channel_graph(model).only(weights), multiple).structure
-        final, highest = getattr(schedule, "final_sparsity", 0), structure.highest_sparsity(weights)
         if final > highest:
-            expected = f"at most {highest:.3f}, where each family of channels is at its floor"
+            # Rounded down: it will be given next.
+            highest = math.floor(1000 * highest) / 1000
+            expected = f"at most {highest}, where each family of channels is at its floor"
             raise checks.refuse("final_sparsity", final, expected)
         if multiple > 8 and structure.multiple % multiple:
             logger.warning(
@@ -814,15 +837,18 @@ class Backend(ABC):
         wanted = {id(weight) for name in chosen for weight in prunable_weights(layers[name])}
         return {name: weight for name, weight in weights.items() if id(weight) in wanted}
 
-    def left_dense(self, model, prunable: Prunable = None) -> dict[str, str]:
+    def left_dense(
+        self, model, prunable: Prunable = None, criterion: Criterion | None = None
+    ) -> dict[str, str]:
         """Returns why each weight with two or more axes is not pruned, by name.
 
         Args:
             model: A plain model, or a wrapped one.
             prunable: As for `wrap_for_pruning`, of a plain model.
+            criterion: As for `choose`, of a plain model.
         """
         wrapped = kept_object(model)
-        choice = self.choose(model, prunable, wrapped.criterion if wrapped else None)
+        choice = self.choose(model, prunable, wrapped.criterion if wrapped else criterion)
         pruned = wrapped.masks() if wrapped else self.prunable_weights(model, choice.chosen)
         used = {name.rpartition("/")[0] for name in pruned}
         reasons = {}

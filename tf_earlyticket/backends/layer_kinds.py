@@ -12,6 +12,7 @@ from tf_earlyticket.backends.layers import layers_inside
 from tf_earlyticket.errors import InputError, suggestion
 
 Prunable = Callable[[Any], bool] | Collection[Any] | None
+FROZEN = "frozen (trainable=False)"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def choose_layers(
         elif not prunable_weights(layer):
             reasons[name] = not_plain(layer) or "it has no kernel"
         elif not any(id(weight) in trained for weight in prunable_weights(layer)):
-            reasons[name] = "frozen (trainable=False)"
+            reasons[name] = FROZEN
     return Choice([name for name in layers if name not in reasons], reasons)
 
 

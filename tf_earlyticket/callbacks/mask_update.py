@@ -175,14 +175,16 @@ class MaskUpdate(Callback):
 
     def prune_to(self, sparsity: float, step: int) -> None:
         """Prunes to `sparsity`, a fraction, unless the masks are there already."""
-        masks = self.adapter.masks()
+        masks, criterion = self.adapter.masks(), self.adapter.criterion
         total = sum(mask.size for mask in masks.values())
         kept = sum(int(mask.sum()) for mask in masks.values())
         # What has diverged is told at the epoch's end, where others have had their say.
         if not self.adapter.finite():
             return
         self._asked = sparsity
-        if kept <= kept_count(total, sparsity):
+        # As the schedule counts: multiply-adds, maybe.
+        there = criterion.of_channels and criterion.sparsity(masks) >= sparsity
+        if there or (not criterion.of_channels and kept <= kept_count(total, sparsity)):
             return
         try:
             masks = self.adapter.ranked_masks(sparsity, masks)

@@ -6,18 +6,22 @@ Imports neither TensorFlow nor Keras before a network is built.
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_named, wrap_for_pruning
-from tf_earlyticket.config import Config, TrainConfig
+from tf_earlyticket.config import Config, PruningConfig, TrainConfig
 from tf_earlyticket.data.catalog import DatasetSpec, describe
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.models import build_model
 from tf_earlyticket.pruning.masks import kept_count
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
+from tf_earlyticket.pruning.select import STRUCTURES, Criterion, resolve_criterion
+from tf_earlyticket.pruning.structures import Channels
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -68,6 +72,41 @@ def plan_of(config: Config, steps_per_epoch: int | None = None) -> Plan:
         raise InputError(f"config.{_FIELDS.get(name, name)}={rest}") from error
 
 
+def structure_of(pruning: PruningConfig) -> str | None:
+    """Returns the structure's name, with the parameters that are fields of their own.
+
+    Raises:
+        InputError: If the name is unknown, or a field is for another structure or given twice.
+    """
+    fields = {
+        "of": ("target", "macs" if pruning.target else None),
+        "multiple": ("channel_multiple", pruning.channel_multiple),
+        "floor": ("channel_floor", pruning.channel_floor),
+    }
+    given = {name: field for name, field in fields.items() if field[1] is not None}
+    if not given:
+        return pruning.structure
+    structure, parameters = None, {}
+    if pruning.structure is not None:
+        structure, parameters = STRUCTURES.parse(pruning.structure)
+    for name, (field, _) in given.items():
+        if structure != "channels" or name in parameters:
+            expected = f"structure='channels' with it, got {pruning.structure!r}"
+            raise checks.refuse(field, getattr(pruning, field), expected)
+        parameters[name] = given[name][1]
+    return f"channels({', '.join(f'{name}={value!r}' for name, value in parameters.items())})"
+
+
+def criterion_of(pruning: PruningConfig) -> Criterion:
+    """Returns which weights the config keeps.
+
+    Raises:
+        InputError: For the first field that cannot be used, named with its full path.
+    """
+    with checks.prefixed("config.pruning."):
+        return resolve_criterion(pruning.ranking, pruning.group_size, structure_of(pruning))
+
+
 def learning_rate_schedule(config: TrainConfig, steps_per_epoch: int, framework: str = "tf_keras"):
     """Returns the learning rate as a function of optimizer steps: constant, dropped in steps."""
     drops = [epoch for epoch in config.drop_epochs if epoch < config.epochs]
@@ -102,16 +141,20 @@ def build_wrapped_model(config: Config, steps_per_epoch: int, strategy: tf.distr
     """Returns the network of the config, wrapped for pruning and compiled, under `strategy`."""
     backend, pruning, train = backend_named(config.model.keras), config.pruning, config.train
     with strategy.scope():
-        model = wrap_for_pruning(
-            build_plain_model(config),
-            backend.schedule_class(
-                pruning.final_sparsity,
-                initial_sparsity=pruning.initial_sparsity,
-                frequency=pruning.frequency,
-            ),
-            ranking=pruning.ranking,
-            group_size=pruning.group_size,
+        plain = build_plain_model(config)
+        schedule = backend.schedule_class(
+            pruning.final_sparsity,
+            initial_sparsity=pruning.initial_sparsity,
+            frequency=pruning.frequency,
         )
+        with _named_fields(pruning):
+            model = wrap_for_pruning(
+                plain,
+                schedule,
+                ranking=pruning.ranking,
+                group_size=pruning.group_size,
+                structure=structure_of(pruning),
+            )
         optimizer = backend.sgd(
             learning_rate_schedule(train, steps_per_epoch, config.model.keras),
             train.momentum,
@@ -127,6 +170,12 @@ def build_wrapped_model(config: Config, steps_per_epoch: int, strategy: tf.distr
     return model
 
 
+def _named_fields(pruning: PruningConfig) -> AbstractContextManager[None]:
+    """Names fields of `pruning` with their full path in an InputError."""
+    target = "" if pruning.target is None else f"target={pruning.target!r}: "
+    return checks.prefixed(f"config.pruning.{target}")
+
+
 def describe_run(config: Config) -> str:
     """Returns what a run would do: its config, prunable layers, steps and schedule."""
     spec = dataset_spec(config)
@@ -134,11 +183,22 @@ def describe_run(config: Config) -> str:
     steps_per_epoch, probes = plan.steps_per_epoch, plan.probe_epochs
     model = build_plain_model(config)
     backend = backend_named(config.model.keras)
-    names = backend.prunable_layers(model)
-    weights = backend.prunable_weights(model, names)
+    criterion = criterion_of(pruning)
+    choice = backend.choose(model, None, criterion)
+    weights = backend.prunable_weights(model, choice.chosen)
     shapes = {name: list(weight.shape) for name, weight in weights.items()}
     total = sum(int(np.prod(shape)) for shape in shapes.values())
-    kept = kept_count(total, pruning.final_sparsity)
+    kept = f"of which {kept_count(total, pruning.final_sparsity):,} are kept"
+    channels = []
+    if criterion.of_channels:
+        with _named_fields(pruning):
+            backend.check_channels(model, pruning.final_sparsity, criterion)
+        structure = backend.channels_of(model, criterion)
+        whole = structure.cost(structure.network.everything(), weights)
+        of = {"weights": "weights", "macs": "multiply-adds"}[structure.of]
+        most = kept_count(whole, pruning.final_sparsity)
+        kept = f"in whole channels, so that at most {most:,} of {whole:,} {of} are left"
+        channels = describe_channels(structure)
     layers = [f"  {name:<28} {shape}" for name, shape in shapes.items()]
     return "\n".join(
         [
@@ -147,10 +207,14 @@ def describe_run(config: Config) -> str:
             f"data: {spec.train_examples:,} training, {spec.validation_examples:,} held-out, "
             f"{spec.test_examples:,} test examples of shape {list(spec.image_shape)}",
             f"model: {config.model.name}, {model.count_params():,} parameters",
-            f"prunable layers: {len(names)} with {total:,} weights, of which {kept:,} are kept",
+            f"prunable layers: {len(choice.chosen)} with {total:,} weights, {kept}",
             *layers,
+            *channels,
             "left dense:",
-            *(f"  {name:<28} {reason}" for name, reason in backend.left_dense(model).items()),
+            *(
+                f"  {name:<28} {reason}"
+                for name, reason in backend.left_dense(model, criterion=criterion).items()
+            ),
             f"steps: {steps_per_epoch} per epoch, {steps_per_epoch * plan.epochs} in "
             f"{plan.epochs} epochs",
             f"probes: at most {len(probes)}, at epochs {', '.join(map(str, probes))}, each "
@@ -161,3 +225,22 @@ def describe_run(config: Config) -> str:
             f"{plan.latest_start_epoch} at the latest",
         ]
     )
+
+
+def describe_channels(structure: Channels) -> list[str]:
+    """Returns lines that tell of the families of channels, and of those that stay and why."""
+    graph = structure.network
+    lines = [
+        f"channels: {len(graph.removable)} families, of each a multiple of {structure.multiple} "
+        f"and at least {100 * structure.floor:g} % are kept"
+    ]
+    for family in graph.removable:
+        made, read = (
+            f"{len(weights)} weights" if len(weights) > 1 else weights[0]
+            for weights in (family.makes, family.reads)
+        )
+        lines.append(f"  {family.name:<28} {family.size:>5}, made by {made}, read by {read}")
+    lines.append("channels that stay:")
+    for family in graph.pinned:
+        lines.append(f"  {family.name or '(input)':<28} {family.size:>5}, {family.pinned}")
+    return lines

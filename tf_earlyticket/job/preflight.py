@@ -5,13 +5,12 @@ from operator import attrgetter
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import FRAMEWORKS, served_strategy
-from tf_earlyticket.config import Config, check_fields, translate_old_fields
+from tf_earlyticket.config import Config, apply_target, check_fields, translate_old_fields
 from tf_earlyticket.data.catalog import check_available
 from tf_earlyticket.detectors.base import make_detector
-from tf_earlyticket.job.build import dataset_spec, plan_of
+from tf_earlyticket.job.build import criterion_of, dataset_spec, plan_of
 from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.models import MODELS
-from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
@@ -44,6 +43,7 @@ def check_config(config: Config) -> None:
     check_fields(config)
     if old := translate_old_fields(config.probe):
         logger.warning("%s", old)
+    apply_target(config.pruning)
     train, pruning, probe = config.train, config.pruning, config.probe
     for name, accepted in _CHOICES.items():
         checks.choice(f"config.{name}", attrgetter(name)(config), accepted)
@@ -63,8 +63,7 @@ def check_config(config: Config) -> None:
         raise checks.refuse("config.train.drop_epochs", drops, "rising epochs, from 1")
     with checks.prefixed("config.model."):
         MODELS.parse(config.model.name)
-    with checks.prefixed("config.pruning."):
-        resolve_criterion(pruning.ranking, pruning.group_size)
+    criterion_of(pruning)
     with checks.prefixed("config.data."):
         spec = dataset_spec(config)
     if spec.validation_examples == 0:

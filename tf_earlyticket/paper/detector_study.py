@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tf_earlyticket import checks
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.ppr_probe import ProbeResult
 from tf_earlyticket.config import Config
 from tf_earlyticket.detectors.base import Observation, make_detector
@@ -29,7 +30,6 @@ from tf_earlyticket.paper.tickets import (
     train_ticket,
 )
 from tf_earlyticket.pruning.plan import Plan
-from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.report import drawing
 from tf_earlyticket.report.report import environment
 
@@ -123,8 +123,7 @@ def _recorded(run: Run, plan: Plan) -> dict:
         )
     probes = from_json(dense["probes"], list[ProbeResult])
     pruning = run.config.pruning
-    criterion = resolve_criterion(pruning.ranking, pruning.group_size)
-    tracker = SignalTracker(pruning.final_sparsity, criterion)
+    tracker = SignalTracker(pruning.final_sparsity, pruned(run.model).criterion)
     observations = {}
     for probe in probes:
         signals = tracker.update(prunable(run, recorded_weights(run, probe.epoch)))

@@ -144,7 +144,9 @@ def masks_of(
     """Returns the masks of weights of the run's network, by default those that its config wants."""
     pruning = run.config.pruning
     sparsity = pruning.final_sparsity if sparsity is None else sparsity
-    criterion = resolve_criterion(pruning.ranking, group_size or pruning.group_size)
+    criterion = pruned(run.model).criterion
+    if group_size is not None and not criterion.of_channels:
+        criterion = resolve_criterion(pruning.ranking, group_size)
     return criterion.masks(prunable(run, weights), sparsity, previous)
 
 

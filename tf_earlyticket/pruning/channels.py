@@ -171,14 +171,14 @@ class ChannelGraph:
             array = np.compress(kept[use.channels], array, axis=use.axis)
         return array
 
-    def only(self, weights: Iterable[str]) -> "ChannelGraph":
+    def only(self, weights: Iterable[str], reason: str = "is not pruned") -> "ChannelGraph":
         """Returns the graph in which channels stay that another weight makes or reads."""
         allowed = set(weights)
 
         def limited(family: Family) -> Family:
             for weight in (*family.makes, *family.reads):
                 if weight not in allowed and not family.pinned:
-                    return replace(family, pinned=f"{weight} is not pruned")
+                    return replace(family, pinned=f"{weight} {reason}")
             return family
 
         return replace(self, families=tuple(limited(family) for family in self.families))

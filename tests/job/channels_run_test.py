@@ -1,0 +1,103 @@
+"""Whole runs that prune channels: to half of the multiply-adds, interrupted or not."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs import tiny_config
+
+import tf_earlyticket as et
+from tf_earlyticket.job.build import describe_run
+
+ROOT = Path(et.__file__).parents[1]
+JOBS = ["channels", "channels_rewind"]
+
+
+@pytest.fixture(scope="module", params=["tf_keras", pytest.param("keras", marks=pytest.mark.slow)])
+def runs(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    ending = "" if request.param == "tf_keras" else "_keras"
+    jobs = [f"{job}{ending}{way}" for job in JOBS for way in ("", "_interrupted")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
+    command = [sys.executable, str(ROOT / "tests/helpers/jobs.py"), str(folder), *jobs]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    for job in jobs:
+        (folder / job).rename(folder / job.replace("_keras", ""))
+    return folder
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        return {k: _timeless(v) for k, v in value.items() if k not in ("seconds", "environment")}
+    return [_timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def _report(workdir):
+    return json.loads((workdir / "report.json").read_text())
+
+
+def _rows(workdir):
+    with open(workdir / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_half_of_the_multiply_adds_stay_in_whole_channels(runs, job):
+    ticket = et.Ticket.load(runs / job / "ticket")
+    plain = et.models.resnet8((16, 16, 1))
+    graph = et.channel_graph(plain)
+    kept = et.structures.Channels(graph=graph).whole(ticket.masks)
+    for name, mask in ticket.masks.items():
+        np.testing.assert_array_equal(mask, graph.mask(name, kept))
+    left = graph.multiply_adds(kept) / graph.multiply_adds()
+    assert 0.45 < left <= 0.5
+    counts = [np.count_nonzero(kept[family.channels]) for family in graph.removable]
+    assert all(count % 4 == 0 for count in counts)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_an_interrupted_run_ends_as_if_it_was_not(runs, job):
+    whole, other = runs / job, runs / f"{job}_interrupted"
+    assert _timeless(_report(whole)) == _timeless(_report(other))
+    assert _timeless(_rows(whole)) == _timeless(_rows(other))
+    tickets = [et.Ticket.load(workdir / "ticket") for workdir in (whole, other)]
+    for field in ("masks", "rewind_weights", "final_weights"):
+        left, right = (getattr(ticket, field) for ticket in tickets)
+        for name in left:
+            np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def test_probes_and_signals_are_of_channels(runs):
+    report = _report(runs / "channels")
+    assert len(report["probe"]["epochs"]) == 4 and report["start_epoch"] == 4
+    assert report["probe"]["ppr_accuracy"] != report["probe"]["dense_accuracy"]
+    assert report["signals"]["layers"][0] == "stem_conv/kernel"
+    assert report["schedule"]["final_sparsity"] == 0.5
+    assert (runs / "channels" / "report.html").stat().st_size > 0
+
+
+def _config(**fields):
+    return tiny_config(pruning__structure="channels", **fields)
+
+
+def test_the_dry_run_tells_families_and_what_stays():
+    text = describe_run(_config(pruning__target="macs:0.4", pruning__final_sparsity=0.6))
+    assert "so that at most" in text and "multiply-adds are left" in text
+    assert "  stem_conv/kernel                16, made by 4 weights, read by 4 weights" in text
+    assert "classifier/kernel               10, an output of the model" in text
+
+
+def test_floors_that_forbid_the_goal_are_told_before_the_start(tmp_path):
+    message = (
+        r"config.pruning.target='macs:0.01': final_sparsity=0.99: expected at most 0\.\d+, where"
+    )
+    with pytest.raises(et.InputError, match=message):
+        et.train_and_evaluate(_config(pruning__target="macs:0.01"), tmp_path / "run")
+    with pytest.raises(et.InputError, match=message):
+        describe_run(_config(pruning__target="macs:0.01", pruning__final_sparsity=0.99))
+    assert not (tmp_path / "run").exists()
