@@ -171,6 +171,15 @@ class ChannelGraph:
             array = np.compress(kept[use.channels], array, axis=use.axis)
         return array
 
+    def put_back(self, weight: str, small: Array, whole: Array, kept: Mask) -> Array:
+        """Returns a copy of a weight's array `whole` with a `cut` one, `small`, in its places."""
+        places = [np.arange(size) for size in self.shapes[weight]]
+        for use in self._axes.get(weight, ()):
+            places[use.axis] = np.flatnonzero(kept[use.channels])
+        whole = whole.copy()
+        whole[np.ix_(*places)] = small
+        return whole
+
     def only(self, weights: Iterable[str], reason: str = "is not pruned") -> "ChannelGraph":
         """Returns the graph in which channels stay that another weight makes or reads."""
         allowed = set(weights)
