@@ -10,7 +10,14 @@ from hypothesis.extra import numpy as hnp
 
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.select import global_masks, resolve_criterion
-from tf_earlyticket.pruning.structures import Elements, InputGroups, Structure, TensorStructure
+from tf_earlyticket.pruning.structures import (
+    Elements,
+    InputGroups,
+    NofM,
+    OutputGroups,
+    Structure,
+    TensorStructure,
+)
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 VALUES = st.sampled_from([0.0, 0.5, -0.5, 1.0, -2.0]) | st.floats(-4, 4, width=32)
@@ -174,3 +181,102 @@ def test_units_may_be_numbered_in_any_way():
 def test_group_sizes_out_of_range_are_refused(size):
     with pytest.raises(InputError, match=f"^size={size}: expected an integer of at least 1.$"):
         InputGroups(size)
+
+
+def test_a_pattern_keeps_the_best_of_each_group_in_any_scope():
+    column = np.array([[4.0], [1.0], [-3.0], [2.0], [9.0], [8.0], [7.0], [6.0]])
+    kept = [[1], [0], [1], [0], [1], [1], [0], [0]]
+    for ranking in ("global", "layerwise"):
+        mask = resolve_criterion(ranking, structure="2:4").masks({"k": column}, 0.5)["k"]
+        assert mask.astype(int).tolist() == kept
+    # The same, along the second last axis of a convolution.
+    kernel = np.tile(column.T[..., None], (1, 1, 1, 3))
+    mask = resolve_criterion(structure=NofM(2, 4)).masks([kernel], 0.5)[0]
+    assert mask[0, 0].astype(int).tolist() == [row * 3 for row in kept]
+
+
+def test_weights_that_a_pattern_prunes_go_by_the_ranking_until_all_are_gone():
+    weights = {"a": np.array([[4.0], [1.0], [2.0]]), "b": np.array([[30.0], [10.0], [20.0]])}
+    criterion = resolve_criterion(structure="1:3")
+    masks = criterion.masks(weights, 1 / 6)
+    assert masks["a"].ravel().tolist() == [True, False, True] and masks["b"].all()
+    # 2.0 of "a" is the best nowhere, 10.0 neither; 4.0 is less than both and stays.
+    masks = criterion.masks(weights, 0.5, masks)
+    assert masks["a"].ravel().tolist() == [True, False, False]
+    assert masks["b"].ravel().tolist() == [True, False, True]
+    masks = criterion.masks(weights, 0.667, masks)
+    assert masks["b"].ravel().tolist() == [True, False, False]
+
+
+def test_a_short_group_of_a_pattern_keeps_as_many_as_others_may():
+    columns = np.array([[1.0], [2.0], [3.0], [4.0], [1.0], [3.0], [2.0]])
+    (mask,) = resolve_criterion(structure="2:4").masks([columns], 0.5)
+    assert mask.ravel().tolist() == [False, False, True, True, False, True, True]
+    short = [np.ones((1, 2)), np.ones(3), np.float64(0), np.ones((2, 2))]
+    masks = resolve_criterion(structure="2:4").masks(short, 0.5)
+    assert [mask.tolist() for mask in masks] == [
+        [[True, True]],
+        [True, True, False],
+        True,
+        [[True, True]] * 2,
+    ]
+
+
+@given(WEIGHTS, st.lists(SPARSITIES, max_size=3), st.integers(1, 4), st.integers(1, 4))
+def test_a_pattern_is_exact_in_every_group_after_any_ramp(weights, sparsities, n, more):
+    structure = NofM(n, n + more)
+    criterion, masks = resolve_criterion(structure=structure), None
+    total = sum(weight.size for weight in weights)
+    for step in sorted(sparsity * structure.fixed_sparsity for sparsity in sparsities):
+        masks = criterion.masks(weights, step, masks)
+        least = sum(min(n, len(members)) for _, members in groups_by_loop(weights, n + more))
+        wanted = max(round((1 - step) * total), least)
+        if step < structure.fixed_sparsity - 1e-3:
+            assert sum(np.count_nonzero(mask) for mask in masks) == wanted
+    final = criterion.masks(weights, structure.fixed_sparsity, masks)
+    for mask, earlier in zip(final, masks or final, strict=True):
+        assert not (mask & ~earlier).any()
+    for number, members in groups_by_loop(weights, n + more):
+        values = [float(np.atleast_1d(weights[number])[index]) for index in members]
+        order = sorted(range(len(members)), key=lambda place: (-abs(values[place]), place))
+        found = [bool(np.atleast_1d(final[number])[index]) for index in members]
+        assert sum(found) == min(n, len(members))
+        assert [place in order[:n] for place in range(len(members))] == found
+
+
+def test_a_pattern_refuses_other_sparsities():
+    criterion = resolve_criterion(structure="2:4")
+    expected = "sparsity=0.6: expected at most 0.5, the sparsity of structure='2:4'."
+    with pytest.raises(InputError, match=f"^{expected}$"):
+        criterion.masks([np.ones(8)], 0.6)
+    expected = "final_sparsity=0.4: expected 0.5, the sparsity of structure='2:4'."
+    with pytest.raises(InputError, match=f"^{expected}$"):
+        criterion.check_sparsity("final_sparsity", 0.4, final=True)
+    criterion.check_sparsity("final_sparsity", 0.5, final=True)
+    resolve_criterion(structure="1:3").check_sparsity("final_sparsity", 0.667, final=True)
+    resolve_criterion().check_sparsity("final_sparsity", 0.4, final=True)
+
+
+@pytest.mark.parametrize("text", ["0:4", "4:4", "5:4"])
+def test_patterns_that_keep_all_or_nothing_are_refused(text):
+    with pytest.raises(InputError, match=f"^structure='{text}': expected n:m with 0 < n < m"):
+        resolve_criterion(structure=text)
+    for wrong in ("1x0", "2x4", "2:4:8", ":4"):
+        with pytest.raises(InputError, match=f"^structure='{wrong}': expected "):
+            resolve_criterion(structure=wrong)
+
+
+def test_blocks_lie_along_the_output_channels():
+    kernel = np.array([[1.0, 3.0, 4.0, 4.0, 9.0], [5.0, 5.0, 0.0, 0.0, 1.0]])
+    units, sizes = OutputGroups(2).units({"k": kernel, "v": kernel[0]})
+    assert units.tolist() == [2, 4, 9, 5, 0, 1, 2, 4, 9] and sizes.tolist() == [2, 2, 1] * 3
+    assert OutputGroups(2).unit_numbers(()).tolist() == 0
+    for ranking in ("global", "layerwise"):
+        mask = resolve_criterion(ranking, structure="1x2").masks([kernel], 0.5)[0]
+        assert mask.astype(int).tolist() == [[0, 0, 1, 1, 1], [1, 1, 0, 0, 0]]
+    mask = resolve_criterion(structure="1x4").masks([kernel[:, :4]], 0.5)[0]
+    assert mask.astype(int).tolist() == [[1] * 4, [0] * 4]
+    assert resolve_criterion(structure="1x4").structure == OutputGroups(4)
+    assert resolve_criterion(structure=OutputGroups(4)).names["structure"] == (
+        "output_groups(size=4)"
+    )

@@ -154,8 +154,10 @@ def wrap_for_pruning(
             together (paper appendix B); 1 is element-wise.
         structure: "channels": whole channels, which `et.remove_channels` can take out, of all
             layers that make or read them; with parameters, "channels(of='macs', multiple=4)", see
-            `et.structures.Channels`. Also another structure by name, or an object of
-            `et.structures`. None: as `group_size` says.
+            `et.structures.Channels`. "2:4", any n:m: n of m weights along the input channels,
+            which fixes the final sparsity, see `et.structures.NofM`. "1x4", "1x2": blocks along the
+            output channels. Also another structure by name, or an object of `et.structures`.
+            None: as `group_size` says.
         copy: False, for Keras 3 only, prunes the model itself: for one that cannot be copied, or
             to save its memory. It stays compiled if it is.
 

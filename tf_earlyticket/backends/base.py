@@ -745,6 +745,9 @@ class Backend(ABC):
         if isinstance(schedule, EarlyTicketSchedule):
             # A schedule that served one model must not begin early in the next.
             schedule = type(schedule).from_config(schedule.get_config())
+        for name in ("final_sparsity", "target_sparsity"):
+            if hasattr(schedule, name):
+                criterion.check_sparsity(name, getattr(schedule, name), final=True)
         if criterion.of_channels:
             final = getattr(schedule, "final_sparsity", 0)
             self.check_channels(model, final, criterion, prunable)

@@ -6,6 +6,7 @@ What users name, `ranking="global", group_size=8`, becomes one `Criterion` at th
 
 import contextlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -26,10 +27,20 @@ from tf_earlyticket.pruning.masks import (
     repack,
 )
 from tf_earlyticket.pruning.scores import SCORES, Score, ScoreContext, check_finite, magnitude
-from tf_earlyticket.pruning.structures import Channels, Elements, InputGroups, Sizes, Structure
+from tf_earlyticket.pruning.structures import (
+    Channels,
+    Elements,
+    InputGroups,
+    NofM,
+    OutputGroups,
+    Sizes,
+    Structure,
+)
 from tf_earlyticket.registry import Registry, parameters_of
 
 SCOPES = ("global", "layerwise")
+# How far users may round the sparsity of a pattern: 0.667 for 1:3.
+_ROUNDED = 1e-3
 Make = TypeVar("Make", bound=Callable[..., Any])
 
 
@@ -118,6 +129,7 @@ class Criterion:
         """
         context = weights if isinstance(weights, ScoreContext) else ScoreContext(weights)
         checks.number("sparsity", sparsity, low=0, below=1)
+        self.check_sparsity("sparsity", sparsity)
         earlier = None
         if previous is not None:
             earlier = match_masks("previous", previous, "weights", context.collection)
@@ -130,6 +142,25 @@ class Criterion:
             with checks.prefixed(f"weights[{key!r}]: "):
                 masks |= self._ranked({key: score}, sparsity, before)
         return repack(context.collection, masks)
+
+    def check_sparsity(self, name: str, sparsity: float, *, final: bool = False) -> None:
+        """Checks that the structure has masks of a sparsity.
+
+        Args:
+            name: What to call it.
+            sparsity: A fraction.
+            final: Whether pruning ends there.
+
+        Raises:
+            InputError: If it is not the one of a pattern such as 2:4, or beyond it.
+        """
+        fixed = self.structure.fixed_sparsity
+        if fixed is None:
+            return
+        if sparsity > fixed + _ROUNDED or (final and sparsity < fixed - _ROUNDED):
+            most = "" if final else "at most "
+            expected = f"{most}{fixed:.4g}, the sparsity of {self.structure}"
+            raise checks.refuse(name, sparsity, expected)
 
     @property
     def of_channels(self) -> bool:
@@ -169,6 +200,13 @@ class Criterion:
         unit_scores, sizes = self.structure.units(scores)
         allowed = None if previous is None else self.structure.whole(previous)
         budget = kept_count(sum(score.size for score in scores.values()), sparsity)
+        first = self.structure.protected(scores, previous)
+        if first is not None:
+            fixed = self.structure.fixed_sparsity
+            if fixed is not None and sparsity > fixed - _ROUNDED:
+                budget = 0
+            budget = max(budget, _weights_of(first, sizes))
+            unit_scores = np.where(first, np.inf, unit_scores)
         if allowed is not None:
             left = _weights_of(allowed, sizes)
             # Units may have left the last mask up to one weight less than a unit short.
@@ -249,8 +287,23 @@ class Ranking:
     empty_layers: bool = False
 
 
+class _Structures(Registry[Callable[..., Structure]]):
+    """Structures by name, and by pattern: "2:4", "1x4"."""
+
+    def parse(self, text: str) -> tuple[str, dict[str, Any]]:
+        if isinstance(text, str):
+            if pattern := re.fullmatch(r"(\d+):(\d+)", text):
+                n, m = map(int, pattern.groups())
+                if not 0 < n < m:
+                    raise checks.refuse(self.argument, text, "n:m with 0 < n < m, such as 2:4")
+                return "n_of_m", {"n": n, "m": m}
+            if pattern := re.fullmatch(r"1x([1-9]\d*)", text):
+                return "output_groups", {"size": int(pattern[1])}
+        return super().parse(text)
+
+
 RANKINGS: Registry[Callable[..., Ranking]] = Registry("ranking")
-STRUCTURES: Registry[Callable[..., Structure]] = Registry("structure")
+STRUCTURES = _Structures("structure")
 
 
 def _scoped(scope: str) -> Callable[..., Ranking]:
@@ -266,6 +319,8 @@ for _scope in SCOPES:
     RANKINGS.register(_scope, _scoped(_scope), own=True)
 STRUCTURES.register("elements", Elements, own=True)
 STRUCTURES.register("input_groups", InputGroups, own=True)
+STRUCTURES.register("output_groups", OutputGroups, own=True)
+STRUCTURES.register("n_of_m", NofM, own=True)
 
 
 def _channels(of: str = "weights", multiple: int | None = None, floor: float = 0.1) -> Channels:

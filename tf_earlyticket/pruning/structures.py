@@ -40,6 +40,17 @@ class Structure(ABC):
     def masks(self, kept: Mask, scores: Mapping[Key, Array]) -> dict[Key, Mask]:
         """Returns the masks, like the scores, in which the units `kept` [units] are left."""
 
+    def protected(
+        self, scores: Mapping[Key, Array], previous: Mapping[Key, Mask] | None
+    ) -> Mask | None:
+        """Returns the units [units] that stay at every sparsity; None: none."""
+        return None
+
+    @property
+    def fixed_sparsity(self) -> float | None:
+        """The sparsity that a pattern has and that pruning ends at; None: any."""
+        return None
+
 
 @dataclass(frozen=True)
 class Elements(Structure):
@@ -152,6 +163,99 @@ class InputGroups(TensorStructure):
         grouped = (*shape[:axis], -(-shape[axis] // self.size), *shape[axis + 1 :])
         numbers = np.arange(math.prod(grouped)).reshape(grouped)
         return numbers.take(np.arange(shape[axis]) // self.size, axis)
+
+
+@dataclass(frozen=True)
+class OutputGroups(TensorStructure):
+    """Blocks of neighbouring output channels at one place of a kernel: "1x4", "1x2".
+
+    A block is `size` consecutive weights along the last axis of kernels [..., c_in, c_out]. Where
+    the axis does not divide, the last block is short.
+
+    Args:
+        size: Weights of a block, >= 1.
+
+    Raises:
+        InputError: `size` is out of range.
+    """
+
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        checks.integer("size", self.size, 1)
+
+    def unit_numbers(self, shape: tuple[int, ...]) -> npt.NDArray[np.integer]:
+        """The blocks in flat (C) order of an array with one entry for each."""
+        if not shape:
+            return np.zeros((), int)
+        grouped = (*shape[:-1], -(-shape[-1] // self.size))
+        numbers = np.arange(math.prod(grouped)).reshape(grouped)
+        return numbers.take(np.arange(shape[-1]) // self.size, -1)
+
+
+@dataclass(frozen=True)
+class NofM(Elements):
+    """At most `n` of every `m` weights along the input channels: "2:4", which GPUs skip.
+
+    A group is `m` consecutive weights along axis -2 of kernels [..., c_in, c_out], the only axis
+    of 1-D tensors; the best `n` of each stay. Pruning ends with exactly `n` in every group; where
+    the axis does not divide, the last group is short and keeps min(n, its length), so that a layer
+    of fewer than `m` channels can end below the pattern's sparsity, 1 - n/m. On the way there the
+    other weights go one by one, by the ranking, so that each mask has the sparsity of the schedule.
+
+    Args:
+        n: Weights of a group that stay, >= 1.
+        m: Weights of a group, > n.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    n: int = 2
+    m: int = 4
+
+    def __post_init__(self) -> None:
+        checks.integer("n", self.n, 1)
+        checks.integer("m", self.m, self.n + 1)
+
+    def __str__(self) -> str:
+        return f"structure='{self.n}:{self.m}'"
+
+    @property
+    def fixed_sparsity(self) -> float:
+        """1 - n/m."""
+        return 1 - self.n / self.m
+
+    def protected(self, scores: Mapping[Key, Array], previous: Mapping[Key, Mask] | None) -> Mask:
+        """The best `n` of each group; of equal ones the earlier."""
+        return _joined(
+            [
+                self._best(score, None if previous is None else previous[key])
+                for key, score in scores.items()
+            ]
+        )
+
+    def _best(self, score: Array, mask: Mask | None) -> Mask:
+        if not score.ndim:
+            return np.ones((), bool) if mask is None else mask
+        along = np.moveaxis(score, max(score.ndim - 2, 0), -1).astype(np.float64)
+        # What is pruned and what fills the last group are behind all others.
+        if mask is not None:
+            along[~np.moveaxis(mask, max(score.ndim - 2, 0), -1)] = -np.inf
+        channels = along.shape[-1]
+        groups = -(-channels // self.m)
+        padding = [(0, 0)] * (along.ndim - 1) + [(0, groups * self.m - channels)]
+        along = np.pad(along, padding, constant_values=-np.inf)
+        along = along.reshape(*along.shape[:-1], groups, self.m)
+        # How many of its group are before each: faster than sorting for the usual few.
+        before = np.zeros(along.shape, np.int32)
+        for place in range(self.m):
+            one = along[..., place : place + 1]
+            before += one > along
+            before[..., place + 1 :] += one == along[..., place + 1 :]
+        best = (before < self.n) & (along > -np.inf)
+        best = best.reshape(*best.shape[:-2], groups * self.m)[..., :channels]
+        return np.moveaxis(best, -1, max(score.ndim - 2, 0))
 
 
 @dataclass(frozen=True)
