@@ -62,13 +62,6 @@ def test_the_users_model_is_untouched(make_cnn, compiled, prune, images):
         np.testing.assert_array_equal(before, after)
 
 
-def test_the_users_schedule_is_copied():
-    schedule = EarlyTicketPolynomialDecay(ramp_steps=10)
-    model = wrap_for_pruning(sequential((4,), layers.Dense(5), layers.Dense(2)), schedule)
-    pruned(model).begin_schedule(7, ramp_steps=10, frequency=5)
-    assert schedule.begin_step is None
-
-
 def test_statistics_of_normalization_layers_are_copied(images):
     adapted = layers.Normalization()
     adapted.adapt(images[0] * 3 + 1)

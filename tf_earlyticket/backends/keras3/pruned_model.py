@@ -173,6 +173,9 @@ class Keras3PrunedModel(PrunedModel):
         self.model(_parts_of_batch(batch)[0], training=False)
 
     def train(self, dataset, steps):
+        # Of which Keras makes an error, or a step that it only counts.
+        if _is_empty(dataset):
+            return 0
         before = self.step()
         self.model.fit(dataset.take(steps), epochs=1, shuffle=False, verbose=0)
         return self.step() - before
@@ -180,7 +183,7 @@ class Keras3PrunedModel(PrunedModel):
     def evaluate(self, dataset, steps=None):
         if steps is not None:
             dataset = dataset.take(steps)
-        if int(dataset.cardinality()) == 0:
+        if _is_empty(dataset):
             raise InputError("The data set is empty: expected at least one batch.")
         logs = self.model.evaluate(dataset, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
@@ -190,6 +193,12 @@ class Keras3PrunedModel(PrunedModel):
         with scope(self.model):
             for variable in self.model.variables:
                 variable.assign(keras.ops.convert_to_numpy(variable.value))
+
+
+def _is_empty(dataset) -> bool:
+    size = int(dataset.cardinality())
+    # Negative: unknown or infinite.
+    return size == 0 or (size < 0 and next(iter(dataset.take(1)), None) is None)
 
 
 def _parts_of_batch(batch) -> tuple:
