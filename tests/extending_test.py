@@ -135,6 +135,10 @@ SIZES = {
             lambda: et.register_dataset("own", dict, **SIZES | {"image_shape": (8, 9, 1)}),
             "as many rows as columns",
         ),
+        (
+            lambda: et.register_dataset("own", dict, **SIZES | {"classes": ["a"]}),
+            "classes=.*expected 2 names",
+        ),
         (lambda: et.register_model("resnet20", dict), "name='resnet20': expected another"),
         (lambda: et.register_model("own", 3), "build=3: expected a function"),
         (lambda: et.register_detector("gated_ppr", dict), "name='gated_ppr': expected another"),

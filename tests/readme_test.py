@@ -48,6 +48,11 @@ def names(tmp_path, monkeypatch):
         "train": data.shuffle(64).batch(16),
         "val": data.batch(16),
         "images": images,
+        "pictures": generator.integers(0, 256, (64, 8, 8, 3), "uint8"),
+        "shape": [8, 8, 3],
+        "mean": [120, 120, 110],
+        "deviation": [60, 60, 60],
+        "classes": list("abcd"),
     }
 
 
@@ -61,6 +66,7 @@ def test_the_code_blocks_run_one_after_the_other(names, page, count):
     assert et.Ticket.load("ticket").sparsity == pytest.approx(0.8, abs=0.01)
     if page == "README.md":
         assert names["predictions"].shape == (64, 4)
+        np.testing.assert_allclose(tf.reduce_sum(names["predictions"], axis=-1), 1, rtol=1e-5)
     else:
         assert names["early_ticket"].start_reason
 

@@ -23,6 +23,7 @@ _HOMES = {
     "Observation": "detectors.base",
     "PPRProbe": "callbacks.ppr_probe",
     "PPRSaturation": "detectors.ppr_saturation",
+    "Pictures": "tickets.storage",
     "Ranking": "pruning.select",
     "Report": "report.report",
     "ScoreContext": "pruning.scores",

@@ -1,5 +1,7 @@
 """What holds under every Keras: exact sparsity, probes without a trace, restart, tickets."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -202,6 +204,35 @@ def test_a_ticket_comes_back_and_trains(network, compiled, data, examples, tmp_p
     again.fit(data[0], epochs=2, callbacks=[et.MaskUpdate()], verbose=0)
     _equal(pruned(again).masks(), loaded.masks)
     assert pruned(again).violations() == 0
+
+
+def test_a_ticket_serves_pictures_as_they_are(network, compiled, data, tmp_path):
+    import tensorflow as tf
+
+    model, _ = _train(network, compiled, data, [et.MaskUpdate()], epochs=1)
+    pruned(model).set_masks(_masks(0.6))
+    pictures = et.Pictures([8, 8, 1], [100], [50], ["one", "two", "three"])
+    et.export_ticket(model, tmp_path / "ticket", pictures=pictures)
+    assert et.Ticket.load(tmp_path / "ticket").input == pictures
+    given = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+    loaded = tf.saved_model.load(str(tmp_path / "ticket/saved_model"))
+    served = loaded.serve_pictures(given)
+    assert [name.decode() for name in served["classes"].numpy()] == pictures.classes
+    inputs = ((given - 100.0) / 50.0).astype(np.float32)
+    logits = np.asarray(et.strip_pruning(model)(inputs, training=False))
+    expected = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(served["probabilities"], expected, rtol=1e-4, atol=1e-5)
+    signature = loaded.signatures["serve_pictures"](pictures=tf.constant(given))
+    np.testing.assert_array_equal(signature["probabilities"], served["probabilities"])
+    np.testing.assert_allclose(loaded.serve(inputs), logits, rtol=1e-4, atol=1e-5)
+    for wrong, match in (
+        ({"shape": [9, 8, 1]}, r"pictures.shape=.*expected \[8, 8, 1\]"),
+        ({"classes": ["one"]}, r"pictures.classes=.*expected \[3\]"),
+    ):
+        with pytest.raises(et.InputError, match=match):
+            changed = dataclasses.replace(pictures, **wrong)
+            et.export_ticket(model, tmp_path / "ticket", pictures=changed)
+    assert et.Ticket.load(tmp_path / "ticket").input == pictures
 
 
 def test_a_ticket_of_another_network_is_refused(keras, network, compiled, data, tmp_path):

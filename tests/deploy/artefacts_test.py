@@ -1,6 +1,8 @@
 """Artefacts: what is written runs like the SavedModel, is as small as said, and comes whole."""
 
+import dataclasses
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -38,21 +40,22 @@ def _plain():
     )
 
 
-def write_ticket(directory, plain, sparsity):
+def write_ticket(directory, plain, sparsity, pictures=None):
     """Writes the ticket of a network pruned at once, untrained, and returns it."""
     model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(sparsity))
     model.compile("sgd", "mse")
     adapter = pruned(model)
     adapter.prepare()
     adapter.set_masks(adapter.ranked_masks(sparsity))
-    return et.export_ticket(model, directory)
+    return et.export_ticket(model, directory, pictures=pictures)
 
 
 @pytest.fixture(scope="module")
 def ticket(tmp_path_factory):
     keras.utils.set_random_seed(3)
     directory = tmp_path_factory.mktemp("artefacts") / "ticket"
-    write_ticket(directory, _plain(), 0.9)
+    pictures = et.Pictures([8, 8, 1], [120.0], [60.0], ["a", "b", "c"])
+    write_ticket(directory, _plain(), 0.9, pictures)
     return directory
 
 
@@ -89,6 +92,37 @@ def test_the_files_run_like_the_network_and_sparse_ones_are_small(ticket, tmp_pa
     assert found["tflite"]["relative_error"] < 1e-5
     assert found["tflite_int8_sparse"]["bytes"] < found["tflite_int8"]["bytes"]
     assert found["saved_model"]["compressed_ratio"] < 0.5
+
+
+def test_every_format_says_what_it_takes_and_serves_pictures_by_it(ticket, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 8, 8, 1), np.uint8)
+    loaded = tf.saved_model.load(str(ticket / "saved_model"))
+    served = loaded.serve_pictures(pixels)
+    formats = ["saved_model", "tflite", "tflite_int8", "tflite_int8_sparse"]
+    out = tmp_path / "out"
+    artefacts.make_artefacts(ticket, formats, out, calibration=IMAGES, rounds=1)
+    loaded = tf.saved_model.load(str(out / "saved_model"))
+    again = loaded.serve_pictures(pixels)
+    np.testing.assert_array_equal(again["probabilities"], served["probabilities"])
+    for name in formats[1:]:
+        # As a reader without this package would.
+        with zipfile.ZipFile(out / f"{name}.tflite") as archive:
+            takes = json.loads(archive.read("input.json"))
+        assert takes == dataclasses.asdict(et.Ticket.load(ticket).input)
+        interpreter = tf.lite.Interpreter(str(out / f"{name}.tflite"))
+        entry, result = (
+            *interpreter.get_input_details(),
+            *interpreter.get_output_details(),
+        )
+        interpreter.resize_tensor_input(entry["index"], pixels.shape)
+        interpreter.allocate_tensors()
+        inputs = (pixels - np.float32(takes["mean"])) / np.float32(takes["deviation"])
+        interpreter.set_tensor(entry["index"], inputs)
+        interpreter.invoke()
+        logits = interpreter.get_tensor(result["index"])
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        tolerance = 1e-5 if name == "tflite" else 0.05
+        np.testing.assert_allclose(probabilities, served["probabilities"], atol=tolerance)
 
 
 def test_a_second_export_keeps_what_the_first_made_and_says_when(ticket, tmp_path):

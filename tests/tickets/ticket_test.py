@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from old_ticket import write_old_ticket
 
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.tickets.storage import Pictures
 from tf_earlyticket.tickets.ticket import Ticket
 
 NAMES = ("conv/kernel:0", "dense/kernel:0")
@@ -43,12 +44,61 @@ def assert_equal(a, b):
         for name, array in arrays.items():
             assert array.dtype == others[name].dtype
             np.testing.assert_array_equal(array, others[name], strict=True)
-    for name in ("rewind_epoch", "start_epoch", "provenance", "sparsity"):
+    for name in ("rewind_epoch", "start_epoch", "provenance", "sparsity", "input"):
         assert getattr(a, name) == getattr(b, name)
 
 
+PICTURES = {"shape": [8, 8, 1], "mean": [3.5], "deviation": [2.0], "classes": ["a", "b"]}
+
+
+def test_what_the_network_takes_is_in_the_record(tmp_path):
+    make_ticket(input=Pictures(**PICTURES)).save(tmp_path)
+    record = json.loads((tmp_path / "ticket.json").read_text())
+    assert record["input"] == {**PICTURES, "range": [0, 255]}
+    assert Ticket.load(tmp_path).input == Pictures(**PICTURES)
+    # One that was written before there was such an entry.
+    del record["input"]
+    (tmp_path / "ticket.json").write_text(json.dumps(record))
+    assert Ticket.load(tmp_path).input is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"shape": [8, 8]},
+        {"shape": [8, 0, 1]},
+        {"mean": [1, 2]},
+        {"mean": ["1"]},
+        {"deviation": [0]},
+        {"deviation": 3},
+        {"classes": []},
+        {"classes": [1, 2]},
+        {"range": [0, 1]},
+    ],
+    ids=str,
+)
+def test_what_no_network_takes_is_refused(wrong, tmp_path):
+    (name,) = wrong
+    with pytest.raises(InputError, match=rf"input\.{name}=.*: expected"):
+        make_ticket(input=Pictures(**PICTURES | wrong))
+    make_ticket(input=Pictures(**PICTURES)).save(tmp_path)
+    record = json.loads((tmp_path / "ticket.json").read_text())
+    record["input"] |= wrong
+    (tmp_path / "ticket.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=name):
+        Ticket.load(tmp_path)
+
+
+def test_an_input_of_another_kind_is_refused():
+    with pytest.raises(InputError, match="input=.*: expected et.Pictures"):
+        make_ticket(input=PICTURES)
+
+
 def test_a_loaded_ticket_equals_the_saved_one(tmp_path):
-    saved = make_ticket(provenance={"model": "resnet20", "epochs": (1, 2), "nested": {"a": None}})
+    saved = make_ticket(
+        provenance={"model": "resnet20", "epochs": (1, 2), "nested": {"a": None}},
+        input=Pictures(**PICTURES),
+    )
     saved.save(tmp_path / "runs" / "ticket")
     assert_equal(saved, Ticket.load(tmp_path / "runs" / "ticket"))
     assert sorted(os.listdir(tmp_path / "runs")) == ["ticket"]

@@ -53,6 +53,7 @@ class Entry:
     deviation: tuple[float, ...]
     pad: int
     flip: bool
+    classes: tuple[str, ...]
     image_sizes: Sequence[int]
     available: Callable[[str | Path | None], object] | None
 
@@ -77,6 +78,7 @@ def register_dataset(
     deviation: Sequence[float],
     pad: int = 0,
     flip: bool = False,
+    classes: Sequence[str] = (),
     image_sizes: Sequence[int] = (),
     available: Callable[[str | Path | None], object] | None = None,
     own: bool = False,
@@ -98,6 +100,7 @@ def register_dataset(
         deviation: Standard deviation of the pixels, per channel.
         pad: Pixels added on each side before the random crop of training images; 0: no crop.
         flip: Whether training images are mirrored at random.
+        classes: Names of the labels, in their order; else their numbers serve.
         image_sizes: Heights that `load` can give besides the usual one: a range, or several.
         available: Called with `data_dir` before a run; raises `InputError` if files are missing.
         own: Whether it is the toolkit's own, which users cannot replace.
@@ -113,6 +116,8 @@ def register_dataset(
     for argument, values in (("mean", mean), ("deviation", deviation)):
         if len(values) != channels:
             raise checks.refuse(argument, values, f"{channels} numbers, one per channel")
+    if classes and len(classes) != num_classes:
+        raise checks.refuse("classes", classes, f"{num_classes} names, or none")
     usual = DatasetSpec(
         name,
         num_classes,
@@ -122,7 +127,9 @@ def register_dataset(
         test_examples,
     )
     sizes = image_sizes or (height,)
-    entry = Entry(usual, load, tuple(mean), tuple(deviation), pad, flip, sizes, available)
+    entry = Entry(
+        usual, load, tuple(mean), tuple(deviation), pad, flip, tuple(classes), sizes, available
+    )
     DATASETS.register(name, entry, own=own)
 
 
@@ -277,6 +284,18 @@ register_dataset(
     deviation=(63.0, 62.1, 66.7),
     pad=4,
     flip=True,
+    classes=[
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ],
     available=partial(dataset_folder, "cifar10"),
     own=True,
 )

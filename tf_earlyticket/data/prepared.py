@@ -111,6 +111,11 @@ class ImageNetData(Data):
         self._info = builder.info
         self._names = splits
 
+    @property
+    def classes(self) -> list[str]:
+        """The names that the prepared files give to the labels."""
+        return list(self._info.features["label"].names)
+
     def _batches(
         self, epochs: tf.data.Dataset, stream: Stream, batch_size: int, seed: int, fraction: float
     ) -> tf.data.Dataset:

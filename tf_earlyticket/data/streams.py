@@ -82,6 +82,11 @@ class Data(abc.ABC):
         self.spec = spec
         self.deterministic = deterministic
 
+    @property
+    def classes(self) -> list[str]:
+        """The names of the labels, in their order; their numbers where they have none."""
+        return list(DATASETS.get(self.spec.name).classes or map(str, range(self.spec.num_classes)))
+
     def steps_per_epoch(self, batch_size: int) -> int:
         """Returns the whole batches in an epoch, floor(train_examples / batch_size).
 

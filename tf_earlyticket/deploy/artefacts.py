@@ -110,6 +110,9 @@ def make_artefacts(
     inputs = network.example_inputs(COMPARED) if calibration is None else calibration[:COMPARED]
     network.check_inputs(inputs)
     reference = network(inputs)
+    about_input = (
+        None if ticket.input is None else files.json_text(dataclasses.asdict(ticket.input))
+    )
     with files.replacing_directory(output) as folder:
         new, whole = folder / "new", folder / "dense"
         new.mkdir()
@@ -118,9 +121,9 @@ def make_artefacts(
         for name in dict.fromkeys(formats):
             form = tflite.FORMATS.get(name)
             file = f"{name}.tflite" if form else SAVED_MODEL
-            run = _made(source, new / file, form, calibration)
+            run = _made(source, new / file, form, calibration, about_input)
             plain = form and dataclasses.replace(form, sparse=False)
-            dense_run = _made(whole / SAVED_MODEL, whole / file, plain, calibration)
+            dense_run = _made(whole / SAVED_MODEL, whole / file, plain, calibration, about_input)
             tolerance = form.tolerance if form else _ROUNDING
             record = {
                 "format": name,
@@ -165,7 +168,11 @@ def kept_artefacts(
 
 
 def _made(
-    source: Path, target: Path, form: tflite.TFLiteFormat | None, calibration: np.ndarray | None
+    source: Path,
+    target: Path,
+    form: tflite.TFLiteFormat | None,
+    calibration: np.ndarray | None,
+    about: str | None,
 ) -> Function:
     """Writes a SavedModel in a format, None for its own, and returns what was written, running."""
     if form is None:
@@ -173,7 +180,7 @@ def _made(
             shutil.copytree(source, target)
         return Network(target)
     content = tflite.convert(source, form, calibration)
-    target.write_bytes(content)
+    target.write_bytes(content if about is None else tflite.with_description(content, about))
     return tflite.runner(content, threads=1, name=form.name)
 
 

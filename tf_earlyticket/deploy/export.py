@@ -5,15 +5,21 @@ from pathlib import Path
 
 from tf_earlyticket import checks, files
 from tf_earlyticket.backends import backend_of, pruned
-from tf_earlyticket.deploy.saved_model import check_outputs
+from tf_earlyticket.deploy.saved_model import add_pictures, check_outputs
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.masks import mask_sparsity
-from tf_earlyticket.tickets.storage import SAVED_MODEL
+from tf_earlyticket.tickets.storage import SAVED_MODEL, Pictures
 from tf_earlyticket.tickets.ticket import Ticket
 from tf_earlyticket.version import __version__, installed_versions
 
 
-def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | None = None) -> Ticket:
+def export_ticket(
+    model,
+    directory: str | os.PathLike,
+    *,
+    provenance: dict | None = None,
+    pictures: Pictures | None = None,
+) -> Ticket:
     """Writes the model's ticket and its SavedModel.
 
     The directory holds the masks, the weights to rewind to, the trained weights and
@@ -26,6 +32,10 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
             `et.MaskUpdate`. It stays usable.
         directory: Created; a ticket that is there is replaced once the new one is complete.
         provenance: JSON values to keep in `ticket.json`, such as the config.
+        pictures: How the network takes pictures; its outputs are logits of the classes. The
+            SavedModel then has a second signature: `loaded.serve_pictures(pictures)` takes them
+            as they are, uint8 [batch, height, width, channels], and returns {"probabilities":
+            float32 [batch, classes], "classes": their names}.
 
     Returns:
         The ticket. Its rewind weights are those that `et.EarlyTicket` copied in this process;
@@ -33,7 +43,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
 
     Raises:
         InputError: If the model is not wrapped, nothing is pruned, a pruned weight is not zero,
-            or the directory cannot be written.
+            the network does not take the pictures, or the directory cannot be written.
     """
     adapter, backend = pruned(model), backend_of(model)
     masks = adapter.masks()
@@ -61,6 +71,7 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
             **(provenance or {}),
         },
         final_weights=adapter.all_weights(),
+        input=pictures,
     )
     plain = backend.exportable(model)
     weights = backend.named_weights(plain)
@@ -72,6 +83,8 @@ def export_ticket(model, directory: str | os.PathLike, *, provenance: dict | Non
         with files.replacing_directory(target.with_name(f"{target.name}.{SAVED_MODEL}")) as folder:
             backend.save_model(plain, folder / SAVED_MODEL)
             check_outputs(plain, folder / SAVED_MODEL)
+            if ticket.input is not None:
+                add_pictures(folder / SAVED_MODEL, ticket.input)
             ticket.save(target, saved_model=folder / SAVED_MODEL)
     except OSError as error:
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error

@@ -1,6 +1,7 @@
 """SavedModels: written, checked, served as functions of arrays, and made dense again."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import numpy as np
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of
 from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.tickets.storage import Pictures
 from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 _SIGNATURE = "serving_default"
+# Of networks that take pictures: these as they are.
+PICTURES = "serve_pictures"
 
 
 def _example(entry, count: int, random: np.random.Generator) -> np.ndarray:
@@ -62,6 +66,9 @@ class Network:
     Args:
         directory: Of the SavedModel.
 
+    Attributes:
+        loaded: As TensorFlow loads it.
+
     Raises:
         InputError: If it has no signature `serving_default` with one input and one output.
     """
@@ -69,8 +76,8 @@ class Network:
     def __init__(self, directory: Path):
         import tensorflow as tf
 
-        self._loaded = tf.saved_model.load(str(directory))
-        signatures = dict(self._loaded.signatures)
+        self.loaded = tf.saved_model.load(str(directory))
+        signatures = dict(self.loaded.signatures)
         self._serve = signatures.get(_SIGNATURE)
         arguments = self._serve.structured_input_signature[1] if self._serve else {}
         if len(arguments) != 1 or len(self._serve.structured_outputs) != 1:
@@ -84,8 +91,12 @@ class Network:
         """Returns the outputs [batch, ...] of inputs [batch, ...]."""
         import tensorflow as tf
 
-        (outputs,) = self._serve(**{self._name: tf.constant(inputs)}).values()
-        return outputs.numpy()
+        return self.outputs(tf.constant(inputs)).numpy()
+
+    def outputs(self, inputs):
+        """Returns the outputs of a tensor, also within a `tf.function`."""
+        (outputs,) = self._serve(**{self._name: inputs}).values()
+        return outputs
 
     def example_inputs(self, count: int) -> np.ndarray:
         """Returns seeded random inputs: normal for floats, 0 for integers.
@@ -111,6 +122,53 @@ class Network:
             raise checks.refuse("calibration", got, f"{wanted[0]} of shape {tuple(wanted[1])}")
         if not np.isfinite(inputs).all():
             raise checks.refuse("calibration", "NaN or infinity", "finite numbers")
+
+    def check_pictures(self, pictures: Pictures) -> None:
+        """Checks what is said of the pictures that it takes against what it takes.
+
+        Raises:
+            InputError: If it takes or returns something else.
+        """
+        (result,) = self._serve.structured_outputs.values()
+        for name, ours, theirs in (
+            ("shape", pictures.shape, self._spec.shape[1:]),
+            ("classes", [len(pictures.classes)], result.shape[1:]),
+        ):
+            if not theirs.is_compatible_with(ours):
+                raise checks.refuse(f"pictures.{name}", ours, f"{theirs.as_list()}, as the network")
+
+
+def add_pictures(directory: Path, pictures: Pictures) -> None:
+    """Adds the signature `serve_pictures` to a SavedModel whose outputs are logits of the classes.
+
+    It takes "pictures", uint8 [batch, height, width, channels], and returns "probabilities",
+    float32 [batch, classes], and "classes", their names.
+
+    Raises:
+        InputError: If the SavedModel does not take such pictures, or has not as many outputs.
+    """
+    import tensorflow as tf
+
+    network = Network(directory)
+    network.check_pictures(pictures)
+    loaded, scale = network.loaded, 1 / np.asarray(pictures.deviation)
+    offset = -np.asarray(pictures.mean) * scale
+
+    def serve(pixels):
+        inputs = tf.cast(pixels, tf.float32) * np.float32(scale) + np.float32(offset)
+        return {
+            "probabilities": tf.nn.softmax(network.outputs(inputs)),
+            "classes": tf.constant(pictures.classes),
+        }
+
+    spec = tf.TensorSpec((None, *pictures.shape), tf.uint8, "pictures")
+    setattr(loaded, PICTURES, tf.function(serve, input_signature=[spec]))
+    served = {**loaded.signatures, PICTURES: getattr(loaded, PICTURES)}
+    written = directory.with_name(f"{directory.name}.{PICTURES}")
+    # Not in place: its weights are read while it is written.
+    tf.saved_model.save(loaded, str(written), signatures=served)
+    shutil.rmtree(directory)
+    written.rename(directory)
 
 
 def filled_copy(saved_model: Path, ticket: Ticket, directory: Path) -> None:

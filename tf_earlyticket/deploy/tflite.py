@@ -6,7 +6,9 @@ most processors. Shapes: the batch dimension stays free.
 
 import contextlib
 import dataclasses
+import io
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -46,6 +48,8 @@ FORMATS = {
         TFLiteFormat("tflite_int8_sparse", "int8", True, 0.3),
     )
 }
+# In the archive behind a file.
+DESCRIPTION = "input.json"
 # What is asked for at times and cannot be had, and why.
 REFUSED = {
     "tflite_dynamic_sparse": "the interpreter's default delegate (XNNPACK) cannot run sparse "
@@ -90,6 +94,26 @@ def convert(saved_model: Path, form: TFLiteFormat, calibration: np.ndarray | Non
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RunError(f"TensorFlow cannot convert to {form.name}: {lines[0]:.300}") from error
+
+
+def with_description(content: bytes, description: str) -> bytes:
+    """Returns a TFLite file that carries what it takes, as `read_description` reads it.
+
+    As archives do that go with TFLite files: a ZIP archive behind the content, here with
+    `input.json`. Runtimes pass it over; `zipfile.ZipFile` opens the file as it is.
+    """
+    stream = io.BytesIO(content)
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(DESCRIPTION), description)
+    return stream.getvalue()
+
+
+def read_description(path: Path) -> str | None:
+    """Returns what `with_description` put into a file; None if it holds nothing of it."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(DESCRIPTION).decode()
 
 
 def runner(

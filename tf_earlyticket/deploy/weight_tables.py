@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.tickets.storage import RECORD_FILE
+from tf_earlyticket.tickets.storage import RECORD_FILE, Pictures
 from tf_earlyticket.tickets.ticket import Ticket
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -99,8 +99,18 @@ def about_ticket(path: Path) -> dict[str, object]:
         "start_epoch": ticket.start_epoch,
         "rewind_epoch": ticket.rewind_epoch,
         "trained": bool(ticket.final_weights),
+        **({} if ticket.input is None else {"input": _told_pictures(ticket.input)}),
         **{name: ticket.provenance[name] for name in _TOLD if name in ticket.provenance},
     }
+
+
+def _told_pictures(pictures: Pictures) -> str:
+    mean, deviation = (" ".join(f"{v:g}" for v in vs) for vs in (pictures.mean, pictures.deviation))
+    return (
+        f"pictures {' x '.join(map(str, pictures.shape))}, 0 to 255, mean {mean}, deviation "
+        f"{deviation}; classes {', '.join(pictures.classes[:10])}"
+        + (f" and {len(pictures.classes) - 10} more" if len(pictures.classes) > 10 else "")
+    )
 
 
 def _ticket_rows(path: Path) -> list[Row]:

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from tf_earlyticket.backends import backend_named, pruned, served_strategy
 from tf_earlyticket.config import Config
-from tf_earlyticket.data.catalog import load
+from tf_earlyticket.data.catalog import DATASETS, load
+from tf_earlyticket.data.streams import Data
 from tf_earlyticket.deploy.artefacts import EXPORTED, kept_artefacts
 from tf_earlyticket.deploy.export import export_ticket
 from tf_earlyticket.errors import InputError, RunError
@@ -42,6 +43,7 @@ from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.report.figures import draw_all, drawn_figures
 from tf_earlyticket.report.html import write_html
 from tf_earlyticket.report.report import Artefact, Report, environment, read_artefacts
+from tf_earlyticket.tickets.storage import Pictures
 from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
@@ -227,6 +229,7 @@ def _evaluate_and_export(
         run.model,
         run.paths.ticket,
         provenance={"config": config.to_dict(), "test_accuracy": accuracy},
+        pictures=_pictures(run.data),
     )
     result = Evaluation(
         ticket_accuracy=accuracy,
@@ -240,6 +243,12 @@ def _evaluate_and_export(
     made_of = [run.paths.result(phase) for phase in TRAININGS if run.paths.result(phase).exists()]
     made = [path for path in run.paths.outcome() if path.is_relative_to(run.paths.ticket)]
     return run.finish("evaluation", result, [*made_of, *made])
+
+
+def _pictures(data: Data) -> Pictures:
+    known = DATASETS.get(data.spec.name)
+    values = (data.spec.image_shape, known.mean, known.deviation, data.classes)
+    return Pictures(*map(list, values))
 
 
 def _accuracy(run: Run, phase: str) -> float:

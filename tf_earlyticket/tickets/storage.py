@@ -1,6 +1,7 @@
 """The files of a ticket: written whole or not at all, and refused where anything is wrong.
 
-    ticket.json                   names, shapes, sparsity, epochs, provenance, hashes of the others
+    ticket.json                   names, shapes, sparsity, epochs, provenance, what the network
+                                  takes, hashes of the others
     masks.safetensors             the masks, eight to a byte
     rewind_weights.safetensors    every weight at the end of the rewind epoch
     final_weights.safetensors     every weight after training, where the ticket was trained
@@ -10,6 +11,7 @@ Reading runs no code from the files and reserves no memory for sizes that they o
 Tickets of schema version 2, with arrays in NumPy's .npz files, can still be read.
 """
 
+import dataclasses
 import math
 import shutil
 from collections.abc import Mapping
@@ -30,6 +32,8 @@ SAVED_MODEL = "saved_model"
 _ENDINGS = {2: ".npz", SCHEMA_VERSION: ".safetensors"}
 _MASKS, _REWIND, _FINAL = _KINDS = ("masks", "rewind_weights", "final_weights")
 _MAX_DIMENSIONS = 32
+# The least and greatest value of a pixel of eight bits.
+PIXELS = [0, 255]
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
@@ -64,6 +68,29 @@ class Weight:
         return cls(name, list(array.shape), array.dtype.name)
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """How a network takes pictures: as `(pixel - mean) / deviation`, channel by channel.
+
+    Attributes:
+        shape: [height, width, channels].
+        mean: Of the pixels (0 to 255), for each channel.
+        deviation: Standard deviation of the pixels, for each channel.
+        classes: What the outputs stand for, in their order.
+        range: Least and greatest value of a pixel as it is given, always 0 and 255.
+
+    Example:
+        >>> pictures = et.Pictures([32, 32, 3], [125.3, 123.0, 113.9], [63.0, 62.1, 66.7], names)
+        >>> et.export_ticket(model, "ticket", pictures=pictures)
+    """
+
+    shape: list[int]
+    mean: list[float]
+    deviation: list[float]
+    classes: list[str]
+    range: list[int] = dataclasses.field(default_factory=lambda: list(PIXELS))
+
+
 @dataclass
 class Record:
     """The content of `ticket.json`; layers and weights are in the order of the model."""
@@ -76,6 +103,7 @@ class Record:
     provenance: dict[str, Any]
     weights: list[Weight]
     sha256: dict[str, str]
+    input: Pictures | None = None
 
 
 def write_ticket(

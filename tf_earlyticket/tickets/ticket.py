@@ -12,10 +12,12 @@ import numpy as np
 from tf_earlyticket import checks
 from tf_earlyticket.pruning.masks import check_masks, mask_sparsity
 from tf_earlyticket.tickets.storage import (
+    PIXELS,
     RECORD_FILE,
     Array,
     Arrays,
     Layer,
+    Pictures,
     read_ticket,
     write_ticket,
 )
@@ -40,6 +42,7 @@ class Ticket:
         provenance: How the ticket came about; anything JSON can hold.
         final_weights: Every weight after training, zero where the masks prune, with the names,
             shapes and types of `rewind_weights`; empty if the ticket was not trained.
+        input: The pictures that the network takes; None: unknown, or none.
 
     Raises:
         InputError: Masks and weights do not fit together, or a field cannot be stored.
@@ -51,6 +54,7 @@ class Ticket:
     start_epoch: int | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     final_weights: Arrays = field(default_factory=dict, repr=False)
+    input: Pictures | None = None
 
     def __post_init__(self) -> None:
         """Checks the fields and brings them to the types they are documented to have."""
@@ -73,6 +77,8 @@ class Ticket:
         for name in ("rewind_epoch", "start_epoch"):
             epoch = getattr(self, name)
             checked[name] = None if epoch is None else checks.integer(name, epoch, 0)
+        if self.input is not None:
+            checked["input"] = _checked_pictures(self.input)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -111,6 +117,7 @@ class Ticket:
             rewind_epoch=self.rewind_epoch,
             start_epoch=self.start_epoch,
             provenance=self.provenance,
+            input=self.input,
             saved_model=None if saved_model is None else Path(saved_model),
         )
 
@@ -133,6 +140,7 @@ class Ticket:
                 rewind_epoch=record.rewind_epoch,
                 start_epoch=record.start_epoch,
                 provenance=record.provenance,
+                input=record.input,
             )
 
 
@@ -183,6 +191,33 @@ def _check_final(final: Arrays, rewind: Arrays, masks: Arrays) -> None:
         if wrong.size:
             expected = f"0 where the mask prunes, got {wrong.size} others"
             raise checks.refuse(f"final_weights[{name!r}]", wrong[0].item(), expected)
+
+
+def _checked_pictures(given: Pictures) -> Pictures:
+    if not isinstance(given, Pictures):
+        raise checks.refuse("input", given, "et.Pictures or None")
+    with checks.prefixed("input."):
+        lists = {name: _list(name, value) for name, value in vars(given).items()}
+        shape = [checks.integer("shape", size, 1) for size in lists["shape"]]
+        if len(shape) != 3:
+            raise checks.refuse("shape", shape, "height, width and channels")
+        mean = [checks.number("mean", value) for value in lists["mean"]]
+        deviation = [checks.number("deviation", value, above=0) for value in lists["deviation"]]
+        for name, values in (("mean", mean), ("deviation", deviation)):
+            if len(values) != shape[-1]:
+                raise checks.refuse(name, values, f"{shape[-1]} numbers, one per channel")
+        classes = lists["classes"]
+        if not classes or not all(isinstance(name, str) for name in classes):
+            raise checks.refuse("classes", classes, "names, one for each output")
+        if lists["range"] != PIXELS:
+            raise checks.refuse("range", lists["range"], f"{PIXELS}, as of bytes")
+    return Pictures(shape, mean, deviation, classes)
+
+
+def _list(name: str, value: object) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise checks.refuse(name, value, "a list")
+    return list(value)
 
 
 def _plain_json(provenance: dict[str, Any]) -> dict[str, Any]:
