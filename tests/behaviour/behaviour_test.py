@@ -7,6 +7,7 @@ import pytest
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
+from tf_earlyticket.deploy.artefacts import make_artefacts
 from tf_earlyticket.detectors.base import Decision
 from tf_earlyticket.paper.memorization import random_labels
 from tf_earlyticket.pruning.masks import kept_count
@@ -233,6 +234,24 @@ def test_a_ticket_serves_pictures_as_they_are(network, compiled, data, tmp_path)
             changed = dataclasses.replace(pictures, **wrong)
             et.export_ticket(model, tmp_path / "ticket", pictures=changed)
     assert et.Ticket.load(tmp_path / "ticket").input == pictures
+
+
+def test_a_ticket_becomes_files_of_other_runtimes(network, compiled, data, examples, tmp_path):
+    for package in ("tf2onnx", "onnxruntime", "openvino"):
+        pytest.importorskip(package)
+    model, _ = _train(network, compiled, data, [et.MaskUpdate()], epochs=1)
+    pruned(model).set_masks(_masks(0.6))
+    et.export_ticket(model, tmp_path / "ticket")
+    result = make_artefacts(
+        tmp_path / "ticket",
+        ["onnx", "onnx_int8", "openvino", "openvino_int8"],
+        tmp_path / "out",
+        calibration=examples[0],
+        rounds=1,
+    )
+    for item in result["artefacts"]:
+        assert item["relative_error"] < (0.3 if "int8" in item["format"] else 1e-4)
+        assert item["zeros"] >= SIZE - kept_count(SIZE, 0.6)
 
 
 def test_a_ticket_of_another_network_is_refused(keras, network, compiled, data, tmp_path):

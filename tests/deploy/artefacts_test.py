@@ -7,47 +7,15 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_ticket import plain_network, write_ticket
 
 import tf_earlyticket as et
-from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.deploy import artefacts, tflite
+from tf_earlyticket.deploy import formats as forms
 from tf_earlyticket.deploy.saved_model import Network, filled_copy
 
 IMAGES = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype(np.float32)
-
-
-def _plain():
-    layers = keras.layers
-    inner = keras.Sequential(
-        [
-            layers.Input((8, 8, 8)),
-            layers.Conv2D(32, 3, padding="same", use_bias=False, name="conv"),
-            layers.BatchNormalization(name="norm"),
-        ],
-        name="inner",
-    )
-    return keras.Sequential(
-        [
-            layers.Input((8, 8, 1)),
-            layers.Conv2D(8, 3, padding="same", activation="relu", name="stem"),
-            inner,
-            layers.ReLU(),
-            layers.Conv2D(32, 3, strides=2, name="last"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(3, name="classifier"),
-        ]
-    )
-
-
-def write_ticket(directory, plain, sparsity, pictures=None):
-    """Writes the ticket of a network pruned at once, untrained, and returns it."""
-    model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(sparsity))
-    model.compile("sgd", "mse")
-    adapter = pruned(model)
-    adapter.prepare()
-    adapter.set_masks(adapter.ranked_masks(sparsity))
-    return et.export_ticket(model, directory, pictures=pictures)
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +23,12 @@ def ticket(tmp_path_factory):
     keras.utils.set_random_seed(3)
     directory = tmp_path_factory.mktemp("artefacts") / "ticket"
     pictures = et.Pictures([8, 8, 1], [120.0], [60.0], ["a", "b", "c"])
-    write_ticket(directory, _plain(), 0.9, pictures)
+    write_ticket(directory, plain_network(), 0.9, pictures)
     return directory
 
 
 def test_the_files_run_like_the_network_and_sparse_ones_are_small(ticket, tmp_path):
-    formats = ["saved_model", "tflite", "tflite_int8", "tflite_int8_sparse"]
+    names = ["saved_model", "tflite", "tflite_int8", "tflite_int8_sparse"]
     calls = []
 
     def accuracy(run):
@@ -68,12 +36,12 @@ def test_the_files_run_like_the_network_and_sparse_ones_are_small(ticket, tmp_pa
         return 0.5
 
     result = artefacts.make_artefacts(
-        ticket, formats, tmp_path / "out", calibration=IMAGES, accuracy=accuracy, rounds=1
+        ticket, names, tmp_path / "out", calibration=IMAGES, accuracy=accuracy, rounds=1
     )
     assert json.loads((tmp_path / "out" / "artefacts.json").read_text()) == result
-    assert calls == [(3, 3)] * len(formats)
+    assert calls == [(3, 3)] * len(names)
     found = {item["format"]: item for item in result["artefacts"]}
-    assert list(found) == formats
+    assert list(found) == names
     reference = Network(ticket / "saved_model")(IMAGES)
     for name, item in found.items():
         file = tmp_path / "out" / item["file"]
@@ -87,6 +55,7 @@ def test_the_files_run_like_the_network_and_sparse_ones_are_small(ticket, tmp_pa
         assert item["relative_error"] == pytest.approx(
             artefacts.relative_error(tflite.runner(content)(IMAGES), reference)
         )
+        assert item["zeros"] >= 0.9 * 11_520 * (1 if name != "tflite_int8" else 0.99)
     # 11,520 of the 12,000 weights are in masked kernels.
     assert found["tflite"]["bytes_ratio"] < 0.35
     assert found["tflite"]["relative_error"] < 1e-5
@@ -98,13 +67,13 @@ def test_every_format_says_what_it_takes_and_serves_pictures_by_it(ticket, tmp_p
     pixels = np.random.default_rng(1).integers(0, 256, (16, 8, 8, 1), np.uint8)
     loaded = tf.saved_model.load(str(ticket / "saved_model"))
     served = loaded.serve_pictures(pixels)
-    formats = ["saved_model", "tflite", "tflite_int8", "tflite_int8_sparse"]
+    names = ["saved_model", "tflite", "tflite_int8", "tflite_int8_sparse"]
     out = tmp_path / "out"
-    artefacts.make_artefacts(ticket, formats, out, calibration=IMAGES, rounds=1)
+    artefacts.make_artefacts(ticket, names, out, calibration=IMAGES, rounds=1)
     loaded = tf.saved_model.load(str(out / "saved_model"))
     again = loaded.serve_pictures(pixels)
     np.testing.assert_array_equal(again["probabilities"], served["probabilities"])
-    for name in formats[1:]:
+    for name in names[1:]:
         # As a reader without this package would.
         with zipfile.ZipFile(out / f"{name}.tflite") as archive:
             takes = json.loads(archive.read("input.json"))
@@ -141,7 +110,7 @@ def test_a_second_export_keeps_what_the_first_made_and_says_when(ticket, tmp_pat
     assert [r["format"] for r in make("tflite_dense", number=3)] == ["saved_model", "tflite_dense"]
     (kept, _) = make("tflite_dense", number=4)
     assert kept["about"] == {"number": 1}
-    write_ticket(other, _plain(), 0.5)
+    write_ticket(other, plain_network(), 0.5)
     assert [record["format"] for record in make("tflite", of=other)] == ["tflite"]
     (out / "artefacts.json").write_text("[]")
     assert [record["format"] for record in make("tflite", of=other)] == ["tflite"]
@@ -206,6 +175,13 @@ def test_what_cannot_be_made_is_refused_and_earlier_files_stay(ticket, tmp_path,
         make("tflite")
     assert {path: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_format_whose_packages_are_missing_is_refused_with_a_way_to_get_them(monkeypatch):
+    monkeypatch.setattr(forms, "find_spec", lambda name: None)
+    for name in ("onnx", "openvino_int8"):
+        with pytest.raises(et.InputError, match=rf"format={name}: .*not inst.*pip install -e '.\["):
+            artefacts.check_formats([name])
 
 
 def test_a_file_that_the_interpreter_refuses_is_an_error():

@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from tf_earlyticket import checks, files
-from tf_earlyticket.deploy import tflite, timing
+from tf_earlyticket.deploy import formats as forms
+from tf_earlyticket.deploy import onnx_files, openvino_files, tflite, timing
 from tf_earlyticket.deploy.saved_model import Network, filled_copy
+from tf_earlyticket.deploy.weight_tables import totals, weight_table
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.tickets.storage import RECORD_FILE, SAVED_MODEL
 from tf_earlyticket.tickets.ticket import Ticket
 
-FORMATS = (SAVED_MODEL, *tflite.FORMATS)
+# The modules that make them, by the name of a format.
+_MAKERS = {name: maker for maker in (tflite, onnx_files, openvino_files) for name in maker.FORMATS}
+FORMATS = (SAVED_MODEL, *_MAKERS)
 RESULT_FILE = "artefacts.json"
 # The directory in a ticket that is made for them.
 EXPORTED = "exported"
@@ -41,6 +45,11 @@ def check_formats(formats: Sequence[str]) -> None:
         if name in tflite.REFUSED:
             raise InputError(f"format={name}: not made, since {tflite.REFUSED[name]}.")
         checks.choice("format", name, FORMATS)
+        if name in _MAKERS and (missing := forms.missing(_MAKERS[name].NEEDED)):
+            raise InputError(
+                f"format={name}: {', '.join(missing)} not installed; expected an environment with "
+                f"it: {forms.INSTALL}."
+            )
 
 
 def check_output(ticket_directory: Path, output: Path) -> None:
@@ -119,8 +128,9 @@ def make_artefacts(
         filled_copy(source, ticket, whole / SAVED_MODEL)
         found = []
         for name in dict.fromkeys(formats):
-            form = tflite.FORMATS.get(name)
-            file = f"{name}.tflite" if form else SAVED_MODEL
+            maker = _MAKERS.get(name)
+            form = maker and maker.FORMATS[name]
+            file = f"{name}{maker.ENDING}" if maker else SAVED_MODEL
             run = _made(source, new / file, form, calibration, about_input)
             plain = form and dataclasses.replace(form, sparse=False)
             dense_run = _made(whole / SAVED_MODEL, whole / file, plain, calibration, about_input)
@@ -129,6 +139,7 @@ def make_artefacts(
                 "format": name,
                 "file": file,
                 **_sizes(new / file, whole / file),
+                **_zeros(new / file),
                 **_agreement(name, run(inputs), reference, tolerance),
                 "latency": _latency(run, dense_run, inputs[:1], rounds),
                 "accuracy": None if accuracy is None else accuracy(run),
@@ -170,7 +181,7 @@ def kept_artefacts(
 def _made(
     source: Path,
     target: Path,
-    form: tflite.TFLiteFormat | None,
+    form: forms.Form | None,
     calibration: np.ndarray | None,
     about: str | None,
 ) -> Function:
@@ -179,9 +190,16 @@ def _made(
         if target != source:
             shutil.copytree(source, target)
         return Network(target)
-    content = tflite.convert(source, form, calibration)
-    target.write_bytes(content if about is None else tflite.with_description(content, about))
-    return tflite.runner(content, threads=1, name=form.name)
+    maker = _MAKERS[form.name]
+    maker.write(source, target, form, calibration, about)
+    return maker.run_file(target, 1, form.name)
+
+
+def _zeros(path: Path) -> dict[str, int]:
+    """Returns how many numbers the tensors of an artefact have, and how many of them are zero."""
+    _, rows = weight_table(path)
+    found = totals([row for row in rows if len(row["shape"]) > 1])
+    return {"weights": found["weights"], "zeros": found["weights"] - found["kept"]}
 
 
 def _sizes(own: Path, dense: Path) -> dict[str, float]:

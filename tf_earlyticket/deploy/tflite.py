@@ -5,7 +5,6 @@ most processors. Shapes: the batch dimension stays free.
 """
 
 import contextlib
-import dataclasses
 import io
 import warnings
 import zipfile
@@ -14,38 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.deploy.formats import Form, check_calibration
+from tf_earlyticket.errors import RunError
 
-
-@dataclasses.dataclass(frozen=True)
-class TFLiteFormat:
-    """How weights and activations are stored.
-
-    Attributes:
-        name: As on the command line.
-        weights: "float32", "float16", "dynamic" (weights of 8 bits, activations float) or "int8"
-            (both of 8 bits).
-        sparse: Whether zeros are left out of the file.
-        tolerance: Greatest error accepted: root mean square of the difference to the reference
-            outputs, divided by the root mean square of those.
-    """
-
-    name: str
-    weights: str
-    sparse: bool
-    tolerance: float
-
-
+NEEDED: tuple[str, ...] = ()
+ENDING = ".tflite"
 FORMATS = {
     form.name: form
     for form in (
-        TFLiteFormat("tflite", "float32", True, 1e-4),
-        TFLiteFormat("tflite_dense", "float32", False, 1e-4),
-        TFLiteFormat("tflite_float16", "float16", True, 1e-2),
-        TFLiteFormat("tflite_float16_dense", "float16", False, 1e-2),
-        TFLiteFormat("tflite_dynamic", "dynamic", False, 0.3),
-        TFLiteFormat("tflite_int8", "int8", False, 0.3),
-        TFLiteFormat("tflite_int8_sparse", "int8", True, 0.3),
+        Form("tflite", "float32", True, 1e-4),
+        Form("tflite_dense", "float32", False, 1e-4),
+        Form("tflite_float16", "float16", True, 1e-2),
+        Form("tflite_float16_dense", "float16", False, 1e-2),
+        Form("tflite_dynamic", "dynamic", False, 0.3),
+        Form("tflite_int8", "int8", False, 0.3),
+        Form("tflite_int8_sparse", "int8", True, 0.3),
     )
 }
 # In the archive behind a file.
@@ -57,7 +39,7 @@ REFUSED = {
 }
 
 
-def convert(saved_model: Path, form: TFLiteFormat, calibration: np.ndarray | None = None) -> bytes:
+def convert(saved_model: Path, form: Form, calibration: np.ndarray | None = None) -> bytes:
     """Returns a SavedModel as a TFLite file.
 
     Args:
@@ -71,11 +53,7 @@ def convert(saved_model: Path, form: TFLiteFormat, calibration: np.ndarray | Non
     """
     import tensorflow as tf
 
-    if form.weights == "int8" and calibration is None:
-        raise InputError(
-            f"format={form.name}: expected calibration inputs; give --calibration=FILE.npy, or a "
-            "ticket of `python -m tf_earlyticket.train`, whose data set is known."
-        )
+    check_calibration(form, calibration)
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved_model), signature_keys=["serving_default"]
     )
@@ -94,6 +72,23 @@ def convert(saved_model: Path, form: TFLiteFormat, calibration: np.ndarray | Non
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RunError(f"TensorFlow cannot convert to {form.name}: {lines[0]:.300}") from error
+
+
+def write(
+    saved_model: Path,
+    target: Path,
+    form: Form,
+    calibration: np.ndarray | None = None,
+    description: str | None = None,
+) -> None:
+    """Writes a SavedModel as a TFLite file that carries what it takes; see `convert`."""
+    content = convert(saved_model, form, calibration)
+    target.write_bytes(content if description is None else with_description(content, description))
+
+
+def run_file(path: Path, threads: int | None, name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what `runner` returns, of a file."""
+    return runner(path.read_bytes(), threads, name)
 
 
 def with_description(content: bytes, description: str) -> bytes:

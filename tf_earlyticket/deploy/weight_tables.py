@@ -6,7 +6,7 @@ Only weights are read: no graph is loaded, no layer is made, nothing in a file i
 import io
 import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,17 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _KERAS_WEIGHTS = "model.weights.h5"
 _ACCEPTED = (
-    "expected a run directory, a ticket, a SavedModel, a checkpoint, or a .keras, .h5 or .tflite "
-    "file."
+    "expected a run directory, a ticket, a SavedModel, a checkpoint, or a .keras, .h5, .tflite or "
+    ".onnx file, or an OpenVINO directory with model.xml."
 )
 
-_SUFFIXES = {".keras": "keras", ".h5": "keras", ".hdf5": "keras", ".tflite": "tflite"}
+_SUFFIXES = {
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".tflite": "tflite",
+    ".onnx": "onnx",
+}
 _TFLITE_TYPES = ("float32", "float16", "int8", "int16", "int32", "int64", "uint8", "bool")
 _TOLD = ("start_reason", "test_accuracy", "left_dense", "versions")
 
@@ -34,7 +40,8 @@ def weight_table(path: Path) -> tuple[str, list[Row]]:
     """Returns what kind of thing lies at a path, and its weights.
 
     Returns:
-        (kind, rows): kind is "ticket", "saved_model", "checkpoint", "keras" or "tflite". A row
+        (kind, rows): kind is "ticket", "saved_model", "checkpoint", "keras", "tflite", "onnx" or
+        "openvino". A row
         has "name", "shape" (list), "dtype", "kept" (values that are not zero), "sparsity"
         (fraction) and "bytes" (as stored, uncompressed). The rows of a ticket are its masks.
 
@@ -61,6 +68,8 @@ def _kind_of(path: Path) -> str | None:
         return "ticket"
     if (path / "saved_model.pb").exists():
         return "saved_model"
+    if (path / "model.xml").exists():
+        return "openvino"
     index = path if path.suffix == ".index" else Path(f"{path}.index")
     if (path / "checkpoint").exists() or index.exists():
         return "checkpoint"
@@ -217,10 +226,37 @@ def _index_bytes(sparsity) -> int:
     )
 
 
+def _onnx_rows(path: Path) -> list[Row]:
+    """Returns the constant tensors of numbers with more than one value."""
+    import onnx
+
+    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
+    return _number_rows(arrays)
+
+
+def _openvino_rows(path: Path) -> list[Row]:
+    import openvino
+
+    nodes = openvino.Core().read_model(str(path / "model.xml")).get_ordered_ops()
+    return _number_rows(
+        {node.friendly_name: node.data for node in nodes if node.get_type_name() == "Constant"}
+    )
+
+
+def _number_rows(arrays: Mapping[str, np.ndarray]) -> list[Row]:
+    return [
+        array_row(name, array)
+        for name, array in arrays.items()
+        if array.dtype.kind in "fiu" and array.size > 1
+    ]
+
+
 _READERS: dict[str, Callable[[Path], list[Row]]] = {
     "ticket": _ticket_rows,
     "saved_model": lambda path: _checkpoint_rows(path / "variables" / "variables"),
     "checkpoint": _checkpoint_rows,
     "keras": _keras_rows,
     "tflite": _tflite_rows,
+    "onnx": _onnx_rows,
+    "openvino": _openvino_rows,
 }

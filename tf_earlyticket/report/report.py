@@ -150,6 +150,9 @@ class Artefact:
     same_class: float
     accuracy: float | None = None
     about: dict[str, Any] | None = None
+    # Numbers in its tensors of two dimensions and more, and how many of them are zero.
+    weights: int | None = None
+    zeros: int | None = None
 
 
 @dataclass
