@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ HERE = Path(__file__).parent
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_keras_3_behaves_like_tf_keras(backend, tmp_path):
     printed = _run(backend, tmp_path, "behaviour")
-    # Neither a suite that was not found nor tests left out pass.
-    assert int(re.search(r"\b(\d+) passed", printed)[1]) >= 90 and "skipped" not in printed
+    # Neither a suite that was not found nor tests left out pass, but one for its runtimes.
+    assert int(re.search(r"\b(\d+) passed", printed)[1]) >= 90
+    runtimes = all(map(find_spec, ("tf2onnx", "onnxruntime", "openvino")))
+    assert re.findall(r"\b(\d+) skipped", printed) == ([] if runtimes else ["1"])
 
 
 @pytest.mark.slow
