@@ -273,3 +273,27 @@ def test_masks_sparser_than_the_schedule_are_refused_before_training(network, co
     with pytest.raises(et.InputError, match=r"sparsity=0.5: expected at least the present one"):
         model.fit(data[0], epochs=6, verbose=0, callbacks=[getattr(et, kind)(*data)])
     assert adapter.step() == 0
+
+
+@pytest.mark.parametrize(("part", "evaluations"), [(None, 2), (1.0, 2), (0.5, 3)])
+def test_what_fit_has_just_evaluated_is_not_evaluated_again(
+    network, compiled, make_data, monkeypatch, part, evaluations
+):
+    seen, results = [], []
+    for known in (True, False):
+        model, data = _wrapped(network, compiled), make_data()
+        options = {"validation_fraction": part, "fit_validates": known}
+        probe = et.PPRProbe(*data, epochs=[2], learning_rate=0.01, **options)
+        kind = type(pruned(model))
+
+        def evaluate(adapter, *given, own=kind.evaluate):
+            seen.append(known)  # noqa: B023
+            return own(adapter, *given)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(kind, "evaluate", evaluate)
+            model.fit(data[0], validation_data=data[1], epochs=2, verbose=0, callbacks=[probe])
+        results.append(probe.results[0].observation)
+    # One more is made before training.
+    assert (seen.count(True), seen.count(False)) == (evaluations + 1, 4)
+    assert results[0] == results[1]

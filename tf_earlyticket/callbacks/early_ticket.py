@@ -81,6 +81,7 @@ class EarlyTicket(Callback):
             Pruning starts later than that.
         before_start: Called with the start epoch when pruning is about to start.
         stop_at_start: Stop training at the start epoch instead of pruning (mode `rewind`).
+        fit_validates: As for `et.PPRProbe`.
         verbose: 1 prints the decision.
 
     Attributes:
@@ -120,6 +121,7 @@ class EarlyTicket(Callback):
         rewind_epoch: int = 0,
         before_start: Callable[[int], None] | None = None,
         stop_at_start: bool = False,
+        fit_validates: bool = False,
         verbose: int = 1,
     ):
         super().__init__()
@@ -131,6 +133,7 @@ class EarlyTicket(Callback):
             monitor=monitor,
             mode=mode,
             validation_fraction=probe_validation_fraction,
+            fit_validates=fit_validates,
         )
         self.mask_update = MaskUpdate()
         self.mask_update.begins_later = self.mask_update.warns = not stop_at_start
@@ -265,7 +268,7 @@ class EarlyTicket(Callback):
         logs["ppr_accuracy"] = float("nan")
         searching = self.adapter.sparsity_schedule() is None
         if searching and not self.has_diverged(self.adapter, epoch):
-            observation = self._look(epoch + 1)
+            observation = self._look(epoch + 1, logs)
             if observation.ppr_accuracy is not None:
                 logs["ppr_accuracy"] = observation.ppr_accuracy
             decision = self.detector.update(epoch + 1, self.probe.for_detector(observation))
@@ -276,12 +279,12 @@ class EarlyTicket(Callback):
         self.mask_update.on_epoch_end(epoch, logs)
         self.statistics.on_epoch_end(epoch, logs)
 
-    def _look(self, epoch: int) -> Observation:
+    def _look(self, epoch: int, logs: dict) -> Observation:
         """Looks at the network at the end of `epoch` (from 1), which is left as it was."""
         signals = self.signals[epoch] = self._tracker.update(self.adapter.score_context())
         observation = Observation()
         if epoch in self.probe.epochs and self.detector.wants_probe(epoch, signals):
-            observation = self.probe.probe(epoch).observation
+            observation = self.probe.probe(epoch, logs).observation
         return replace(observation, signals=signals)
 
     def _start(self, epoch: int, decision: Decision, detected: bool):

@@ -4,7 +4,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -67,6 +67,8 @@ class PPRProbe(Callback):
         mode: Whether a "max" or "min" of it is best; "auto": as its name says.
         validation_fraction: Part of the held-out batches to evaluate on, in (0, 1]; default: as
             many batches as the retraining has steps, or all if there are fewer.
+        fit_validates: Whether `fit` evaluates on the same `validation_data` at the end of each
+            epoch: a probe that looks at all of it then takes the dense network's value from there.
 
     Attributes:
         results: [ProbeResult] of every probe of this `fit`.
@@ -91,6 +93,7 @@ class PPRProbe(Callback):
         monitor: str = "accuracy",
         mode: str = "auto",
         validation_fraction: float | None = None,
+        fit_validates: bool = False,
     ):
         super().__init__()
         checks.choice("mode", mode, ("auto", "min", "max"))
@@ -105,7 +108,7 @@ class PPRProbe(Callback):
         self._validation_data = probe_dataset(validation_data, "validation_data")
         if getattr(validation_data, "cardinality", int)() == tf.data.INFINITE_CARDINALITY:
             raise InputError("validation_data never ends: expected a data set without repeat().")
-        self.epochs = epochs
+        self.epochs, self._fit_validates = epochs, fit_validates
         self.fraction, self.validation_fraction = fraction, validation_fraction
         self.sparsity, self.learning_rate = sparsity, learning_rate
         self._wanted = sparsity, learning_rate
@@ -167,7 +170,7 @@ class PPRProbe(Callback):
         """Probes if this epoch is one to probe at; adds `ppr_accuracy` to the logs, else NaN."""
         probe_now = self.epochs is None or epoch + 1 in self.epochs
         probe_now = probe_now and not self.has_diverged(self.adapter, epoch)
-        accuracy = self.probe(epoch + 1).observation.ppr_accuracy if probe_now else None
+        accuracy = self.probe(epoch + 1, logs).observation.ppr_accuracy if probe_now else None
         if logs is not None:
             logs["ppr_accuracy"] = float("nan") if accuracy is None else accuracy
 
@@ -183,15 +186,22 @@ class PPRProbe(Callback):
         several = self.adapter.steps_per_call() > 1
         return self.adapter.step() - self._epoch_step if several else self.steps_per_epoch
 
-    def probe(self, epoch: int) -> ProbeResult:
-        """Runs one probe at the end of `epoch` (from 1), appends it to `results`, returns it."""
+    def probe(self, epoch: int, logs: Mapping[str, float] | None = None) -> ProbeResult:
+        """Runs one probe at the end of `epoch` (from 1), appends it to `results`, returns it.
+
+        Args:
+            epoch: The epoch that has ended.
+            logs: Of `fit` at its end.
+        """
         started = time.perf_counter()
         adapter = self.adapter
         steps_per_epoch = self.steps_of_epoch()
         steps = retraining_steps(self.fraction, steps_per_epoch)
         batches = self._validation_batches(steps)
         with adapter.sandbox():
-            dense_accuracy = self._value(batches)
+            dense_accuracy = self._validated(batches, logs or {})
+            if dense_accuracy is None:
+                dense_accuracy = self._value(batches)
             adapter.set_masks(adapter.ranked_masks(self.sparsity))
             pruned_accuracy = self._value(batches)
             adapter.set_learning_rate(self.learning_rate)
@@ -262,6 +272,13 @@ class PPRProbe(Callback):
                 "number of batches is known (tf.data.experimental.assert_cardinality), or None."
             )
         return max(1, round(self.validation_fraction * batches))
+
+    def _validated(self, batches: int, logs: Mapping[str, float]) -> float | None:
+        """Returns what `fit` has just measured, if it is what a probe of `batches` would."""
+        # A size that is not known is negative.
+        if self._fit_validates and 0 <= int(self._validation_data().cardinality()) <= batches:
+            return logs.get(f"val_{self.monitor.removeprefix('val_')}")
+        return None
 
     def _value(self, batches: int) -> float:
         logs = self.adapter.evaluate(self._validation_data(), batches)

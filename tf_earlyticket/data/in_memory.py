@@ -7,9 +7,18 @@ import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.data.catalog import DATASETS, DatasetSpec
-from tf_earlyticket.data.streams import Data, Stream, fold_in, normalize, random_key, shuffled
+from tf_earlyticket.data.streams import (
+    CORES,
+    Data,
+    Stream,
+    fold_in,
+    normalize,
+    random_key,
+    shuffled,
+)
 from tf_earlyticket.errors import InputError
 
+_BATCHES_AT_ONCE = 4
 # Part of the data set's definition; unrelated to the seed of a run.
 _DIGITS_SPLIT_SEED = 2023
 
@@ -112,7 +121,7 @@ class InMemoryData(Data):
             return normalize(batch, self.spec.name), tf.gather(labels, index)
 
         # Outside flat_map, so that the next epoch's first batches are made early.
-        return epochs.flat_map(indices).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        return epochs.flat_map(indices).map(load, num_parallel_calls=min(CORES, _BATCHES_AT_ONCE))
 
     def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
         images, labels = self._splits[split]
@@ -121,7 +130,7 @@ class InMemoryData(Data):
             return normalize(tf.gather(images, index), self.spec.name), tf.gather(labels, index)
 
         indices = tf.data.Dataset.range(len(labels)).batch(batch_size)
-        return indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        return indices.map(load, num_parallel_calls=min(CORES, _BATCHES_AT_ONCE))
 
 
 def in_memory(spec: DatasetSpec, found: Mapping[str, tuple]) -> InMemoryData:

@@ -10,7 +10,15 @@ import tensorflow_datasets as tfds
 from tf_earlyticket import checks
 from tf_earlyticket.data.catalog import DatasetSpec, dataset_folder
 from tf_earlyticket.data.in_memory import InMemoryData, Split
-from tf_earlyticket.data.streams import Data, Stream, fold_in, normalize, random_key, shuffled
+from tf_earlyticket.data.streams import (
+    CORES,
+    Data,
+    Stream,
+    fold_in,
+    normalize,
+    random_key,
+    shuffled,
+)
 from tf_earlyticket.errors import InputError
 
 _FILES_AT_ONCE = 16
@@ -146,12 +154,12 @@ class ImageNetData(Data):
                 .map(lambda position, record: (record, fold_in(position_key, position)))
             )
 
-        loaded = epochs.flat_map(records).map(self._load, num_parallel_calls=tf.data.AUTOTUNE)
+        loaded = epochs.flat_map(records).map(self._load, num_parallel_calls=CORES)
         return loaded.batch(batch_size, drop_remainder=True)
 
     def _in_order(self, split: str, batch_size: int) -> tf.data.Dataset:
         records = self._records(self._files(self._names[split]))
-        return records.map(self._load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+        return records.map(self._load, num_parallel_calls=CORES).batch(batch_size)
 
     def _files(self, split: str) -> list[tf.Tensor]:
         """Returns names (string [f]), records to skip and to take (int64 [f]) of a TFDS split."""
@@ -171,7 +179,7 @@ class ImageNetData(Data):
         return tf.data.Dataset.from_tensor_slices(tuple(files)).interleave(
             read,
             cycle_length=_FILES_AT_ONCE,
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=min(CORES, _FILES_AT_ONCE),
             deterministic=self.deterministic,
         )
 

@@ -7,6 +7,7 @@ epoch 7 sees what the uninterrupted run saw, without replaying epochs 1 to 6.
 
 import abc
 import enum
+import os
 
 import tensorflow as tf
 
@@ -15,6 +16,8 @@ from tf_earlyticket.data.catalog import DATASETS, DatasetSpec
 
 _LAST_SEED = 2**63 - 1
 _FOREVER = 2**62  # epochs; Dataset.range counts in int64
+CORES = os.cpu_count() or 1
+_BATCHES_AHEAD = 2
 
 
 class Stream(enum.IntEnum):
@@ -189,13 +192,15 @@ class Data(abc.ABC):
     def _finished(self, batches: tf.data.Dataset, length: int) -> tf.data.Dataset:
         """Adds the known length, prefetching and the options for order and distribution."""
         options = tf.data.Options()
+        # What tunes a stream sleeps twice as long each time, and the stream's end waits for it.
+        options.autotune.enabled = False
         options.deterministic = self.deterministic
         # The files of one set may be fewer than the workers, so shard by element.
         options.experimental_distribute.auto_shard_policy = (
             tf.data.experimental.AutoShardPolicy.DATA
         )
         batches = batches.apply(tf.data.experimental.assert_cardinality(length))
-        return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+        return batches.prefetch(_BATCHES_AHEAD).with_options(options)
 
     @abc.abstractmethod
     def _batches(

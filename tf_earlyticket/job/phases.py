@@ -381,6 +381,7 @@ def _search(run: Run) -> SearchResult:
         rewind_epoch=plan.rewind_epoch,
         before_start=lambda epoch: branch.save(epoch),
         stop_at_start=stop,
+        fit_validates=True,
         # The run's own progress tells of the start.
         verbose=0,
     )

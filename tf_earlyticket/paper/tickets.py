@@ -51,6 +51,7 @@ def _recorded(run: Run, probing: bool) -> dict:
             fraction=run.plan.probe_fraction,
             learning_rate=run.plan.probe_learning_rate,
             validation_fraction=config.probe.validation_fraction,
+            fit_validates=True,
         )
         probes.append(probe)
     recorder = _Recorder(run, probes)
