@@ -338,3 +338,107 @@ def test_multiply_adds_are_reached_where_weights_already_are(network, compiled, 
     assert et.mask_sparsity(adapter.masks()) > reached + 0.05
     update.prune_to(reached + 0.05, 1)
     assert structure.sparsity(adapter.masks()) >= reached + 0.05
+
+
+@pytest.fixture
+def exported(network, compiled, data, tmp_path):
+    """A trained model of channels, its ticket, and where that is."""
+    model = _wrapped(network, compiled, "channels(multiple=1)")
+    pruned(model).record_rewind_weights(0, 0)
+    model.fit(data[0], epochs=3, verbose=0, shuffle=False, callbacks=[et.MaskUpdate()])
+    return model, et.export_ticket(model, tmp_path / "ticket"), tmp_path / "ticket"
+
+
+def _assert_same_outputs(one, other):
+    one, other = np.asarray(one), np.asarray(other)
+    assert np.abs(one - other).max() <= 1e-5 * np.abs(other).max()
+
+
+def test_the_exported_network_is_small(exported, examples):
+    import tensorflow as tf
+
+    model, ticket, directory = exported
+    expected = model.predict(examples[0], verbose=0)
+    small = et.remove_channels(model)
+    whole = backend_of(model).strip(model)
+    for name, plain in {"saved_model": small, "masked_model": whole}.items():
+        loaded = tf.saved_model.load(directory / name)
+        _assert_same_outputs(loaded.serve(examples[0]), expected)
+        reader = tf.train.load_checkpoint(str(directory / name / "variables" / "variables"))
+        shapes = set(map(tuple, reader.get_variable_to_shape_map().values()))
+        expected_shapes = {tuple(w.shape) for w in backend_of(plain).named_weights(plain).values()}
+        # Of random states Keras 3 saves more.
+        assert {shape for shape in shapes if len(shape) == 4} == {
+            shape for shape in expected_shapes if len(shape) == 4
+        }
+    assert small.count_params() < whole.count_params()
+    loaded = et.Ticket.load(directory)
+    assert loaded.channels.keys() == ticket.channels.keys() != set()
+    for name, weight in ticket.small().final_weights.items():
+        np.testing.assert_array_equal(loaded.small().final_weights[name], weight)
+        assert weight.shape == tuple(backend_of(small).named_weights(small)[name].shape)
+    families = {f["name"]: f for f in loaded.provenance["channels"]}
+    assert families["middle/kernel"]["kept"] < families["middle/kernel"]["size"] == 8
+    assert families["classifier/kernel"]["pinned"] == "an output of the model"
+
+
+def test_a_ticket_fits_the_large_and_the_small_network(exported, network, examples, compiled):
+    model, ticket, directory = exported
+    expected = model.predict(examples[0], verbose=0)
+    ticket = et.Ticket.load(directory)
+    small = et.remove_channels(model)
+    for plain in (network(seed=8), small):
+        for variable in backend_of(plain).named_weights(plain).values():
+            variable.assign(np.zeros(variable.shape))
+        et.load_trained_weights(plain, ticket)
+        _assert_same_outputs(plain.predict(examples[0], verbose=0), expected)
+    schedule = et.EarlyTicketPolynomialDecay(0.2)
+    outputs = []
+    for plain, structure in ((network(8), "channels(multiple=1)"), (small, None)):
+        again = compiled(et.wrap_for_pruning(plain, schedule, structure=structure))
+        et.rewind(again, ticket)
+        outputs.append(again.predict(examples[0], verbose=0))
+        rewound = pruned(again).masks()
+        assert (et.mask_sparsity(rewound) == ticket.sparsity) == (structure is not None)
+    _assert_same_outputs(*outputs)
+    assert np.abs(outputs[0] - expected).max() > 1e-3
+
+
+def test_a_new_classifier_reads_the_channels_that_are_there(exported, keras, network, examples):
+    _, ticket, _ = exported
+    plain = network(seed=8)
+    layers = keras.layers
+    head = layers.Dense(5, name="classifier")
+    other = keras.Sequential([layers.Input((8, 8, 1)), *plain.layers[:-1], head])
+    wrapped = et.wrap_for_pruning(
+        other, et.EarlyTicketPolynomialDecay(0.2), structure="channels(multiple=1)"
+    )
+    before = pruned(wrapped).all_weights()["classifier/kernel"]
+    et.rewind(wrapped, ticket, new_layers=["classifier"])
+    mask = pruned(wrapped).masks()["classifier/kernel"]
+    np.testing.assert_array_equal(mask[:, 0], ticket.masks["classifier/kernel"][:, 0])
+    kernel = pruned(wrapped).all_weights()["classifier/kernel"]
+    np.testing.assert_array_equal(kernel, before * mask)
+    small = et.remove_channels(wrapped)
+    _assert_same_outputs(
+        small.predict(examples[0], verbose=0), wrapped.predict(examples[0], verbose=0)
+    )
+    assert small.count_params() < other.count_params()
+
+
+def test_an_exported_network_that_differs_is_refused(exported, monkeypatch, tmp_path):
+    from tf_earlyticket.deploy import export
+    from tf_earlyticket.errors import RunError
+
+    model = exported[0]
+
+    def wrong(model):
+        small, graph, kept = without_channels(model)
+        backend_of(small).named_weights(small)["classifier/bias"].assign([1.0, 2.0, 3.0])
+        return small, graph, kept
+
+    without_channels = export.without_channels
+    monkeypatch.setattr(export, "without_channels", wrong)
+    with pytest.raises(RunError, match="outputs differ"):
+        et.export_ticket(model, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -187,6 +187,12 @@ def _layer(**fields):
     return _change(lambda record: record["layers"][0].update(fields))
 
 
+def _channels(**fields):
+    """Returns a damage: a map of channels with something wrong."""
+    entry = {"weight": "a/kernel", "axis": 1, "places": [0, 2], **fields}
+    return _change(lambda record: record.update(channels=[entry]))
+
+
 def _named(name):
     """Returns a damage: another name of the mask, in the record and in its file."""
 
@@ -309,6 +315,17 @@ HOSTILE = {
         _arrays(REWIND, a_kernel=KERNEL.T, a_bias=np.ones(3)),
         r"shape of 'a/kernel' in weights=\[2, 3\]: expected \[3, 2\]",
     ),
+    "channels of no weight": (
+        _channels(weight="b/kernel"),
+        "a name in channels='b/kernel': expected one of a/kernel, a/bias",
+    ),
+    "channels of no axis": (_channels(axis=2), "channels.*=2: expected an integer from 0 to 1"),
+    "channels of another type": (_channels(places=[0.5]), "Expected `int`, got `float`"),
+    "channels out of range": (_channels(places=[0, 3]), "rising integers from 0 to 2"),
+    "channels below": (_channels(places=[-1, 1]), "rising integers from 0 to 2"),
+    "channels twice": (_channels(places=[1, 1]), "rising integers from 0 to 2"),
+    "no channel": (_channels(places=[]), "rising integers from 0 to 2"),
+    "channels huge": (_channels(places=[2**63 - 1]), "rising integers from 0 to 2"),
     "weights of NaN": (
         _arrays(REWIND, a_kernel=KERNEL, a_bias=np.array([1, np.nan, 1])),
         r"rewind_weights\['a/bias'\]=nan: expected finite numbers, got 1 others",

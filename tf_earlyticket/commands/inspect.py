@@ -51,6 +51,8 @@ def inspect(path: Path) -> dict:
     about, place, run = {}, path, about_run(path)
     if run is not None:
         about, place = run, path / "ticket"
+        if channels := about_ticket(place).get("channels"):
+            about["channels"] = channels
     elif (path / RECORD_FILE).exists():
         about = about_ticket(path)
     kind, rows = weight_table(place)
@@ -93,8 +95,9 @@ def about_run(path: Path) -> dict[str, object] | None:
 def _print(found: dict) -> None:
     print(f"{found['path']}: {found['kind']}")
     left_dense = found["about"].get("left_dense") or {}
+    channels = found["about"].get("channels") or []
     for name, value in found["about"].items():
-        if name == "left_dense":
+        if name in ("left_dense", "channels"):
             continue
         # Accuracies were computed in float32: more digits say nothing.
         print(f"  {name}: {short(value) if isinstance(value, float) else value}")
@@ -112,6 +115,10 @@ def _print(found: dict) -> None:
     command_line.print_table(_COLUMNS, rows, texts=3, total=total)
     for name, reason in left_dense.items():
         print(f"  {name} is left dense: {reason}")
+    for family in channels:
+        stays = f": {family['pinned']}" if family["pinned"] else ""
+        name = family["name"] or "input"
+        print(f"  channels of {name}: {family['kept']} of {family['size']}{stays}")
 
 
 def _numbers(row: dict) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of
 from tf_earlyticket.errors import InputError, RunError
-from tf_earlyticket.tickets.storage import Pictures
+from tf_earlyticket.tickets.storage import MASKED_MODEL, Pictures
 from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
@@ -175,14 +175,16 @@ def filled_copy(saved_model: Path, ticket: Ticket, directory: Path) -> None:
     """Writes the SavedModel with every pruned weight filled: the dense network of the same graph.
 
     The new values are normal with the standard deviation of the layer's kept weights, so that
-    compressed sizes are those of a dense network.
+    compressed sizes are those of a dense network. Of a ticket of channels it is as large as before
+    they were removed.
 
     Raises:
         InputError: If a masked weight of the ticket is not in the SavedModel.
     """
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(saved_model))
+    masked = saved_model.parent / MASKED_MODEL
+    loaded = tf.saved_model.load(str(masked if masked.is_dir() else saved_model))
     random = np.random.default_rng(0)
     values = {id(variable): variable.numpy() for variable in loaded.variables}
     for name, mask in ticket.masks.items():

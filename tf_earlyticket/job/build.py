@@ -143,7 +143,7 @@ def build_wrapped_model(config: Config, steps_per_epoch: int, strategy: tf.distr
     with strategy.scope():
         plain = build_plain_model(config)
         schedule = backend.schedule_class(
-            pruning.final_sparsity,
+            _final_sparsity(config),
             initial_sparsity=pruning.initial_sparsity,
             frequency=pruning.frequency,
         )
@@ -170,6 +170,12 @@ def build_wrapped_model(config: Config, steps_per_epoch: int, strategy: tf.distr
     return model
 
 
+def _final_sparsity(config: Config) -> float:
+    """Returns the schedule's end; the masks of a ticket that is given have no schedule."""
+    given = config.ticket is not None and criterion_of(config.pruning).of_channels
+    return 0.0 if given else config.pruning.final_sparsity
+
+
 def _named_fields(pruning: PruningConfig) -> AbstractContextManager[None]:
     """Names fields of `pruning` with their full path in an InputError."""
     target = "" if pruning.target is None else f"target={pruning.target!r}: "
@@ -192,7 +198,7 @@ def describe_run(config: Config) -> str:
     channels = []
     if criterion.of_channels:
         with _named_fields(pruning):
-            backend.check_channels(model, pruning.final_sparsity, criterion)
+            backend.check_channels(model, _final_sparsity(config), criterion)
         structure = backend.channels_of(model, criterion)
         whole = structure.cost(structure.network.everything(), weights)
         of = {"weights": "weights", "macs": "multiply-adds"}[structure.of]

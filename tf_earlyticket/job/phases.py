@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of, pruned
-from tf_earlyticket.backends.base import check_weights
+from tf_earlyticket.backends.base import PrunedModel, check_weights
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
@@ -41,6 +41,7 @@ from tf_earlyticket.job.results import (
 )
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.pruning.plan import Plan
+from tf_earlyticket.pruning.structures import Channels
 from tf_earlyticket.tickets.rewind import rewind
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -480,7 +481,7 @@ def _adopt_ticket(run: Run) -> SearchResult:
     adapter = pruned(run.model)
     adapter.prepare()
     present = backend_of(run.model).named_weights(run.model)
-    with_masks = {name.rpartition("/")[0] for name in ticket.masks}
+    with_masks = _layers_of_masks(adapter, ticket)
     new_layers = sorted(
         {
             name.rpartition("/")[0]
@@ -496,3 +497,28 @@ def _adopt_ticket(run: Run) -> SearchResult:
         + (f", with new layers {', '.join(new_layers)}" if new_layers else ""),
         ticket=Origin(ticket.start_epoch, ticket.rewind_epoch),
     )
+
+
+def _layers_of_masks(adapter: PrunedModel, ticket: Ticket) -> set[str]:
+    """Returns the layers that a ticket's masks need as they are.
+
+    Of whole channels those may be new whose inputs are the network's, or whose outputs.
+    """
+    structure, masks = adapter.criterion.structure, adapter.masks()
+    fixed: set[tuple[str, int]] = set()
+    if isinstance(structure, Channels):
+        ends = structure.network.everything()
+        for family in structure.network.removable:
+            ends[family.channels] = False
+        fixed = {(u.weight, u.axis) for u in structure.network.uses if ends[u.channels].all()}
+    return {
+        name.rpartition("/")[0]
+        for name, mask in ticket.masks.items()
+        if not isinstance(structure, Channels)
+        or name not in masks
+        or mask.ndim != masks[name].ndim
+        or any(
+            size != masks[name].shape[axis] and (name, axis) not in fixed
+            for axis, size in enumerate(mask.shape)
+        )
+    }

@@ -82,6 +82,10 @@ def check_config(config: Config) -> None:
 def _check_ticket(config: Config) -> None:
     with checks.prefixed(f"config.ticket={config.ticket!r}: "):
         ticket = Ticket.load(config.ticket)
+    if ticket.channels and config.pruning.structure is None:
+        # Its masks are of other weights than those of single ones.
+        made = ticket.provenance.get("pruning", {})
+        config.pruning.structure = made.get("structure", "channels")
     try:
         made_of = ticket.provenance["config"]["model"]["name"]
     except (KeyError, TypeError):

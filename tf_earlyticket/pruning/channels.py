@@ -171,6 +171,14 @@ class ChannelGraph:
             array = np.compress(kept[use.channels], array, axis=use.axis)
         return array
 
+    def places(self, kept: Mask) -> dict[str, dict[int, Numbers]]:
+        """Returns where in each weight that is cut its slices lie, by name and axis."""
+        found: dict[str, dict[int, Numbers]] = {}
+        for use in self.uses:
+            if not kept[use.channels].all():
+                found.setdefault(use.weight, {})[use.axis] = np.flatnonzero(kept[use.channels])
+        return found
+
     def put_back(self, weight: str, small: Array, whole: Array, kept: Mask) -> Array:
         """Returns a copy of a weight's array `whole` with a `cut` one, `small`, in its places."""
         places = [np.arange(size) for size in self.shapes[weight]]

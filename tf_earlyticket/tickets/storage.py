@@ -5,17 +5,18 @@
     masks.safetensors             the masks, eight to a byte
     rewind_weights.safetensors    every weight at the end of the rewind epoch
     final_weights.safetensors     every weight after training, where the ticket was trained
-    saved_model/                  the trained sparse network, where it was exported
+    saved_model/                  the trained sparse network, where it was exported; of a ticket of
+                                  channels without those that nothing reads
+    masked_model/                 then the same with them, to compare with
 
 Reading runs no code from the files and reserves no memory for sizes that they only declare.
 Tickets of schema version 2, with arrays in NumPy's .npz files, can still be read.
 """
 
-import dataclasses
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,7 +29,7 @@ from tf_earlyticket.pruning.masks import mask_sparsity
 
 SCHEMA_VERSION = 3
 RECORD_FILE = "ticket.json"
-SAVED_MODEL = "saved_model"
+SAVED_MODEL, MASKED_MODEL = _NETWORKS = ("saved_model", "masked_model")
 _ENDINGS = {2: ".npz", SCHEMA_VERSION: ".safetensors"}
 _MASKS, _REWIND, _FINAL = _KINDS = ("masks", "rewind_weights", "final_weights")
 _MAX_DIMENSIONS = 32
@@ -88,7 +89,16 @@ class Pictures:
     mean: list[float]
     deviation: list[float]
     classes: list[str]
-    range: list[int] = dataclasses.field(default_factory=lambda: list(PIXELS))
+    range: list[int] = field(default_factory=lambda: list(PIXELS))
+
+
+@dataclass
+class Places:
+    """Which places along an axis of a weight the network without its dead channels has."""
+
+    weight: str
+    axis: int
+    places: list[int]
 
 
 @dataclass
@@ -104,6 +114,7 @@ class Record:
     weights: list[Weight]
     sha256: dict[str, str]
     input: Pictures | None = None
+    channels: list[Places] = field(default_factory=list)
 
 
 def write_ticket(
@@ -112,7 +123,7 @@ def write_ticket(
     masks: Mapping[str, Array],
     rewind_weights: Mapping[str, Array],
     final_weights: Mapping[str, Array],
-    saved_model: Path | None,
+    networks: Mapping[str, Path],
     **fields: Any,
 ) -> None:
     """Writes a ticket; one that is there is replaced, other files are kept.
@@ -120,8 +131,8 @@ def write_ticket(
     `ticket.json` makes the directory a ticket: it is removed first and put back last, so an
     interruption leaves the old ticket, the new one, or none.
 
-    Args are the fields of a `Ticket`, and a directory on the same file system, which is moved into
-    the ticket; None: no SavedModel, and one of an earlier ticket is removed.
+    Args are the fields of a `Ticket`, and directories of SavedModels on the same file system, which
+    are moved into the ticket, by their names there; others of an earlier ticket are removed.
     """
     if directory.exists() and not directory.is_dir():
         raise checks.refuse("directory", str(directory), "a directory or a new path")
@@ -133,9 +144,9 @@ def write_ticket(
         for file, content in written.items():
             files.write_arrays(new / file, content)
         hashes = {file: files.sha256(new / file) for file in written}
-        if saved_model is not None:
-            for file in _files_under(saved_model):
-                hashes[f"{SAVED_MODEL}/{file}"] = files.sha256(saved_model / file)
+        for name, network in networks.items():
+            for file in _files_under(network):
+                hashes[f"{name}/{file}"] = files.sha256(network / file)
         record = Record(
             schema_version=SCHEMA_VERSION,
             sparsity=mask_sparsity(masks),
@@ -150,11 +161,12 @@ def write_ticket(
         for version in _ENDINGS:
             for kind in _KINDS:
                 (directory / _file(version, kind)).unlink(missing_ok=True)
-        shutil.rmtree(directory / SAVED_MODEL, ignore_errors=True)
+        for name in _NETWORKS:
+            shutil.rmtree(directory / name, ignore_errors=True)
         for file in written:
             files.move(new / file, directory / file)
-        if saved_model is not None:
-            files.move(saved_model, directory / SAVED_MODEL)
+        for name, network in networks.items():
+            files.move(network, directory / name)
         files.move(new / RECORD_FILE, directory / RECORD_FILE)
 
 
@@ -213,7 +225,7 @@ def _check_hashes(directory: Path, record: Record) -> None:
             raise InputError(f"{source}: sha256 must have an entry for {file}, got none")
     for name, stated in hashes.items():
         parts = PurePosixPath(name).parts
-        inside = parts[:1] == (SAVED_MODEL,) and len(parts) > 1 and ".." not in parts
+        inside = len(parts) > 1 and parts[0] in _NETWORKS and ".." not in parts
         if name not in known and (not inside or "\\" in name):
             raise checks.refuse(f"{source}: sha256", name, "names of files of the ticket")
         for folder in PurePosixPath(name).parents:
@@ -224,16 +236,19 @@ def _check_hashes(directory: Path, record: Record) -> None:
             raise InputError(
                 f"{directory / name} must have {wanted}, got {found}: it was altered or cut off"
             )
-    saved = directory / SAVED_MODEL
-    for name in _files_under(saved) if saved.is_dir() else ():
-        if f"{SAVED_MODEL}/{name}" not in hashes:
-            raise InputError(f"{saved / name} must be in sha256 of {RECORD_FILE}, got a file more")
+    for network in _NETWORKS:
+        saved = directory / network
+        for name in _files_under(saved) if saved.is_dir() else ():
+            if f"{network}/{name}" not in hashes:
+                raise InputError(
+                    f"{saved / name} must be in sha256 of {RECORD_FILE}, got a file more"
+                )
 
 
 def _expect(source: Path, what: str, stated: Layer | Weight, actual: Layer | Weight) -> None:
-    for field, value in asdict(actual).items():
-        if (found := getattr(stated, field)) != value:
-            name = f"{source}: {field} of {stated.name!r:.200} in {what}"
+    for key, value in asdict(actual).items():
+        if (found := getattr(stated, key)) != value:
+            name = f"{source}: {key} of {stated.name!r:.200} in {what}"
             raise checks.refuse(name, found, f"{value!r}, as the arrays say")
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,12 +12,15 @@ import numpy as np
 from tf_earlyticket import checks
 from tf_earlyticket.pruning.masks import check_masks, mask_sparsity
 from tf_earlyticket.tickets.storage import (
+    MASKED_MODEL,
     PIXELS,
     RECORD_FILE,
+    SAVED_MODEL,
     Array,
     Arrays,
     Layer,
     Pictures,
+    Places,
     read_ticket,
     write_ticket,
 )
@@ -43,6 +46,9 @@ class Ticket:
         final_weights: Every weight after training, zero where the masks prune, with the names,
             shapes and types of `rewind_weights`; empty if the ticket was not trained.
         input: The pictures that the network takes; None: unknown, or none.
+        channels: Of a ticket of whole channels, the map from the small network, from which those
+            that nothing reads are removed, to this one: for each weight that is smaller there, by
+            axis, the places that stay, rising int arrays. Empty: nothing is removed.
 
     Raises:
         InputError: Masks and weights do not fit together, or a field cannot be stored.
@@ -55,6 +61,7 @@ class Ticket:
     provenance: dict[str, Any] = field(default_factory=dict)
     final_weights: Arrays = field(default_factory=dict, repr=False)
     input: Pictures | None = None
+    channels: dict[str, dict[int, Array]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the fields and brings them to the types they are documented to have."""
@@ -73,6 +80,7 @@ class Ticket:
             "rewind_weights": weights,
             "final_weights": final,
             "provenance": _plain_json(self.provenance),
+            "channels": _checked_channels(self.channels, weights),
         }
         for name in ("rewind_epoch", "start_epoch"):
             epoch = getattr(self, name)
@@ -91,11 +99,30 @@ class Ticket:
         """Returns per mask, in order: "name", "shape" (list), "kept", "sparsity" (fraction)."""
         return [asdict(Layer.of(name, mask)) for name, mask in self.masks.items()]
 
+    def small(self) -> "Ticket":
+        """Returns the ticket of the network without its removed channels; itself if it has none.
+
+        Its weights have the names and shapes of `et.remove_channels(model)`.
+        """
+        if not self.channels:
+            return self
+        masks, rewind, final = (
+            {name: self._cut(name, array) for name, array in arrays.items()}
+            for arrays in (self.masks, self.rewind_weights, self.final_weights)
+        )
+        return replace(self, masks=masks, rewind_weights=rewind, final_weights=final, channels={})
+
+    def _cut(self, name: str, array: Array) -> Array:
+        for axis, places in self.channels.get(name, {}).items():
+            array = np.take(array, places, axis)
+        return array
+
     def save(
         self,
         directory: str | os.PathLike[str],
         *,
         saved_model: str | os.PathLike[str] | None = None,
+        masked_model: str | os.PathLike[str] | None = None,
     ) -> None:
         """Writes the ticket; one that is already there is replaced, other entries are kept.
 
@@ -105,6 +132,7 @@ class Ticket:
             directory: Created with its parents where missing.
             saved_model: Directory of the trained network as a SavedModel, on the same file
                 system; it is moved into the ticket. None: the ticket has none.
+            masked_model: The same of the network with the channels that `saved_model` is without.
 
         Raises:
             InputError: `directory` is a file.
@@ -118,7 +146,16 @@ class Ticket:
             start_epoch=self.start_epoch,
             provenance=self.provenance,
             input=self.input,
-            saved_model=None if saved_model is None else Path(saved_model),
+            channels=[
+                Places(name, axis, places.tolist())
+                for name, axes in self.channels.items()
+                for axis, places in axes.items()
+            ],
+            networks={
+                name: Path(network)
+                for name, network in ((SAVED_MODEL, saved_model), (MASKED_MODEL, masked_model))
+                if network is not None
+            },
         )
 
     @classmethod
@@ -134,6 +171,9 @@ class Ticket:
             InputError: A file is missing or was altered, or a field of `ticket.json` is wrong.
         """
         arrays, record = read_ticket(Path(directory))
+        channels: dict[str, dict[int, Any]] = {}
+        for entry in record.channels:
+            channels.setdefault(entry.weight, {})[entry.axis] = entry.places
         with checks.prefixed(f"{Path(directory, RECORD_FILE)}: "):
             return cls(
                 **arrays,
@@ -141,6 +181,7 @@ class Ticket:
                 start_epoch=record.start_epoch,
                 provenance=record.provenance,
                 input=record.input,
+                channels=channels,
             )
 
 
@@ -230,3 +271,21 @@ def _plain_json(provenance: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError) as error:
         raise checks.refuse("provenance", provenance, f"{expected}, got: {error!s:.200}") from None
     return plain
+
+
+def _checked_channels(channels: Any, weights: Arrays) -> dict[str, dict[int, Array]]:
+    """Returns the map with arrays of places; each weight keeps at least one along an axis."""
+    if not isinstance(channels, Mapping):
+        raise checks.refuse("channels", channels, "places by weight and axis")
+    found: dict[str, dict[int, Array]] = {}
+    for name, axes in channels.items():
+        checks.choice("a name in channels", name, weights)
+        for axis, given in axes.items():
+            where = f"channels[{name!r}][{axis}]"
+            checks.integer(f"an axis in channels[{name!r}]", axis, 0, weights[name].ndim - 1)
+            places, size = np.asarray(given), weights[name].shape[axis]
+            good = places.ndim == 1 and places.dtype.kind in "iu" and 0 < places.size <= size
+            if not good or places[0] < 0 or places[-1] >= size or (np.diff(places) <= 0).any():
+                raise checks.refuse(where, given, f"rising integers from 0 to {size - 1}")
+            found.setdefault(name, {})[axis] = places.astype(np.int64)
+    return found
