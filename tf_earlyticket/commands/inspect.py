@@ -17,6 +17,7 @@ _COLUMNS = ("Name", "Shape", "Type", "Kept", "Sparsity", "Bytes")
 def define_flags() -> None:
     """Defines the flags."""
     flags.DEFINE_bool("json", False, "Print JSON for other programs")
+    flags.DEFINE_bool("xnnpack", False, "Which rule keeps a .tflite from sparse inference on ARM")
 
 
 def main(argv: list[str]) -> None:
@@ -25,6 +26,10 @@ def main(argv: list[str]) -> None:
         raise InputError(f"PATH: expected one argument, got {len(argv) - 1}.")
     command_line.quiet_tensorflow()
     found = inspect(Path(argv[1]))
+    if flags.FLAGS.xnnpack:
+        from tf_earlyticket.deploy.xnnpack import broken_rules, read_operations
+
+        found["xnnpack"] = broken_rules(read_operations(Path(argv[1])))
     if flags.FLAGS.json:
         print(json.dumps(found, indent=1))
         return
@@ -94,6 +99,8 @@ def about_run(path: Path) -> dict[str, object] | None:
 
 def _print(found: dict) -> None:
     print(f"{found['path']}: {found['kind']}")
+    for rule in found.get("xnnpack", ()) or ["every rule holds"] * ("xnnpack" in found):
+        print(f"  sparse inference by XNNPACK: {rule}")
     left_dense = found["about"].get("left_dense") or {}
     channels = found["about"].get("channels") or []
     for name, value in found["about"].items():
