@@ -14,8 +14,6 @@ from tf_earlyticket.backends.tf_keras.wrapper import (
 from tf_earlyticket.errors import InputError
 
 layers = keras.layers
-optimizers = keras.optimizers
-legacy = keras.optimizers.legacy
 
 
 @keras.utils.register_keras_serializable("adapter_tests")
@@ -63,42 +61,6 @@ def mlp(*hidden, name="mlp"):
 def vectors():
     generator = np.random.default_rng(1)
     return generator.normal(size=(12, 12)).astype("float32"), generator.integers(0, 4, size=12)
-
-
-OPTIMIZERS = {
-    "sgd": lambda: optimizers.SGD(0.1),
-    "momentum": lambda: optimizers.SGD(0.1, momentum=0.9),
-    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
-    "adam": lambda: optimizers.Adam(0.01, amsgrad=True),
-    "adamw": lambda: optimizers.AdamW(0.01, weight_decay=0.01),
-    "adagrad": lambda: optimizers.Adagrad(0.01),
-    "adadelta": lambda: optimizers.Adadelta(1.0),
-    "adamax": lambda: optimizers.Adamax(0.01),
-    "nadam": lambda: optimizers.Nadam(0.01),
-    "rmsprop": lambda: optimizers.RMSprop(0.01, momentum=0.9, centered=True),
-    "ftrl": lambda: optimizers.Ftrl(0.05, l2_shrinkage_regularization_strength=0.01),
-    "lion": lambda: optimizers.Lion(0.01),
-    "adafactor": lambda: optimizers.Adafactor(0.05),
-    "clipnorm": lambda: optimizers.SGD(0.1, momentum=0.9, clipnorm=0.5),
-    "global_clipnorm": lambda: optimizers.Adam(0.01, global_clipnorm=0.5),
-    "use_ema": lambda: optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_momentum=0.9),
-    "ema_overwrite": lambda: optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=2),
-    "legacy_sgd": lambda: legacy.SGD(0.1, momentum=0.9),
-    "legacy_adam": lambda: legacy.Adam(0.01),
-    "legacy_adagrad": lambda: legacy.Adagrad(0.01),
-    "legacy_ftrl": lambda: legacy.Ftrl(0.05),
-}
-
-
-FAST = ("momentum", "adam", "ftrl", "adafactor", "use_ema", "global_clipnorm", "legacy_adam")
-
-
-@pytest.mark.parametrize(
-    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in OPTIMIZERS]
-)
-def test_weights_are_exactly_sparse_after_every_step(name, compiled, train_sparse, vectors):
-    model = wrap_for_pruning(mlp(layers.Dense(8, "relu", name="hidden")))
-    train_sparse(compiled(model, OPTIMIZERS[name]()), *vectors)
 
 
 def test_a_convolutional_network_with_regularizers_stays_sparse(
@@ -257,7 +219,7 @@ def test_the_wrapper_follows_the_layers_policy_not_the_global_one(make_cnn, imag
 def test_bfloat16_does_not_round_the_master_weights(make_cnn, compiled, prune, images):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     model = wrap_for_pruning(make_cnn())
-    adapter = compiled(model, optimizers.SGD(1e-6))
+    adapter = compiled(model, keras.optimizers.SGD(1e-6))
     prune(adapter, 0.5)
     before = adapter.weights()
     model.fit(*images, batch_size=16, verbose=0)

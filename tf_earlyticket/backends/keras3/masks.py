@@ -154,12 +154,17 @@ def slots(optimizer, weight) -> list:
     ]
 
 
+def is_schedule(rate) -> bool:
+    """Tells a learning rate that is a function of the step from others."""
+    return isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+
+
 @keras.saving.register_keras_serializable(package="tf_earlyticket")
 class OverridableSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning-rate schedule that a probe overrides while it retrains.
 
     Args:
-        schedule: The user's, a function of the optimizer step.
+        schedule: The user's, a function of the optimizer step, or one without arguments.
         override: The optimizer's variable; `UNSET` where the schedule counts.
     """
 
@@ -168,13 +173,14 @@ class OverridableSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         """Returns the override where one is set, else the schedule's value."""
-        scheduled = keras.ops.cast(self.schedule(step), "float32")
+        scheduled = self.schedule(step) if is_schedule(self.schedule) else self.schedule()
+        scheduled = keras.ops.cast(scheduled, "float32")
         override = keras.ops.convert_to_tensor(self.override)
         return keras.ops.where(override == UNSET, scheduled, override)
 
     def get_config(self):
         """Returns the user's schedule alone: copies of the optimizer have no override."""
-        return {"schedule": keras.optimizers.schedules.serialize(self.schedule)}
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule)}
 
     @classmethod
     def from_config(cls, config):

@@ -14,6 +14,7 @@ from tf_earlyticket.backends.keras3.masks import (
     UNSET,
     Masks,
     OverridableSchedule,
+    is_schedule,
     masked_array,
     slots,
 )
@@ -102,8 +103,8 @@ class Keras3PrunedModel(PrunedModel):
         self._sync()
         self._build_optimizer()
         optimizer, rate = self._optimizer, self._optimizer._learning_rate
-        schedules = keras.optimizers.schedules.LearningRateSchedule
-        if isinstance(rate, schedules) and not isinstance(rate, OverridableSchedule):
+        changes = is_schedule(rate) or (callable(rate) and not isinstance(rate, keras.Variable))
+        if changes and not isinstance(rate, OverridableSchedule):
             optimizer._learning_rate = OverridableSchedule(rate, self.state.learning_rate)
             self.model.make_train_function(force=True)
 
