@@ -66,6 +66,10 @@ class _State:
     made_with: dict[str, str]
 
 
+class NoCheckpoint(RunError):
+    """The checkpoint that a phase begins with is gone or damaged."""
+
+
 class RunCheckpoint(Callback):
     """Saves model, optimizer and the callbacks' state after every epoch; the last in the list.
 
@@ -117,7 +121,7 @@ class RunCheckpoint(Callback):
             The epochs done, 0 if there is no checkpoint.
 
         Raises:
-            RunError: If there are checkpoints and none can be read.
+            NoCheckpoint: If there are checkpoints and none can be read.
             InputError: If it was made by other versions, another backend or precision.
         """
         # Slots that do not exist yet would be restored later than masks are applied.
@@ -149,7 +153,7 @@ class RunCheckpoint(Callback):
             self.first_step, self._metrics = place[1], state.metrics
             return place[0]
         if found:
-            raise RunError(
+            raise NoCheckpoint(
                 f"No checkpoint in {self._restored_from} can be used ({reason:.200}): expected at "
                 f"least one of {', '.join(_name(*place) for place in found)}; start again in a new "
                 "--workdir."

@@ -7,6 +7,7 @@ and `Phase` is a training that can be stopped anywhere.
 import contextlib
 import dataclasses
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.files import read_arrays, read_sealed, sha256, write_arrays, write_sealed
 from tf_earlyticket.job.build import build_wrapped_model, plan_of
-from tf_earlyticket.job.checkpoint import Restartable, RunCheckpoint
+from tf_earlyticket.job.checkpoint import NoCheckpoint, Restartable, RunCheckpoint
 from tf_earlyticket.job.devices import TERMINATION, wait_for_workers, works_with_others
 from tf_earlyticket.job.log import TRAININGS, Display, MetricsLog, make_progress
 from tf_earlyticket.job.results import (
@@ -142,7 +143,7 @@ class Run:
         """Restores the model's state with which a phase ended, or that of a kept epoch.
 
         Raises:
-            RunError: If it is not there.
+            NoCheckpoint: If it is not there.
         """
         wait_for_workers(self.strategy)
         rows = self.rows(phase)
@@ -151,7 +152,7 @@ class Run:
             epoch = rows[-1]["epoch"]
         checkpoint = self.checkpoint(phase, MetricsLog(phase))
         if not checkpoint.restore(self.model, epoch) and epoch != 0:
-            raise RunError(
+            raise NoCheckpoint(
                 f"{self.paths.saved.directory(phase)} holds no checkpoint: expected the one "
                 "that the run left there; start again in a new --workdir."
             )
@@ -428,13 +429,31 @@ def retrain(run: Run) -> TrainingResult:
 
 
 def train_dense(run: Run, start_epoch: int) -> TrainingResult:
-    """Finishes the dense training from the state right before pruning, for comparison."""
+    """Finishes the dense training from the state right before pruning, for comparison.
 
-    def start() -> int:
-        run.restore("branch", start_epoch)
-        return start_epoch
+    Where that state is gone, it is trained again: until then the run was dense.
+    """
 
-    return run.once("dense", TrainingResult, lambda: _train_on(run, "dense", start))
+    def finish(run: Run) -> TrainingResult:
+        def start() -> int:
+            run.restore("branch", start_epoch)
+            return start_epoch
+
+        return _train_on(run, "dense", start)
+
+    def make() -> TrainingResult:
+        try:
+            return finish(run)
+        except NoCheckpoint as gone:
+            logger.warning("The dense network is trained again from its beginning: %s", gone)
+        shutil.rmtree(run.paths.directory("branch"), ignore_errors=True)
+        wait_for_workers(run.strategy)
+        # On a model of its own: nothing of it comes from the ticket.
+        fresh = dataclasses.replace(run)
+        Phase(fresh, "branch", logged=False).train([_mask_keeper()], last_epoch=start_epoch)
+        return finish(fresh)
+
+    return run.once("dense", TrainingResult, make)
 
 
 def train_ticket(run: Run) -> tuple[SearchResult, TrainingResult, TrainingResult | None]:
@@ -458,10 +477,17 @@ def train_ticket(run: Run) -> tuple[SearchResult, TrainingResult, TrainingResult
     return found, retrained, dense
 
 
+def _mask_keeper() -> MaskUpdate:
+    """Returns the callback of a training that prunes nothing more, as it should."""
+    update = MaskUpdate()
+    update.warns = False
+    return update
+
+
 def _train_on(run: Run, name: str, start: Callable[[], int] = lambda: 0) -> TrainingResult:
     """Trains the model, its masks unchanged, to the schedule's end."""
     phase = Phase(run, name)
-    phase.train([MaskUpdate()], start)
+    phase.train([_mask_keeper()], start)
     return TrainingResult(phase.rows)
 
 
