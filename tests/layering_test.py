@@ -34,7 +34,7 @@ STAGES = [
     {"job"},
     {"paper"},
     {"commands"},
-    {"train", "export", "inspect", "compare", "study_detectors", "reproduce"},
+    {"train", "export", "inspect", "compare", "study_detectors", "reproduce", "bench"},
 ]
 RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}
 
@@ -145,9 +145,7 @@ def test_every_parameter_of_a_public_name_is_documented(name):
         assert parameter in ("args", "kwargs") or f"{parameter}: " in public.__doc__, parameter
 
 
-@pytest.mark.parametrize(
-    "module", ["", ".train", ".export", ".inspect", ".compare", ".study_detectors", ".reproduce"]
-)
+@pytest.mark.parametrize("module", ["", *(f".{program}" for program in sorted(STAGES[-1]))])
 def test_importing_is_light_and_leaves_the_environment_alone(module):
     code = (
         "import os, sys; before = dict(os.environ); "

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import sys
+from collections.abc import Iterable
 
 __version__ = "0.1.0"
 
@@ -17,9 +18,9 @@ _PACKAGES = (
 _USED = {"keras": "tf_earlyticket.backends.keras3.compat", "jax": "jax"}
 
 
-def installed_versions() -> dict[str, str]:
-    """Returns the versions of the packages that decide what a run computes, by name."""
-    names = [*_PACKAGES, *(name for name, module in _USED.items() if module in sys.modules)]
+def installed_versions(also: Iterable[str] = ()) -> dict[str, str]:
+    """Returns the versions of the packages that decide what a run computes, and others, by name."""
+    names = [*_PACKAGES, *also, *(name for name, module in _USED.items() if module in sys.modules)]
     found = {}
     for name in names:
         # A user of Keras 3 need not have all of them.

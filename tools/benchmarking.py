@@ -8,7 +8,6 @@ orientation.
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tf_earlyticket.files import write_json
-from tf_earlyticket.report.report import environment
+from tf_earlyticket.report.report import environment, processor
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "benchmarks"
@@ -87,28 +86,19 @@ def wrap_by_tfmot(model, schedule):
     return keras.models.clone_model(model, clone_function=wrap)
 
 
-def machine() -> dict:
-    """Returns what the measurements ran on."""
-    about = environment("one_device", 1)
+def machine(packages: Sequence[str] = ()) -> dict:
+    """Returns what the measurements ran on, with versions also of further packages."""
+    about = environment("one_device", 1, packages)
     del about["strategy"], about["replicas"]
-    about["processor"] = _processor()
+    about["processor"] = processor()
     about["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return about
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def write(path: Path, results: dict) -> None:
+def write(path: Path, results: dict, packages: Sequence[str] = ()) -> None:
     """Writes results as JSON, with the machine and the command that made them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**results, "command": command(), "machine": machine()})
+    write_json(path, {**results, "command": command(), "machine": machine(packages)})
 
 
 def command() -> str:

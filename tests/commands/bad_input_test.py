@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import tf_earlyticket as et
-from tf_earlyticket import compare, export, inspect, reproduce, study_detectors, train
+from tf_earlyticket import bench, compare, export, inspect, reproduce, study_detectors, train
 from tf_earlyticket.backends.tf_keras.compat import keras, tfmot
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import describe, load
@@ -151,6 +151,12 @@ FLAGS = [
     (study_detectors, ["--modes=magic"], ["magic", "gradual"]),
     (export, ["--format=tflite"], ["--ticket is missing"]),
     (export, ["--ticket=nowhere"], ["nowhere", "expected a ticket"]),
+    (bench, [], ["TICKET", "got none"]),
+    (bench, ["nowhere", "--runtime=tensorflow"], ["nowhere", "expected a ticket"]),
+    (bench, ["nowhere", "--runtime=torch"], ["runtime='torch'", "onnxruntime"]),
+    (bench, ["nowhere", "--threads=some"], ["--threads=some", "integers"]),
+    (bench, ["nowhere", "--batch=0"], ["batch=0", "at least 1"]),
+    (bench, ["nowhere", "--output=x.pdf"], ["--output='x.pdf'", "ends in .png"]),
     (inspect, ["nowhere"], ["PATH='nowhere'", "a ticket"]),
     (inspect, ["/"], ["PATH='/'", "of no known kind"]),
     (compare, ["--output=x.pdf", "nowhere"], ["--output='x.pdf'", "ends in .png"]),

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from matplotlib.image import imread
-from reports import made_up_report
+from reports import made_up_report, made_up_timing
 
 from tf_earlyticket import compare
 from tf_earlyticket.report.comparison import cells, draw, read_run
@@ -48,6 +48,16 @@ def test_the_table_and_the_figure_show_each_run(folder, call_program):
     assert rows[0][3:] == ["3", "80.00", "98.76", "99.00", "22", "67.1", "7.1"]
     assert rows[1][6:8] == ["–", "–"]
     assert len(draw([read_run(folder / "a")]).axes) == 2
+
+
+def test_latency_and_size_are_drawn_where_they_were_measured(folder):
+    report = REPORT | {"bench": [vars(made_up_timing(path="elsewhere"))]}
+    (folder / "a" / "report.json").write_text(json.dumps(report))
+    figure = draw([read_run(folder / name) for name in "ab"])
+    assert [axes.get_xlabel() for axes in figure.axes][2] == "Latency (ms), batch 1, 1 thread"
+    assert [text.get_text() for text in figure.axes[2].texts] == ["1"]
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 3
 
 
 def test_json_is_for_programs(folder, call_program):

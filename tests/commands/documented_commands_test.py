@@ -26,7 +26,11 @@ LITTLE = (
     "--config.data.train_examples=64",
     "--config.data.validation_examples=32",
 )
-ADDED = {"train": LITTLE, "study_detectors": (*LITTLE, "--seeds=0", "--start_epochs=1")}
+ADDED = {
+    "train": (*LITTLE, "--config.train.dense_baseline=true"),
+    "study_detectors": (*LITTLE, "--seeds=0", "--start_epochs=1"),
+    "bench": ("--runtime=tensorflow", "--batch=1", "--threads=1", "--processes=1", "--rounds=1"),
+}
 
 
 def _commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
@@ -57,7 +61,7 @@ def test_the_commands_run_one_after_the_other(call_program, tmp_path, monkeypatc
         if program != "reproduce" and arguments
     ]
     assert [program for program, _ in commands] == [
-        *("train", "export", "inspect", "compare", "study_detectors")
+        *("train", "export", "bench", "inspect", "compare", "study_detectors")
     ]
     out = {}
     for program, arguments in commands:
@@ -68,6 +72,13 @@ def test_the_commands_run_one_after_the_other(call_program, tmp_path, monkeypatc
         out[program] = _call(call_program, program, *arguments, *ADDED.get(program, ()))
     report = json.loads((tmp_path / "runs/mine/report.json").read_text())
     assert len(report["artefacts"]) >= 3
+    (timing,) = report["bench"]
+    assert timing["path"] == "runs/mine"
+    assert timing["dense_accuracy"] == report["dense"]["test_accuracy"]
+    assert json.loads((tmp_path / "runs/mine.json").read_text())["rows"] == [timing]
+    for name in ("runs/mine/figures/timings.png", "bench.png"):
+        assert (tmp_path / name).stat().st_size > 5000
+    assert "Where it runs" in (tmp_path / "runs/mine/report.html").read_text()
     assert "stage3_block1_conv2" in out["inspect"]
     assert "runs/mine" in out["compare"] and "runs/other" in out["compare"]
     assert json.loads((tmp_path / "runs/study/study.json").read_text())["summary"]
@@ -80,7 +91,7 @@ def test_the_flags_of_every_command_are_accepted(page, call_program, monkeypatch
     monkeypatch.setenv("TF_CONFIG", json.dumps(worker))
     for program, arguments in dict.fromkeys(_commands(page)):
         ticket = any(argument.startswith("--config.ticket=") for argument in arguments)
-        if program in ("export", "inspect", "compare") or ticket:
+        if program in ("export", "bench", "inspect", "compare") or ticket:
             # They take what a run has made: the test above.
             continue
         if program == "reproduce":

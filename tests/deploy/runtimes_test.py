@@ -10,8 +10,8 @@ from small_ticket import plain_network, write_ticket
 
 import tf_earlyticket as et
 from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.deploy import artefacts
-from tf_earlyticket.deploy.saved_model import Network
+from tf_earlyticket.deploy import artefacts, bench
+from tf_earlyticket.deploy.saved_model import Network, filled_copy
 from tf_earlyticket.deploy.weight_tables import weight_table
 from tf_earlyticket.errors import InputError
 
@@ -95,3 +95,21 @@ def test_inspect_shows_the_tensors(made):
         got, rows = weight_table(out / found[name]["file"])
         assert got == kind
         assert sum(len(row["shape"]) == 4 for row in rows) == 3
+
+
+def test_every_runtime_is_timed(ticket, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    filled_copy(ticket / "saved_model", et.Ticket.load(ticket), tmp_path / "dense")
+    options = bench.Options(
+        ["litert", "onnxruntime", "openvino"], batches=[1], rounds=2, processes=1
+    )
+    rows = bench.measure({"mine": ticket / "saved_model"}, tmp_path / "dense", IMAGES, options)
+    assert [(row["runtime"], row["precision"]) for row in rows] == [
+        (runtime, precision)
+        for runtime in ("litert", "onnxruntime", "openvino")
+        for precision in ("float32", "int8")
+    ]
+    for row in rows:
+        assert 0 < row["ms"] < 1e3 and row["dense_bytes"] > 0 and row["load_ms"] > 0
+    # 90 % of the weights are zero, which LiteRT's sparse files leave out.
+    assert rows[0]["bytes"] < 0.5 * rows[0]["dense_bytes"]

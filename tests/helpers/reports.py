@@ -1,8 +1,8 @@
-"""The report of a run, its metrics and the spread of its weights, made up."""
+"""The report of a run, its metrics, the spread of its weights and what `bench` adds, made up."""
 
 import math
 
-from tf_earlyticket.report.report import Report
+from tf_earlyticket.report.report import Report, Timing
 
 
 def made_up_report(**changes) -> Report:
@@ -103,3 +103,34 @@ def made_up_run(epochs=12, layers=5, start=4, ramp=4):
         metrics,
         {"epochs": list(range(1, epochs + 1)), "layers": spread},
     )
+
+
+def made_up_timing(**changes) -> Timing:
+    """Returns a timing of a ticket half as slow as the dense network, with other values in it."""
+    values = {
+        "path": "runs/a",
+        "runtime": "litert",
+        "precision": "float32",
+        "batch": 1,
+        "threads": 1,
+        "ms": 0.5,
+        "dense_ms": 1.0,
+        "ratio": 0.5,
+        "ratio_low": 0.45,
+        "ratio_high": 0.56,
+        "control": 1.0,
+        "control_low": 0.98,
+        "control_high": 1.01,
+        "examples_per_second": 2000.0,
+        "load_ms": 3.0,
+        "dense_load_ms": 4.0,
+        "bytes": 3000,
+        "compressed_bytes": 2000,
+        "dense_bytes": 12000,
+        "dense_compressed_bytes": 10000,
+        "memory_bytes": 2.5e6,
+        "dense_memory_bytes": 3e6,
+        "accuracy": 0.9,
+        "dense_accuracy": 0.91,
+    }
+    return Timing(**values | changes)

@@ -7,7 +7,7 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from reports import made_up_report, made_up_run
+from reports import made_up_report, made_up_run, made_up_timing
 
 from tf_earlyticket import register_figure
 from tf_earlyticket.errors import InputError
@@ -22,6 +22,8 @@ from tf_earlyticket.report.figures import (
 from tf_earlyticket.report.report import Probe, Schedule, Signals
 
 NAMES = ["ppr", "sparsity", "layer_rates", "mask_distance", "weight_std", "layer_sparsity"]
+# Drawn where a ticket was timed.
+EVERY = [*NAMES, "timings"]
 # 10 steps at learning rate 0.01 shrink by 10 * 0.01 * 0.01 / (1 - 0.9): a hundredth.
 RECIPE = {"weight_decay": 0.01, "momentum": 0.9, "steps_per_epoch": 10}
 STEPWISE = [0.1] * 3 + [0.01] * 3 + [0.001] * 3
@@ -42,10 +44,12 @@ def registered():
 
 
 def test_draws_every_figure_and_leaves_nothing_else(tmp_path):
-    paths = figures.draw_all(*made_up_run(), tmp_path / "new" / "figures")
-    assert list(paths) == NAMES
+    report, metrics, weight_std = made_up_run()
+    report.bench = [made_up_timing()]
+    paths = figures.draw_all(report, metrics, weight_std, tmp_path / "new" / "figures")
+    assert list(paths) == EVERY
     assert {path.name for path in (tmp_path / "new" / "figures").iterdir()} == {
-        f"{name}.png" for name in NAMES
+        f"{name}.png" for name in EVERY
     }
     for path in paths.values():
         height, width = image.imread(path).shape[:2]
@@ -55,8 +59,8 @@ def test_draws_every_figure_and_leaves_nothing_else(tmp_path):
 
 
 def test_every_figure_has_a_caption():
-    assert list(FIGURES) == NAMES
-    assert all(len(FIGURES.get(name).caption) > 60 for name in NAMES)
+    assert list(FIGURES) == EVERY
+    assert all(len(FIGURES.get(name).caption) > 60 for name in EVERY)
 
 
 def test_figures_of_the_signals_are_left_out_where_there_are_none(tmp_path):
@@ -95,7 +99,7 @@ def test_a_figure_of_the_users_is_drawn_last_and_found_again(tmp_path, registere
 def test_what_is_no_figure_is_not_registered(registered, arguments, message):
     with pytest.raises(InputError, match=message):
         register_figure(*arguments)
-    assert list(FIGURES) == NAMES
+    assert list(FIGURES) == EVERY
 
 
 def test_draws_again_over_older_figures(tmp_path):

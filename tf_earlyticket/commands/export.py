@@ -94,7 +94,7 @@ def main(argv: list[str]) -> None:
     print("Dense: the same network in the same number type with its pruned weights filled.")
     print(f"Files: {output}")
     try:
-        if add_to_report(directory.parent, found):
+        if add_to_report(directory.parent, artefacts=found):
             print(f"Added to the report: {directory.parent / 'report.html'}")
     except OSError as error:
         print(f"Not added to the report: {error}")

@@ -128,19 +128,20 @@ def make_artefacts(
         filled_copy(source, ticket, whole / SAVED_MODEL)
         found = []
         for name in dict.fromkeys(formats):
-            maker = _MAKERS.get(name)
-            form = maker and maker.FORMATS[name]
-            file = f"{name}{maker.ENDING}" if maker else SAVED_MODEL
-            run = _made(source, new / file, form, calibration, about_input)
+            form, file = form_of(name), file_of(name)
+            run = made(source, new / file, form, calibration, about_input)
             plain = form and dataclasses.replace(form, sparse=False)
-            dense_run = _made(whole / SAVED_MODEL, whole / file, plain, calibration, about_input)
-            tolerance = form.tolerance if form else _ROUNDING
+            dense_run = made(whole / SAVED_MODEL, whole / file, plain, calibration, about_input)
+            own, dense = sizes(new / file), sizes(whole / file)
             record = {
                 "format": name,
                 "file": file,
-                **_sizes(new / file, whole / file),
+                **own,
+                **{f"dense_{what}": size for what, size in dense.items()},
+                "bytes_ratio": own["bytes"] / dense["bytes"],
+                "compressed_ratio": own["compressed_bytes"] / dense["compressed_bytes"],
                 **_zeros(new / file),
-                **_agreement(name, run(inputs), reference, tolerance),
+                **agreement(name, run(inputs), reference, form),
                 "latency": _latency(run, dense_run, inputs[:1], rounds),
                 "accuracy": None if accuracy is None else accuracy(run),
             }
@@ -178,21 +179,36 @@ def kept_artefacts(
         return []
 
 
-def _made(
+def form_of(name: str) -> forms.Form | None:
+    """Returns how a format stores numbers; None for a SavedModel, which stores them as they are."""
+    return _MAKERS[name].FORMATS[name] if name in _MAKERS else None
+
+
+def file_of(name: str) -> str:
+    """Returns what the file or directory of a format is called."""
+    return f"{name}{_MAKERS[name].ENDING}" if name in _MAKERS else SAVED_MODEL
+
+
+def made(
     source: Path,
     target: Path,
     form: forms.Form | None,
     calibration: np.ndarray | None,
-    about: str | None,
+    about: str | None = None,
 ) -> Function:
     """Writes a SavedModel in a format, None for its own, and returns what was written, running."""
-    if form is None:
-        if target != source:
-            shutil.copytree(source, target)
-        return Network(target)
-    maker = _MAKERS[form.name]
-    maker.write(source, target, form, calibration, about)
-    return maker.run_file(target, 1, form.name)
+    if form is not None:
+        _MAKERS[form.name].write(source, target, form, calibration, about)
+    elif target != source:
+        shutil.copytree(source, target)
+    return opened(form.name if form else SAVED_MODEL, target)
+
+
+def opened(name: str, path: Path, threads: int | None = 1) -> Function:
+    """Returns what a file of a format does; TensorFlow has its own number of threads."""
+    if name in _MAKERS:
+        return _MAKERS[name].run_file(path, threads, name)
+    return Network(path)
 
 
 def _zeros(path: Path) -> dict[str, int]:
@@ -202,18 +218,12 @@ def _zeros(path: Path) -> dict[str, int]:
     return {"weights": found["weights"], "zeros": found["weights"] - found["kept"]}
 
 
-def _sizes(own: Path, dense: Path) -> dict[str, float]:
-    found = {}
-    for prefix, path in (("", own), ("dense_", dense)):
-        paths = path.rglob("*") if path.is_dir() else [path]
-        contents = [file.read_bytes() for file in paths if file.is_file()]
-        compressed = (len(zlib.compress(content, 9)) for content in contents)
-        found |= {f"{prefix}bytes": sum(map(len, contents))}
-        found |= {f"{prefix}compressed_bytes": sum(compressed)}
-    return found | {
-        "bytes_ratio": found["bytes"] / found["dense_bytes"],
-        "compressed_ratio": found["compressed_bytes"] / found["dense_compressed_bytes"],
-    }
+def sizes(path: Path) -> dict[str, int]:
+    """Returns the bytes of a file or of all in a directory, and compressed one by one (zlib, 9)."""
+    paths = path.rglob("*") if path.is_dir() else [path]
+    contents = [file.read_bytes() for file in paths if file.is_file()]
+    compressed = sum(len(zlib.compress(content, 9)) for content in contents)
+    return {"bytes": sum(map(len, contents)), "compressed_bytes": compressed}
 
 
 def relative_error(outputs: np.ndarray, reference: np.ndarray) -> float:
@@ -223,14 +233,15 @@ def relative_error(outputs: np.ndarray, reference: np.ndarray) -> float:
     return float(difference / max(scale, np.finfo(np.float32).tiny))
 
 
-def _agreement(
-    name: str, outputs: np.ndarray, reference: np.ndarray, tolerance: float
+def agreement(
+    name: str, outputs: np.ndarray, reference: np.ndarray, form: forms.Form | None
 ) -> dict[str, float]:
     """Returns the relative error, and the fraction of inputs with the same greatest output.
 
     Raises:
-        RunError: If the error is greater than the tolerance, or no number.
+        RunError: If the error is greater than the form tolerates, or no number.
     """
+    tolerance = form.tolerance if form else _ROUNDING
     error = relative_error(outputs, reference)
     if not error <= tolerance:
         raise RunError(

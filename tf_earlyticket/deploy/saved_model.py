@@ -138,6 +138,14 @@ class Network:
                 raise checks.refuse(f"pictures.{name}", ours, f"{theirs.as_list()}, as the network")
 
 
+def limit_threads(threads: int) -> None:
+    """Lets TensorFlow compute with so many threads, before it computes anything."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
 def add_pictures(directory: Path, pictures: Pictures) -> None:
     """Adds the signature `serve_pictures` to a SavedModel whose outputs are logits of the classes.
 

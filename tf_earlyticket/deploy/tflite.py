@@ -124,12 +124,17 @@ def runner(
     Raises:
         RunError: If the interpreter refuses the file; at the call, if it refuses the inputs.
     """
-    import tensorflow as tf
+    try:
+        # TensorFlow's own is to go; this one needs no TensorFlow.
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        from tensorflow import lite
 
+        Interpreter = lite.Interpreter
     with _accepted(name), warnings.catch_warnings():
-        # It recommends another package of the same interpreter.
+        # It recommends the other package.
         warnings.simplefilter("ignore")
-        interpreter = tf.lite.Interpreter(model_content=content, num_threads=threads)
+        interpreter = Interpreter(model_content=content, num_threads=threads)
     (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     prepared = None
 

@@ -58,3 +58,23 @@ def ratio(values: Sequence[float], reference: Sequence[float]) -> dict[str, floa
         "high": float(high),
         "rounds": len(ratios),
     }
+
+
+def ratio_over_processes(
+    values: Sequence[Sequence[float]], reference: Sequence[Sequence[float]]
+) -> dict[str, float]:
+    """Returns the median of value / reference over all rounds, with its 95 % bootstrap interval.
+
+    Processes are drawn first, then rounds within each: what differs from process to process
+    widens the interval.
+
+    Args:
+        values: Of one candidate, [process][round]; as many rounds in each.
+        reference: Of the candidate that it is compared with, measured in the same rounds.
+    """
+    ratios = np.asarray(values) / np.asarray(reference)
+    random, (processes, rounds) = np.random.default_rng(0), ratios.shape
+    drawn = random.integers(processes, size=(_RESAMPLES, processes, 1))
+    within = random.integers(rounds, size=(_RESAMPLES, processes, rounds))
+    low, high = np.percentile(np.median(ratios[drawn, within], axis=(1, 2)), [2.5, 97.5])
+    return {"ratio": float(np.median(ratios)), "low": float(low), "high": float(high)}

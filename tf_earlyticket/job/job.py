@@ -42,7 +42,13 @@ from tf_earlyticket.job.results import (
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.report.figures import draw_all, drawn_figures
 from tf_earlyticket.report.html import write_html
-from tf_earlyticket.report.report import Artefact, Report, environment, read_artefacts
+from tf_earlyticket.report.report import (
+    Artefact,
+    Report,
+    Timing,
+    environment,
+    read_artefacts,
+)
 from tf_earlyticket.tickets.storage import Pictures
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -130,7 +136,7 @@ def _run(run: Run, strategy: str, command: str) -> dict:
         command=command,
         notes=[NOTES[config.data.name]] if config.data.name in NOTES else [],
     )
-    report.artefacts = _artefacts(paths.saved)
+    report.artefacts, report.bench = _of_the_ticket(paths.saved)
     write_csv(paths.metrics, rows + (dense.rows if dense else []), COLUMNS)
     write_json(paths.weight_statistics, found.weight_std)
     figures = draw_all(report, rows, found.weight_std, paths.figures)
@@ -205,12 +211,13 @@ def _has_ticket(paths: RunPaths) -> bool:
     return False
 
 
-def _artefacts(paths: RunPaths) -> list[Artefact]:
-    """Returns what `export` added to the report, for one that is written again."""
+def _of_the_ticket(paths: RunPaths) -> tuple[list[Artefact], list[Timing]]:
+    """Returns what `export` and `bench` added to the report, for one that is written again."""
     if paths.report.exists() and paths.report not in _damaged(paths):
         with contextlib.suppress(InputError):
-            return Report.read(paths.report).artefacts
-    return read_artefacts(kept_artefacts(paths.ticket / EXPORTED, paths.ticket))
+            report = Report.read(paths.report)
+            return report.artefacts, report.bench
+    return read_artefacts(kept_artefacts(paths.ticket / EXPORTED, paths.ticket)), []
 
 
 def _evaluate_and_export(
@@ -258,8 +265,13 @@ def _accuracy(run: Run, phase: str) -> float:
     return run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
 
 
-def add_to_report(workdir: Path, artefacts: Sequence[Artefact]) -> bool:
-    """Adds artefacts to `report.json` and `report.html` of a finished run.
+def add_to_report(
+    workdir: Path,
+    *,
+    artefacts: Sequence[Artefact] | None = None,
+    timings: Sequence[Timing] | None = None,
+) -> bool:
+    """Adds artefacts, or timings, to `report.json` and `report.html` of a finished run.
 
     Returns:
         Whether there is such a run.
@@ -276,8 +288,13 @@ def add_to_report(workdir: Path, artefacts: Sequence[Artefact]) -> bool:
         hashes = read_sealed(paths.checksums) if paths.checksums.exists() else {}
     except (OSError, ValueError):
         return False
-    report.artefacts = list(artefacts)
+    changed = [paths.report_html]
+    if artefacts is not None:
+        report.artefacts = list(artefacts)
+    if timings is not None:
+        report.bench = list(timings)
+        changed += draw_all(report, metrics, weight_std, paths.figures, ["timings"]).values()
     write_html(report, metrics, weight_std, drawn_figures(paths.figures), paths.report_html)
     # What else is damaged stays told.
-    _write_report(paths, report, hashes, [paths.report_html])
+    _write_report(paths, report, hashes, changed)
     return True

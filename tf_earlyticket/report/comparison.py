@@ -1,14 +1,15 @@
 """Several runs side by side: accuracy against cost and sparsity."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_earlyticket import checks
 from tf_earlyticket.report import drawing
 from tf_earlyticket.report.drawing import count, percent
-from tf_earlyticket.report.report import Report
+from tf_earlyticket.report.report import Report, Timing
+from tf_earlyticket.report.timings import plot_timings, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +27,7 @@ class Run:
         start_epoch: None if the ticket was given.
         epochs: Of cost, all together.
         probe_epochs: Of these, in probes.
+        timings: What `bench` measured of its ticket.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Run:
     start_epoch: int | None
     epochs: float
     probe_epochs: float
+    timings: list[Timing] = field(default_factory=list)
 
 
 # What the table shows of a run, by heading.
@@ -80,6 +83,7 @@ def read_run(directory: Path) -> Run:
         start_epoch=report.start_epoch,
         epochs=report.cost.total_epochs,
         probe_epochs=report.cost.probe_epochs,
+        timings=report.bench,
     )
 
 
@@ -91,12 +95,20 @@ def cells(runs: Sequence[Run]) -> list[list[str]]:
 def draw(runs: Sequence[Run]) -> "Figure":
     """Draws test accuracy over epochs of cost and over sparsity, a number per run.
 
-    Hollow: the dense network of the same run, at its own cost.
+    Hollow: the dense network of the same run, at its own cost. Below accuracy over latency, where
+    that was measured.
     """
+    timed = shown([replace(t, path=run.name) for run in runs for t in run.timings])
+    title = "Tickets of several runs: accuracy against cost and sparsity"
+    height = 2.9 + 0.2 * len(runs)
     figure = drawing.new_figure(
-        2.9 + 0.2 * len(runs), "Tickets of several runs: accuracy against cost and sparsity"
+        height + 3.6 * bool(timed),
+        f"{title}, latency and size (area)" if timed else title,
     )
-    left, right = figure.subplots(1, 2, sharey=True)
+    places = figure.subplot_mosaic([[0, 1], [2, 2]] if timed else [[0, 1]])
+    left, right = places[0], places[1]
+    right.sharey(left)
+    right.tick_params(labelleft=False)
     drawing.style(left, "Epochs of cost, probes included", "Test accuracy (%)")
     drawing.style(right, "Sparsity (%)", "")
     hollow = {"color": drawing.GREEN, "fillstyle": "none"}
@@ -114,7 +126,17 @@ def draw(runs: Sequence[Run]) -> "Figure":
                 axes.plot(dense_x, 100 * run.dense_accuracy, "o", **hollow)
     if any(run.dense_accuracy is not None for run in runs):
         left.plot([], [], "o", label="the dense network of a run", **hollow)
+    if timed:
+        paths = list(dict.fromkeys(run.name for run in runs))
+        plot_timings(places[2], timed, paths)
+        look = {"fontsize": drawing.SMALL, "frameon": False, "handlelength": 0.5}
+        places[2].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, **look)
     figure.legend(
-        loc="outside lower left", fontsize=drawing.SMALL, frameon=False, handlelength=0, ncols=1
+        *left.get_legend_handles_labels(),
+        loc="outside lower left",
+        fontsize=drawing.SMALL,
+        frameon=False,
+        handlelength=0,
+        ncols=1,
     )
     return figure

@@ -8,7 +8,7 @@ was measured at the end of that epoch. Matplotlib is imported when the first fig
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from tf_earlyticket.registry import Registry
 from tf_earlyticket.report import drawing
 from tf_earlyticket.report.drawing import Rows, column, number, percent, percents, points
 from tf_earlyticket.report.report import Report, Signals
+from tf_earlyticket.report.timings import draw_timings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,16 +74,20 @@ def register_figure(name: str, draw: Draw, caption: str, *, own: bool = False) -
 
 
 def draw_all(
-    report: Report, metrics: Rows, weight_std: WeightStd, directory: Path
+    report: Report,
+    metrics: Rows,
+    weight_std: WeightStd,
+    directory: Path,
+    names: Iterable[str] | None = None,
 ) -> dict[str, Path]:
-    """Writes every figure of a run to `directory`, which is made where it is missing.
+    """Writes figures of a run, all or those named, to `directory`, made where it is missing.
 
     Returns:
         The path of each figure by its name, in the order to show them in. `layer_rates` and
         `mask_distance` need signals, which runs before these were recorded do not have.
     """
     paths = {}
-    for name in FIGURES:
+    for name in FIGURES if names is None else names:
         figure = FIGURES.get(name).draw(report, metrics, weight_std)
         if figure is not None:
             paths[name] = Path(directory) / f"{name}.png"
@@ -496,3 +501,12 @@ def draw_layer_sparsity(report: Report, _: Rows, __: WeightStd) -> "Figure":
     axes.axvline(100 * overall, color=drawing.VERMILLION, linewidth=1.4, label="all layers")
     drawing.legend(figure)
     return figure
+
+
+@_own(
+    "timings",
+    "The ticket's files as `python -m tf_earlyticket.bench` timed them: left is faster, up is "
+    "better. Hollow marks are the dense network.",
+)
+def _draw_timings(report: Report, _: Rows, __: WeightStd) -> "Figure | None":
+    return draw_timings(report.bench)

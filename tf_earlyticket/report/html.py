@@ -13,6 +13,7 @@ from tf_earlyticket.config import flatten
 from tf_earlyticket.report.drawing import Rows, count, duration, percent, points, short
 from tf_earlyticket.report.figures import WeightStd, caption_of
 from tf_earlyticket.report.report import Artefact, Report
+from tf_earlyticket.report.timings import FILE_COLUMNS, TIMING_COLUMNS, file_rows, timing_rows
 
 ARTEFACT_COLUMNS = (
     *("Format", "Bytes", "/ dense", "Compressed", "/ dense", "Latency / dense", "Accuracy (%)"),
@@ -74,5 +75,9 @@ def write_html(
         config=json.dumps(report.config, indent=2, default=str, ensure_ascii=False),
         artefacts=artefact_rows(report.artefacts),
         artefact_columns=ARTEFACT_COLUMNS,
+        timings=[
+            (TIMING_COLUMNS, timing_rows(report.bench)),
+            (FILE_COLUMNS, file_rows(report.bench)),
+        ],
     )
     files.write_text(Path(path), page)

@@ -7,7 +7,7 @@ counted from 1, and a value at epoch e was measured at the end of that epoch.
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,47 @@ class Artefact:
 
 
 @dataclass
+class Timing:
+    """A network in one runtime beside the dense one, and that beside itself: the control.
+
+    As `bench` measures it: medians, the ratios of latencies with 95 % intervals; load and memory
+    are of loading it and its first call.
+    """
+
+    path: str
+    runtime: str
+    precision: str
+    batch: int
+    threads: int
+    ms: float
+    dense_ms: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    control: float
+    control_low: float
+    control_high: float
+    examples_per_second: float
+    load_ms: float
+    dense_load_ms: float
+    bytes: int
+    compressed_bytes: int
+    dense_bytes: int
+    dense_compressed_bytes: int
+    memory_bytes: float | None = None
+    dense_memory_bytes: float | None = None
+    accuracy: float | None = None
+    dense_accuracy: float | None = None
+
+    @property
+    def told(self) -> str:
+        """The ratio with its interval; a dash where the dense network differs from itself."""
+        if self.control_low <= 1 <= self.control_high:
+            return f"{self.ratio:.2f} ({self.ratio_low:.2f} to {self.ratio_high:.2f})"
+        return f"– (dense / dense: {self.control_low:.3f} to {self.control_high:.3f})"
+
+
+@dataclass
 class _Named:
     name: str = "–"
 
@@ -199,6 +240,7 @@ class Report:
     schedule: Schedule = field(default_factory=Schedule)
     artefacts: list[Artefact] = field(default_factory=list)
     left_dense: list[LeftDense] = field(default_factory=list)
+    bench: list[Timing] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuses a config that readers could not use.
@@ -246,11 +288,30 @@ def read_artefacts(values: Sequence[Mapping]) -> list[Artefact]:
     return msgspec.convert(values, list[Artefact])
 
 
-def environment(strategy: str, replicas: int) -> dict[str, Any]:
-    """Returns what the run ran on: versions, machine, devices."""
+def read_timings(values: Sequence[Mapping]) -> list[Timing]:
+    """Returns the "rows" of the JSON of `bench`, typed.
+
+    Raises:
+        ValueError: If a field is missing or of another type.
+    """
+    return msgspec.convert(values, list[Timing])
+
+
+def processor() -> str:
+    """Returns what the processor is called, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def environment(strategy: str, replicas: int, packages: Iterable[str] = ()) -> dict[str, Any]:
+    """Returns what the run ran on: versions, also of further packages, machine, devices."""
     return {
         "python": platform.python_version(),
-        "packages": installed_versions(),
+        "packages": installed_versions(packages),
         "machine": platform.machine(),
         "system": platform.system(),
         "cpu_count": os.cpu_count(),

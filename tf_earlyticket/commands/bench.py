@@ -1,0 +1,160 @@
+"""The program `bench`: tickets in several runtimes, beside the dense network and that again."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from tf_earlyticket import checks
+from tf_earlyticket.commands import command_line
+from tf_earlyticket.commands.export import (
+    calibration_inputs,
+    data_of,
+    read_array,
+    test_accuracy,
+)
+from tf_earlyticket.deploy import bench
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.files import write_json
+from tf_earlyticket.report.report import Report
+from tf_earlyticket.tickets.storage import RECORD_FILE, SAVED_MODEL
+from tf_earlyticket.tickets.ticket import Ticket
+
+_EXAMPLES = 64
+
+
+def define_flags() -> None:
+    """Defines the flags."""
+    flags.DEFINE_list("runtime", list(bench.RUNTIMES), "Runtimes, separated by commas")
+    flags.DEFINE_list("precision", list(bench.PRECISIONS), "Number types of the files")
+    flags.DEFINE_list("batch", ["1", "32"], "Examples a call")
+    flags.DEFINE_list("threads", ["1", "all"], "Threads of the runtime")
+    flags.DEFINE_integer("processes", 5, "Fresh processes for each runtime and precision")
+    flags.DEFINE_integer("rounds", 10, "Rounds in each process, for each batch")
+    flags.DEFINE_string("json", None, "FILE for the numbers")
+    flags.DEFINE_string("output", "bench.png", "The figure; empty: none")
+    flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie; default TFDS's own directory")
+    flags.DEFINE_string(
+        "calibration", None, "FILE.npy of typical inputs [examples, ...] as the network takes them"
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Measures the tickets that the arguments name."""
+    values = flags.FLAGS
+    if len(argv) < 2:
+        raise InputError("TICKET: expected the directories of one or more tickets, got none.")
+    if values.output and Path(values.output).suffix != ".png":
+        raise checks.refuse("--output", values.output, "a file that ends in .png, or none")
+    options = _options(values)
+    tickets = {}
+    for name in argv[1:]:
+        run = Path(name) / "ticket"
+        tickets[name] = run if (run / RECORD_FILE).exists() else Path(name)
+    calibration = None if values.calibration is None else read_array(Path(values.calibration))
+    loaded = {name: Ticket.load(directory) for name, directory in tickets.items()}
+    command_line.quiet_tensorflow()
+    command_line.import_tensorflow()
+
+    from tf_earlyticket.job.job import add_to_report
+    from tf_earlyticket.report import timings
+    from tf_earlyticket.report.drawing import save
+    from tf_earlyticket.report.report import environment, processor, read_timings
+
+    rows = []
+    for name, directory in tickets.items():
+        print(name)
+        rows += measured(
+            name, directory, loaded[name], options, calibration, data_dir=values.data_dir
+        )
+    found = read_timings(rows)
+    if not found:
+        raise InputError("nothing could be measured, see above.")
+    command_line.print_table(timings.TIMING_COLUMNS, timings.timing_rows(found), texts=3)
+    command_line.print_table(timings.FILE_COLUMNS, timings.file_rows(found), texts=3)
+    print("Dense: the same network in the same number type with its pruned weights filled.")
+    if any(item.told.startswith("–") for item in found):
+        print("–: the dense network differed from itself, so no speed-up is told; measure again.")
+    if values.json:
+        names = [p for runtime in options.runtimes for p in bench.RUNTIMES[runtime].distributions]
+        machine = environment("one_device", 1, names) | {"processor": processor()}
+        command = command_line.command("bench", sys.argv[1:])
+        about = {"machine": machine, "options": vars(options), "command": command}
+        write_json(Path(values.json), about | {"rows": rows})
+    for name, directory in tickets.items():
+        own = [row for row in found if row.path == name]
+        if add_to_report(directory.parent, timings=own):
+            print(f"Added to the report: {directory.parent / 'report.html'}")
+    if values.output and (figure := timings.draw_timings(found)):
+        save(figure, Path(values.output))
+        print(f"Figure: {values.output}")
+
+
+def _options(values: flags.FlagValues) -> bench.Options:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = [str(cores) if text == "all" else text for text in values.threads]
+    options = bench.Options(
+        values.runtime,
+        values.precision,
+        command_line.numbers("batch", values.batch),
+        tuple(dict.fromkeys(command_line.numbers("threads", threads))),
+        values.processes,
+        values.rounds,
+    )
+    return bench.with_runtimes(options, print)
+
+
+def measured(
+    name: str,
+    directory: Path,
+    ticket: Ticket,
+    options: bench.Options,
+    calibration: np.ndarray | None,
+    data_dir: str | None = None,
+) -> list[dict]:
+    """Returns what `bench.measure` does of a ticket, with accuracies where its data set is there.
+
+    Args:
+        name: What the rows call it.
+        directory: The ticket's, with its SavedModel.
+        ticket: It.
+        options: What to measure.
+        calibration: Typical inputs; None: of its data set, or else random ones.
+        data_dir: Where data sets of TFDS lie.
+
+    Raises:
+        InputError: If it has no SavedModel, or takes other inputs.
+    """
+    from tf_earlyticket.deploy.saved_model import Network, filled_copy
+
+    source, data, accuracy = directory / SAVED_MODEL, None, None
+    if not source.is_dir():
+        raise checks.refuse("TICKET", str(directory), f"one with a {SAVED_MODEL}/")
+    network = Network(source)
+    try:
+        data = data_of(ticket, data_dir)
+    except InputError as error:
+        print(f"Accuracy is not measured: {error}")
+    if data is not None:
+
+        def accuracy(run):
+            return test_accuracy(data, run)
+
+        if calibration is None:
+            calibration = calibration_inputs(data)
+    inputs = network.example_inputs(_EXAMPLES) if calibration is None else calibration
+    network.check_inputs(inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        dense = Path(folder) / SAVED_MODEL
+        filled_copy(source, ticket, dense)
+        rows = bench.measure({name: source}, dense, inputs, options, accuracy=accuracy)
+    report = directory.parent / "report.json"
+    trained = Report.read(report).dense if report.exists() else None
+    for row in rows if trained else ():
+        # Of 8 bits it is not known.
+        if row["precision"] == "float32":
+            row["dense_accuracy"] = trained.test_accuracy
+    return rows
