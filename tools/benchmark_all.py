@@ -22,12 +22,13 @@ from matplotlib.figure import Figure
 
 from tf_earlyticket.files import write_text
 from tf_earlyticket.report import drawing
+from tf_earlyticket.report.report import read_timings
 
 TOOLS = Path(__file__).parent
-BENCHMARKS = ("input", "scaling", "masks", "probe", "overhead")
+BENCHMARKS = ("input", "scaling", "masks", "probe", "overhead", "latency")
 PAGES = {
     "scaling.md": ("input", "scaling"),
-    "performance.md": ("input", "masks", "probe", "overhead"),
+    "performance.md": ("input", "masks", "probe", "overhead", "latency"),
 }
 _SETTINGS = {
     "step_graph16": "step, ResNet20, batch 16",
@@ -54,6 +55,8 @@ _LIMITS = {
     "first_mirrored": 1.10,
     "first_xla": 1.05,
 }
+# Of tickets at half the multiply-adds, for the upper bound of their latency by the dense one's.
+_HALF = {"resnet20": 0.90, "resnet50": 0.65, "mobilenet_v2": 0.70}
 _WAYS = {
     "tfds_read": "TFDS, encoded images",
     "tfds_decoded": "TFDS, decoded whole",
@@ -68,7 +71,9 @@ def page(name: str, results: Path = benchmarking.RESULTS) -> str:
     """Returns the text of a page under `docs/`, from the result files."""
     found = _results(PAGES[name], results)
     if name == "performance.md":
-        found["targets"] = targets(**found)
+        latency = found["latency"]
+        found["targets"] = targets(**{k: v for k, v in found.items() if k != "latency"})
+        found["latency"] = latency | {"table": latencies(latency["rows"])}
     filters = {"ms": milliseconds, "ratio": ratio, "fine": fine}
     return pages.render(f"{name}.jinja", filters, **found, ways=_WAYS, settings=_SETTINGS)
 
@@ -117,12 +122,34 @@ def targets(input: dict, masks: dict, probe: dict, overhead: dict) -> list[dict]
     return rows
 
 
+def latencies(rows: Sequence[dict]) -> list[dict]:
+    """Returns a line for each network, runtime and number type: its tickets beside dense.
+
+    The upper bound of the ratio at half the multiply-adds is what has a target; where the dense
+    network differs from itself, nothing is told: "met" is None.
+    """
+    lines: dict[tuple, dict] = {}
+    for item in read_timings(rows):
+        network, share = item.path.split()
+        key = (network, item.runtime, item.precision, item.batch)
+        line = lines.setdefault(key, {"names": key, "dense_ms": item.dense_ms})
+        line[share] = item.told
+        line["control"] = f"{item.control:.2f} ({item.control_low:.2f} to {item.control_high:.2f})"
+        limit = _HALF.get(network)
+        if share == "0.5" and limit and item.runtime != "tensorflow":
+            line |= {"target": f"<= {limit:.2f}", "bound": item.ratio_high}
+            told = not item.told.startswith("–")
+            line["met"] = item.ratio_high <= limit if told else None
+    return list(lines.values())
+
+
 def figures(results: Path = benchmarking.RESULTS) -> dict[str, Figure]:
     """Returns the figures of `performance.md` by name, from the result files."""
-    found = _results(("masks", "probe", "scaling"), results)
+    found = _results(("masks", "probe", "scaling", "latency"), results)
     return {
         "masks": benchmark_figures.draw_masks(found["masks"], found["scaling"]),
         "probes": benchmark_figures.draw_probes(found["probe"]),
+        "latency": benchmark_figures.draw_latency(found["latency"]["rows"]),
     }
 
 

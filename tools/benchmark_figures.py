@@ -1,11 +1,12 @@
 """Draws how costs grow, from the results of the benchmarks; `benchmark_all.py` writes the files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from tf_earlyticket.report import drawing
+from tf_earlyticket.report.report import read_timings
 
 
 def draw_masks(masks: Mapping[str, Any], scaling: Mapping[str, Any]) -> Figure:
@@ -59,5 +60,42 @@ def draw_probes(probe: Mapping[str, Any]) -> Figure:
     drawing.style(axes, "Part of an epoch that it retrains on", "Time (s)")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
+    drawing.legend(figure, 2)
+    return figure
+
+
+def draw_latency(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draws latency by the dense one's, with intervals, a panel for each network.
+
+    Args:
+        rows: Those of `latency.json`; what is not told has no mark.
+    """
+    timings = read_timings(rows)
+    single = [item for item in timings if item.batch == 1 and not item.told.startswith("–")]
+    networks = list(dict.fromkeys(item.path.split()[0] for item in timings))
+    places = list(dict.fromkeys(f"{item.runtime}, {item.precision}" for item in timings))
+    title = "Latency of tickets of whole channels beside the dense network, batch 1, one thread"
+    figure = drawing.new_figure(1.6 + 0.3 * len(places), title)
+    panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+    for axes, network in zip(panels, networks, strict=True):
+        drawing.style(axes, f"{network}, / dense", "")
+        axes.axvline(1, color=drawing.INK, linewidth=1)
+        for share, label, colour in (
+            ("0.5", "half of the multiply-adds", drawing.BLUE),
+            ("0.25", "a quarter", drawing.VERMILLION),
+        ):
+            own = [item for item in single if item.path == f"{network} {share}"]
+            ratios = [item.ratio for item in own]
+            spread = [
+                [item.ratio - item.ratio_low for item in own],
+                [item.ratio_high - item.ratio for item in own],
+            ]
+            y = [places.index(f"{item.runtime}, {item.precision}") for item in own]
+            look = {"fmt": "o", "color": colour, "markersize": 4, "capsize": 2}
+            named = {"label": label} if axes is panels[0] else {}
+            axes.errorbar(ratios, y, xerr=spread, **look, **named)
+        axes.set_xlim(0, 1.2)
+        axes.set_yticks(range(len(places)), places)
+        axes.set_ylim(len(places) - 0.5, -0.5)
     drawing.legend(figure, 2)
     return figure

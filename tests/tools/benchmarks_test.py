@@ -10,6 +10,7 @@ import benchmark_all
 import benchmark_scaling
 import benchmarking
 import pytest
+from reports import made_up_timing
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,6 +96,31 @@ def test_a_target_is_met_by_its_median():
     assert rows[0]["measured"] == "1.030 (0.900 to 1.200)"
 
 
+def test_a_latency_has_its_target_and_is_met_by_its_upper_bound():
+    def rows(network, runtime="litert", **changes):
+        both = (("0.5", changes), ("0.25", {"ratio": 0.3}))
+        for share, values in both:
+            item = made_up_timing(path=f"{network} {share}", runtime=runtime, **values)
+            yield vars(item)
+
+    found = benchmark_all.latencies(
+        [
+            *rows("resnet50", ratio_high=0.65),
+            *rows("resnet50", "openvino", ratio_high=0.66),
+            *rows("resnet20", control_low=1.01, control_high=1.02, ratio_high=0.5),
+            *rows("resnet20", "tensorflow"),
+        ]
+    )
+    assert [line["names"][:2] for line in found] == [
+        *(("resnet50", "litert"), ("resnet50", "openvino")),
+        *(("resnet20", "litert"), ("resnet20", "tensorflow")),
+    ]
+    assert [(line.get("target"), line.get("met")) for line in found] == [
+        *(("<= 0.65", True), ("<= 0.65", False), ("<= 0.90", None), (None, None))
+    ]
+    assert found[0]["0.25"].startswith("0.30") and found[2]["0.5"].startswith("–")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["input", "scaling", "masks", "probe", "overhead"])
 def test_the_benchmark_runs(name, tmp_path):
@@ -110,6 +136,30 @@ def test_the_benchmark_runs(name, tmp_path):
     assert results["command"].startswith(f"python tools/benchmark_{name}.py --quick")
     assert results["machine"]["cpu_count"] == os.cpu_count()
     CHECKS[name](results)
+
+
+@pytest.mark.slow
+def test_tickets_of_channels_are_timed(tmp_path):
+    output = tmp_path / "latency.json"
+    command = [sys.executable, ROOT / "tools" / "benchmark_latency.py", "--networks=resnet20"]
+    command += ["--runtimes=tensorflow", "--batches=1", "--processes=1", "--rounds=2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    for _ in range(2):
+        # The second time, what is measured again replaces what was there.
+        subprocess.run(
+            [*command, f"--output={output}", *(["--keep"] if output.exists() else [])],
+            check=True,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+    results = json.loads(output.read_text())
+    assert [row["path"] for row in results["rows"]] == ["resnet20 0.5", "resnet20 0.25"]
+    about = results["networks"]["resnet20"]
+    assert about["dense"]["multiply_adds"] == 40_551_040
+    for share in (0.5, 0.25):
+        reached = about[f"resnet20 {share}"]["multiply_adds"] / about["dense"]["multiply_adds"]
+        assert 0.9 * share < reached <= share
+    assert len(benchmark_all.latencies(results["rows"])) == 1
 
 
 def _check_ratio(found):
