@@ -20,6 +20,7 @@ import pages
 from absl import app, flags
 from matplotlib.figure import Figure
 
+from tf_earlyticket.deploy.bench import RUNTIMES
 from tf_earlyticket.files import write_text
 from tf_earlyticket.report import drawing
 from tf_earlyticket.report.report import read_timings
@@ -73,7 +74,8 @@ def page(name: str, results: Path = benchmarking.RESULTS) -> str:
     if name == "performance.md":
         latency = found["latency"]
         found["targets"] = targets(**{k: v for k, v in found.items() if k != "latency"})
-        found["latency"] = latency | {"table": latencies(latency["rows"])}
+        table = latencies(latency["rows"])
+        found["latency"] = latency | {"table": table, "left_out": left_out(table)}
     filters = {"ms": milliseconds, "ratio": ratio, "fine": fine}
     return pages.render(f"{name}.jinja", filters, **found, ways=_WAYS, settings=_SETTINGS)
 
@@ -141,6 +143,18 @@ def latencies(rows: Sequence[dict]) -> list[dict]:
             told = not item.told.startswith("–")
             line["met"] = item.ratio_high <= limit if told else None
     return list(lines.values())
+
+
+def left_out(table: Sequence[dict]) -> list[str]:
+    """Returns the networks, runtimes and number types that `latencies` has no line for."""
+    there = {line["names"][:3] for line in table}
+    return [
+        ", ".join((network, runtime, precision))
+        for network in _HALF
+        for runtime, about in RUNTIMES.items()
+        for precision in about.formats
+        if (network, runtime, precision) not in there
+    ]
 
 
 def figures(results: Path = benchmarking.RESULTS) -> dict[str, Figure]:

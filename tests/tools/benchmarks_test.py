@@ -118,6 +118,8 @@ def test_a_latency_has_its_target_and_is_met_by_its_upper_bound():
     assert [(line.get("target"), line.get("met")) for line in found] == [
         *(("<= 0.65", True), ("<= 0.65", False), ("<= 0.90", None), (None, None))
     ]
+    missing = benchmark_all.left_out(found)
+    assert "resnet50, tensorflow, float32" in missing and len(missing) == 3 * 7 - 4
     assert found[0]["0.25"].startswith("0.30") and found[2]["0.5"].startswith("–")
 
 
