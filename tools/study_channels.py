@@ -133,7 +133,6 @@ def main(argv: list[str]) -> None:
     config.train.dense_baseline = True
     seeds, workdir = command_line.numbers("seeds", values.seeds), Path(values.workdir)
     check_run(config, values.data_dir, values.strategy)
-    command_line.quiet_tensorflow()
     command_line.import_tensorflow()
     found: dict[str, dict] = {}
     for seed in seeds:

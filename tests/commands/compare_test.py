@@ -3,6 +3,10 @@
 import copy
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
@@ -11,6 +15,7 @@ from reports import made_up_report, made_up_timing
 from tf_earlyticket import compare
 from tf_earlyticket.report.comparison import cells, draw, read_run
 
+ROOT = str(Path(__file__).parents[2])
 REPORT = made_up_report(
     config={
         "data": {"name": "digits"},
@@ -58,6 +63,14 @@ def test_latency_and_size_are_drawn_where_they_were_measured(folder):
     assert [text.get_text() for text in figure.axes[2].texts] == ["1"]
     (legend,) = figure.legends
     assert len(legend.get_texts()) == 3
+
+
+def test_nothing_is_said_of_fonts_where_home_cannot_be_written(folder):
+    # Matplotlib then looks for fonts again each time.
+    command = [sys.executable, "-m", "tf_earlyticket.compare", "a", "b", "--output=both.png"]
+    environment = {**os.environ, "HOME": "/nowhere", "MPLCONFIGDIR": "", "PYTHONPATH": ROOT}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_json_is_for_programs(folder, call_program):

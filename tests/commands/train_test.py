@@ -90,6 +90,15 @@ def test_wrong_input_is_one_line_status_2_and_no_file(command, tmp_path, argumen
     assert not list(Path.cwd().iterdir())
 
 
+def test_a_colon_in_the_path_of_a_config_is_told(command, tmp_path):
+    (tmp_path / "a:b").mkdir()
+    path = tmp_path / "a:b" / "c.py"
+    path.write_text("def get_config(): pass")
+    status, out, err = command(f"--config={path}")
+    assert status == 2, out + err
+    assert err.count("\n") == 1 and "what follows a colon is the name of a variant" in err
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [

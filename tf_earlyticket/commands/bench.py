@@ -56,7 +56,6 @@ def main(argv: list[str]) -> None:
         tickets[name] = run if (run / RECORD_FILE).exists() else Path(name)
     calibration = None if values.calibration is None else read_array(Path(values.calibration))
     loaded = {name: Ticket.load(directory) for name, directory in tickets.items()}
-    command_line.quiet_tensorflow()
     command_line.import_tensorflow()
 
     from tf_earlyticket.job.job import add_to_report

@@ -109,6 +109,8 @@ def checked_config(argv: list[str], seed: int | None = None, keras: str | None =
     if not isinstance(config, Config):
         name = config_flags.get_config_filename(flags.FLAGS["config"])
         reason = f"returns a {type(config).__name__}" if Path(name).is_file() else "is no file"
+        if ":" in str(Path(name).parent):
+            reason = "its path has a colon, and what follows a colon is the name of a variant"
         raise InputError(
             f"--config={name}: {reason}; expected a Python file whose get_config() returns a "
             "Config."
@@ -202,8 +204,8 @@ def print_table(
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
-def quiet_tensorflow() -> None:
-    """Hides TensorFlow's notices, which would bury what a program says, unless asked for."""
+def hide_notices() -> None:
+    """Hides libraries' notices, which would bury what a program says, unless asked for."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
@@ -309,7 +311,11 @@ def run_program(define: Callable[[], None], program_main: Callable[[list[str]], 
         print(message, file=sys.stderr)
         sys.exit(status)
 
+    def quiet_main(argv):
+        hide_notices()
+        program_main(argv)
+
     app.run(
-        lambda argv: guarded(program_main, argv),
+        lambda argv: guarded(quiet_main, argv),
         flags_parser=lambda argv: guarded(parse, argv, define),
     )

@@ -54,7 +54,6 @@ def main(argv: list[str]) -> None:
     artefacts.check_formats(values.format)
     output = Path(values.output or directory / artefacts.EXPORTED)
     artefacts.check_output(directory, output)
-    command_line.quiet_tensorflow()
     command_line.import_tensorflow()
 
     from tf_earlyticket.job.job import add_to_report

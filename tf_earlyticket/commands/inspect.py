@@ -24,7 +24,6 @@ def main(argv: list[str]) -> None:
     """Shows what the argument names."""
     if len(argv) != 2:
         raise InputError(f"PATH: expected one argument, got {len(argv) - 1}.")
-    command_line.quiet_tensorflow()
     found = inspect(Path(argv[1]))
     if flags.FLAGS.xnnpack:
         from tf_earlyticket.deploy.xnnpack import broken_rules, read_operations

@@ -63,7 +63,6 @@ def main(argv: list[str]) -> None:
     grid = ITEMS.get(values.item).grid(values.scale, config.train.epochs)
     grid = replace(grid, **{name: value for name, value in given.items() if value is not None})
     grid.check(config.train.epochs, dataset_spec(config).train_examples)
-    command_line.quiet_tensorflow()
     if values.dry_run:
         command_line.print_dry_run(config)
         from tf_earlyticket.paper.reproduction import cells_of

@@ -40,7 +40,6 @@ def main(argv: list[str]) -> None:
     seeds = command_line.numbers("seeds", values.seeds)
     start_epochs = command_line.numbers("start_epochs", values.start_epochs)
     check_strategy(values.strategy)
-    command_line.quiet_tensorflow()
     if values.dry_run:
         command_line.print_dry_run(config)
         return

@@ -38,7 +38,6 @@ def main(argv: list[str]) -> None:
     values = flags.FLAGS
     config = command_line.checked_config(argv, values.seed, values.keras)
     check_strategy(values.strategy)
-    command_line.quiet_tensorflow()
     if values.dry_run:
         command_line.print_dry_run(config)
         return
