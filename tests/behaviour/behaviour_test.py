@@ -122,6 +122,28 @@ def test_a_probe_leaves_no_trace(keras, network, compiled, make_data, rate):
     assert pruned(probed).learning_rate() == pruned(plain).learning_rate()
 
 
+def test_a_metric_that_is_never_reset_sees_no_probe(keras, network, compiled, data):
+    class Batches(keras.metrics.Metric):
+        def __init__(self):
+            super().__init__(name="batches")
+            self.seen = self.add_weight(name="seen", initializer="zeros")
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.seen.assign_add(1.0)
+
+        def result(self):
+            return self.seen + 0.0
+
+        def reset_state(self):
+            pass
+
+    model = et.wrap_for_pruning(network(), et.EarlyTicketPolynomialDecay(0.75))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy", Batches()])
+    history = model.fit(data[0], epochs=4, verbose=0, callbacks=[et.PPRProbe(*data)]).history
+    assert history["batches"] == [6, 12, 18, 24]
+
+
 def test_the_six_lines_end_at_the_final_sparsity(network, compiled, data):
     callback = et.EarlyTicket(*data, detector=Never(), verbose=0)
     model, history = _train(network, compiled, data, [callback], epochs=8)

@@ -92,12 +92,15 @@ def test_statistics_survive_wrapping_tickets_and_export(adapted, compiled, rows,
         np.testing.assert_allclose(found, _predict(rewound, rows[0]), rtol=1e-4, atol=1e-6)
 
 
-def test_bins_survive(keras, rows):
+@pytest.mark.parametrize("mode", ["int", "one_hot"])
+def test_bins_survive(keras, rows, mode):
     layers = keras.layers
-    bins = layers.Discretization(num_bins=4, name="bins")
+    bins = layers.Discretization(num_bins=4, output_mode=mode, name="bins")
+    rows = rows[0][:, : 6 if mode == "int" else 1], rows[1]
     bins.adapt(rows[0])
-    i = layers.Input((6,))
-    x = layers.Dense(8, name="middle")(layers.Embedding(6, 4, name="table")(bins(i)))
+    i = layers.Input(rows[0].shape[1:])
+    x = layers.Embedding(6, 4, name="table")(bins(i)) if mode == "int" else bins(i)
+    x = layers.Dense(8, name="middle")(x)
     plain = keras.Model(i, layers.Dense(3, name="last")(layers.Flatten()(x)))
     model = et.wrap_for_pruning(plain)
     for copy in (model, et.strip_pruning(model)):
@@ -169,6 +172,31 @@ def test_vocabularies_of_integers_survive(keras):
     wanted = _predict(plain, numbers)
     for copy in (model, et.strip_pruning(model)):
         np.testing.assert_array_equal(_predict(copy, numbers), wanted)
+
+
+def test_a_recurrent_network_of_a_fixed_batch_keeps_its_states(keras, compiled, rows, tmp_path):
+    layers = keras.layers
+    i = layers.Input(batch_shape=(16, 4, 6), name="series")
+    x = layers.GRU(5, stateful=True, name="recurrent")(i)
+    plain = keras.Model(i, layers.Dense(3, name="last")(layers.Dense(8, name="middle")(x)))
+    series = np.repeat(rows[0][:, None] / 100, 4, axis=1)
+    data = tf.data.Dataset.from_tensor_slices((series, rows[1])).batch(16)
+    # Not where it began.
+    plain(series[:16])
+    model = compiled(et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(0.5)))
+    np.testing.assert_allclose(_predict(model, series[:16]), _predict(plain, series[:16]))
+    callbacks = [et.EarlyTicket(data, data, verbose=0)]
+    found = model.fit(data, epochs=6, verbose=0, callbacks=callbacks).history["loss"]
+    wanted = compiled(plain).fit(data, epochs=6, verbose=0).history["loss"]
+    # Until pruning starts, probes leave no trace.
+    start = callbacks[0].start_epoch
+    assert start >= 3
+    np.testing.assert_array_equal(found[:start], wanted[:start])
+    et.export_ticket(model, tmp_path / "ticket")
+    served = _served(tmp_path / "ticket", series[:16])
+    # Which begins a series of its own.
+    model.get_layer("recurrent").reset_states()
+    np.testing.assert_allclose(served, _predict(model, series[:16]), rtol=1e-4, atol=1e-6)
 
 
 def test_random_numbers_go_on_where_the_model_was(keras):

@@ -63,6 +63,48 @@ def test_early_stopping_chooses_among_epochs_at_the_final_sparsity(
     assert stopping.start_from_epoch == 0
 
 
+@pytest.fixture
+def worse(keras):
+    """A callback whose metric "badness" grows from epoch to epoch; keeps the weights of each."""
+
+    class Worse(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.weights = []
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["badness"] = float(epoch)
+            self.weights.append(pruned(self.model).weights())
+
+    return Worse()
+
+
+@pytest.mark.parametrize("ramp", [0, 2])
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_best_epoch_in_a_file_is_one_at_the_final_sparsity(
+    keras, network, compiled, data, worse, place, ramp, tmp_path
+):
+    model = _wrapped(network, compiled)
+    file = str(tmp_path / "best.weights.h5")
+    best = keras.callbacks.ModelCheckpoint(
+        file, "badness", mode="min", save_best_only=True, save_weights_only=True
+    )
+    plateau = keras.callbacks.ReduceLROnPlateau("badness", factor=0.5, patience=1, mode="min")
+    ours = et.EarlyTicket(*data, detector=FixedEpoch(2), ramp_epochs=ramp, verbose=0)
+    others = [worse, best, plateau]
+    callbacks = [ours, *others] if place == "after" else [*others, ours]
+    model.fit(data[0], validation_data=data[1], epochs=8, verbose=0, callbacks=callbacks)
+    # A crash while it was dense would have left a file too.
+    first = 3 + ramp
+    assert best.best == first - 1
+    # At the end of 2 unless it was pruned just then, and of all but the first of those that count.
+    reductions = 8 - first + (ramp > 0 or place == "before")
+    assert pruned(model).learning_rate() == pytest.approx(0.05 * 0.5**reductions)
+    model.load_weights(file)
+    _assert_final(model)
+    for name, weight in pruned(model).weights().items():
+        np.testing.assert_array_equal(weight, worse.weights[first - 1][name])
+
+
 @pytest.mark.parametrize("how", ["weights", "everything"])
 def test_weights_that_a_callback_writes_at_the_end_are_masked_again(
     keras, network, compiled, data, caplog, how

@@ -30,7 +30,7 @@ from tf_earlyticket.backends.layer_kinds import (
     output_layers,
     prunable_weights,
 )
-from tf_earlyticket.backends.layers import named_layers, named_weights
+from tf_earlyticket.backends.layers import named_layers, named_weights, recurrent_states
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.channels import CARRIES, ChannelGraph
 from tf_earlyticket.pruning.masks import check_masks
@@ -616,7 +616,11 @@ class Backend(ABC):
 
     def exportable(self, model):
         """Returns the plain model of a wrapped one, in float32 where that can be."""
-        return self.float32_copy(self.strip(model))
+        plain = self.float32_copy(self.strip(model))
+        for state in recurrent_states(plain):
+            # What is served begins a series of its own.
+            state.assign(np.zeros(state.shape))
+        return plain
 
     def named_layers(self, model) -> dict[str, Any]:
         """Returns every layer that is not itself a model by path, without pruning wrappers."""

@@ -141,12 +141,15 @@ class Copier:
         config |= {name: value for name, value in _functions(layer).items() if name in config}
         with self._backend.trusted(), self._backend.keras.utils.custom_object_scope(_own(layer)):
             copy = type(layer).from_config(config)
-        # Before it is called: the shape of its outputs may depend on vocabularies.
+        # Before it is called: the shape of its outputs may depend on vocabularies and bins.
         for old, new in zip(layers_inside(layer), layers_inside(copy), strict=False):
             if type(old) is type(new):
                 self._keep_settings(old, new)
                 vars(new).update(_functions(old))
                 _copy_vocabulary(old, new)
+                if hasattr(old, "bin_boundaries"):
+                    # The config of tf_keras leaves out those that were adapted.
+                    new.bin_boundaries = old.bin_boundaries
         if isinstance(layer, self._backend.keras.Model) and not copy.built:
             copy.build_from_config(layer.get_build_config())
         return copy

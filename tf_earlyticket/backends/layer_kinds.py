@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_earlyticket import checks
-from tf_earlyticket.backends.layers import layers_inside
+from tf_earlyticket.backends.layers import flat, layers_inside
 from tf_earlyticket.errors import InputError, suggestion
 
 Prunable = Callable[[Any], bool] | Collection[Any] | None
@@ -185,7 +185,7 @@ def output_layers(model, layers: Collection[Any]) -> set[int]:
     """
     order = {id(layer): place for place, layer in enumerate(layers)}
     found = set()
-    for tensor in _flat(model.outputs):
+    for tensor in flat(model.outputs):
         reached = _reached(tensor, order, set())
         found |= {max(reached, key=order.__getitem__)} if reached else set()
     return found
@@ -205,18 +205,10 @@ def _reached(tensor, wanted: Mapping[int, int], seen: set[int]) -> set[int]:
     found = set()
     if getattr(layer, "outputs", None):
         # A model within the model.
-        found = _reached(_flat(layer.outputs)[number], wanted, seen)
+        found = _reached(flat(layer.outputs)[number], wanted, seen)
     if found:
         return found
     made = layer._inbound_nodes[node]
     # The inputs of a node, as Keras 3 and tf_keras call them.
     inputs = made.input_tensors if hasattr(made, "operation") else made.keras_inputs
-    return set().union(*(_reached(each, wanted, seen) for each in _flat(inputs)))
-
-
-def _flat(tensors) -> list:
-    if isinstance(tensors, Mapping):
-        tensors = list(tensors.values())
-    if isinstance(tensors, (list, tuple)):
-        return [each for part in tensors for each in _flat(part)]
-    return [tensors]
+    return set().union(*(_reached(each, wanted, seen) for each in flat(inputs)))

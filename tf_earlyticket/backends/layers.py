@@ -1,6 +1,7 @@
 """Layers and weights of a model by path, the same for every Keras; none is imported."""
 
 import re
+from collections.abc import Mapping
 
 # Weights that Keras 3 renamed; a ticket of one Keras fits a model of the other.
 _TF_KERAS_NAMES = {
@@ -28,6 +29,31 @@ def layers_inside(layer) -> list:
 def variables_of(layer) -> list:
     """Returns the weight variables of a layer; a lookup layer of tf_keras lists other things."""
     return [weight for weight in getattr(layer, "weights", ()) if hasattr(weight, "assign")]
+
+
+def recurrent_states(layer) -> list:
+    """Returns what stateful recurrent layers of a layer remember, which is no weight to Keras."""
+    stateful = [each for each in layers_inside(layer) if getattr(each, "stateful", False)]
+    return flat([getattr(each, "states", None) or [] for each in stateful])
+
+
+def metrics_given(container) -> list:
+    """Returns the metrics that `compile` was given, which Keras lists after their first batch only.
+
+    Args:
+        container: Where Keras keeps them, None before `compile`.
+    """
+    given = [getattr(container, name, None) for name in ("_user_metrics", "_user_weighted_metrics")]
+    return [metric for metric in flat(given) if hasattr(metric, "reset_state")]
+
+
+def flat(tensors) -> list:
+    """Returns what lists, tuples and dicts in each other hold, in their order."""
+    if isinstance(tensors, Mapping):
+        tensors = list(tensors.values())
+    if isinstance(tensors, (list, tuple)):
+        return [each for part in tensors for each in flat(part)]
+    return [tensors]
 
 
 def own_variables(layer) -> list:

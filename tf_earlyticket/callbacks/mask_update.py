@@ -34,10 +34,11 @@ class MaskUpdate(Callback):
     Steps are optimizer steps. Masks are computed on the host from all prunable weights, written
     at once, and only ever shrink. Must stand before callbacks that save checkpoints.
 
-    `EarlyStopping` waits until the final sparsity is reached: epochs at another sparsity are no
-    match for those that follow, neither for the patience nor for the best weights. What callbacks
-    write when training ends is masked again. A warning names layers that keep less than 1 % of
-    their weights.
+    Epochs at another sparsity are no match for those that follow. So `EarlyStopping` waits until
+    the final sparsity is reached, with its patience and its best weights, and what other callbacks
+    remember as best, `ModelCheckpoint(save_best_only=True)` and `ReduceLROnPlateau`, begins anew
+    whenever masks have changed. What callbacks write when training ends is masked again. A warning
+    names layers that keep less than 1 % of their weights.
 
     Args:
         train_data: Batches for rankings that look at gradients, as for `et.PPRProbe`; None where
@@ -84,6 +85,14 @@ class MaskUpdate(Callback):
             for stopping in self.callbacks
             if hasattr(stopping, "start_from_epoch") and hasattr(stopping, "best_weights")
         }
+        self._remembering = [
+            other
+            for other in self.callbacks
+            if hasattr(other, "monitor_op")
+            and hasattr(other, "best")
+            and other not in self._waiting
+        ]
+        self._changed = False
         if not any(isinstance(one, _Last) and one.owner is self for one in self.callbacks):
             self.callbacks.append(_Last(self))
 
@@ -104,6 +113,10 @@ class MaskUpdate(Callback):
             self._say_if_thin(self._masks)
         self._epoch_step = self._step = self.adapter.step()
         self._first_batch = None
+        if self._changed:
+            # Also what was best of an epoch in which they changed.
+            self._changed = False
+            self._forget_best()
         for stopping, start in self._waiting.items():
             stopping.start_from_epoch = max(start, epoch + 1) if self._is_short() else start
 
@@ -192,8 +205,19 @@ class MaskUpdate(Callback):
             raise RunError(f"No mask can be made at step {step}: {error}") from error
         if sum(int(mask.sum()) for mask in masks.values()) < kept:
             self.adapter.set_masks(masks)
+            self._changed = True
+            self._forget_best()
             self.updates.append((step, mask_sparsity(masks)))
             self._say_if_thin(masks)
+
+    def _forget_best(self) -> None:
+        for other in self._remembering:
+            # None before its first epoch; one of tf_keras may be a function with a margin.
+            if other.monitor_op is not None:
+                smaller = bool(other.monitor_op(-np.inf, np.inf))
+                other.best = np.inf if smaller else -np.inf
+            if hasattr(other, "wait"):
+                other.wait = 0
 
     def _say_if_thin(self, masks) -> None:
         kept = {name: int(mask.sum()) for name, mask in masks.items()}

@@ -19,8 +19,13 @@ PICTURES = "serve_pictures"
 
 
 def _example(entry, count: int, random: np.random.Generator) -> np.ndarray:
-    """Returns inputs [count, ...] like a symbolic one: floats from 0 to 1, integers 0."""
+    """Returns inputs [count, ...] like a symbolic one: floats from 0 to 1, integers 0.
+
+    Of a batch that is fixed, as many as it has.
+    """
     import tensorflow as tf
+
+    count = entry.shape[0] or count
 
     # In Keras 3 the types are names. All may be indices, floats cut off: 0 is always one.
     dtype = tf.as_dtype(entry.dtype)

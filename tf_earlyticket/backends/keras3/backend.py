@@ -20,6 +20,7 @@ from tf_earlyticket.backends.keras3.compat import BACKEND as COMPUTES_WITH
 from tf_earlyticket.backends.keras3.compat import Functional, SafeModeScope, keras, reset_uids
 from tf_earlyticket.backends.keras3.pruned_model import Keras3PrunedModel
 from tf_earlyticket.backends.layer_kinds import kind_of
+from tf_earlyticket.backends.layers import recurrent_states
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_npz, replacing
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
@@ -124,6 +125,8 @@ class Keras3Backend(Backend):
             other.assign(keras.ops.convert_to_numpy(one.value))
             if one.trainable != other.trainable:
                 other.trainable = one.trainable
+        for one, other in zip(recurrent_states(old), recurrent_states(new), strict=True):
+            other.assign(keras.ops.convert_to_numpy(one.value))
 
     def _inputs_as_given(self, model):
         nested = getattr(model, "_inputs_struct", None)

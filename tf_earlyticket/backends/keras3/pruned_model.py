@@ -18,6 +18,7 @@ from tf_earlyticket.backends.keras3.masks import (
     masked_array,
     slots,
 )
+from tf_earlyticket.backends.layers import metrics_given, recurrent_states
 from tf_earlyticket.errors import InputError
 
 _ATTRIBUTES = ("stop_training", "stop_evaluating", "history", "_initial_epoch")
@@ -211,6 +212,9 @@ def _parts_of_batch(batch) -> tuple:
 def _variables(model) -> list:
     """Returns all that training changes: weights, statistics, seeds, slots, masks, metrics."""
     found = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    found += recurrent_states(model)
+    for metric in metrics_given(model._compile_metrics):
+        found += metric.variables
     # Of random numbers that are drawn without a seed.
     generator = get_global_attribute("global_seed_generator")
     found += [generator.state] if generator is not None else []

@@ -8,7 +8,12 @@ import tensorflow as tf
 
 from tf_earlyticket.backends.base import Backend, kept_object
 from tf_earlyticket.backends.copying import Copier, weights_were_written
-from tf_earlyticket.backends.layers import layers_inside, named_layers, variables_of
+from tf_earlyticket.backends.layers import (
+    layers_inside,
+    named_layers,
+    recurrent_states,
+    variables_of,
+)
 from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude, keras, tfmot
 from tf_earlyticket.backends.tf_keras.optimizers import OverridableSchedule
 from tf_earlyticket.backends.tf_keras.pruned_model import (
@@ -91,7 +96,8 @@ class TfKerasBackend(Backend):
         return model._nested_inputs, model._nested_outputs
 
     def transfer_variables(self, old, new):
-        pairs = list(zip(variables_of(old), variables_of(new), strict=True))
+        olds, news = (variables_of(each) + recurrent_states(each) for each in (old, new))
+        pairs = list(zip(olds, news, strict=True))
         values = keras.backend.batch_get_value([variable for variable, _ in pairs])
         keras.backend.batch_set_value(
             [(variable, value) for (_, variable), value in zip(pairs, values, strict=True)]

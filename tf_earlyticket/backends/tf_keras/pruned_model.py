@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.backends.base import PrunedModel
-from tf_earlyticket.backends.layers import named_weights
+from tf_earlyticket.backends.layers import metrics_given, named_weights, recurrent_states
 from tf_earlyticket.backends.tf_keras import optimizers
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.backends.tf_keras.wrapper import UNSET, MaskedPruneLowMagnitude
@@ -242,11 +242,11 @@ def _parts(variable):
 def _state_variables(model) -> list[tf.Variable]:
     """Returns all that training changes: weights, masks, slots, metrics, counters, generators."""
     found = list(model.variables) + optimizers.variables(model.optimizer)
-    for metric in model.metrics:
+    for metric in [*model.metrics, *metrics_given(model.compiled_metrics)]:
         found += metric.variables
     found += [model._train_counter, model._test_counter, model._predict_counter]
     found.append(model._steps_per_execution)
-    found += [generator.state for generator in generators(model)]
+    found += [*(generator.state for generator in generators(model)), *recurrent_states(model)]
     unique = {id(variable): variable for variable in found if isinstance(variable, tf.Variable)}
     return list(unique.values())
 
