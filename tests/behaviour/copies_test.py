@@ -286,6 +286,19 @@ def _trained(model) -> set[str]:
     return {name for name, variable in weights.items() if id(variable) in trained}
 
 
+@pytest.mark.parametrize("part", ["both", "backward_layer"])
+def test_frozen_parts_of_wrapped_layers_stay_so(keras, part):
+    layers = keras.layers
+    both = layers.Bidirectional(layers.LSTM(5), name="both")
+    i = layers.Input((4, 6))
+    x = layers.Dense(8, name="middle")(both(i))
+    plain = keras.Model(i, layers.Dense(3, name="last")(x))
+    getattr(both, part, both).trainable = False
+    model = et.wrap_for_pruning(plain)
+    for copy in (model, et.strip_pruning(model)):
+        assert len(copy.trainable_variables) == len(plain.trainable_variables) < 10
+
+
 def _composite(keras):
     layers = keras.layers
 

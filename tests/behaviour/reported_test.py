@@ -54,6 +54,37 @@ def test_a_rewound_ticket_trains_sparse_without_a_callback(network, compiled, da
     assert et.export_ticket(again, tmp_path / "again").sparsity == ticket.sparsity
 
 
+@pytest.mark.parametrize("when", ["uncompiled", "compiled", "trained"])
+def test_weights_from_a_file_come_with_their_masks(
+    keras, network, compiled, examples, when, tmp_path
+):
+    images, labels = examples
+    model, file = compiled(et.wrap_for_pruning(network())), str(tmp_path / "last.weights.h5")
+    zeros = _half(model)
+    model.fit(images, labels, verbose=0)
+    model.save_weights(file)
+    again = et.wrap_for_pruning(network())
+    if when != "uncompiled":
+        compiled(again)
+    if when == "trained":
+        again.fit(images, labels, verbose=0)
+    again.load_weights(file)
+    compiled(again).fit(images, labels, verbose=0)
+    assert _zeros(again) == zeros and pruned(again).violations() == 0
+    for name, mask in pruned(model).masks().items():
+        np.testing.assert_array_equal(pruned(again).masks()[name], mask)
+    if keras.__name__ == "tf_keras":
+        # Its wrappers are layers of their own.
+        return
+    # Plain models read the weights alone, and files of plain models leave masks as they are.
+    plain = network()
+    plain.load_weights(file)
+    plain.save_weights(file)
+    again.load_weights(file)
+    for name, mask in pruned(model).masks().items():
+        np.testing.assert_array_equal(pruned(again).masks()[name], mask)
+
+
 @pytest.mark.parametrize("form", ["lists", "inputs", "dict"])
 def test_a_model_is_exported_however_its_inputs_are_given(keras, compiled, form, tmp_path):
     layers = keras.layers
@@ -144,6 +175,18 @@ def test_gradients_are_those_of_the_compiled_loss(keras, compiled, data):
                 losses.append(adapter.evaluate(batches)["loss"])
         assert found[place] == pytest.approx((losses[0] - losses[1]) / 2e-2, abs=2e-4)
     assert np.abs(found).max() > 1e-3
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_probes_retrain_by_the_weights_of_examples(keras, compiled, data, weight):
+    weighted = data[0].map(lambda x, y: (x, y, weight * tf.ones(tf.shape(y))))
+    schedule = et.EarlyTicketPolynomialDecay(0.75)
+    wrapped = et.wrap_for_pruning(_plain_network(keras), schedule)
+    model = compiled(wrapped, keras.optimizers.SGD(0.05))
+    probe = et.PPRProbe(weighted, data[1], monitor="loss")
+    model.fit(weighted, epochs=1, verbose=0, callbacks=[probe])
+    seen = probe.results[0].observation
+    assert (seen.ppr_accuracy == seen.pruned_accuracy) == (weight == 0)
 
 
 def test_a_ranking_may_look_at_gradients(keras, compiled, data, taylor):

@@ -6,6 +6,7 @@ A process has one backend, which Keras reads from KERAS_BACKEND when it is impor
 import keras
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.models import Functional
+from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.utils.naming import reset_uids
 
@@ -17,6 +18,7 @@ check_computes_with(BACKEND)
 __all__ = [
     "BACKEND",
     "Functional",
+    "KerasSaveable",
     "SafeModeScope",
     "get_global_attribute",
     "keras",

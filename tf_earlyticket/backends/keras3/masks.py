@@ -1,7 +1,9 @@
 """How a Keras 3 optimizer keeps pruned weights at zero, and out of what moves the others."""
 
+import numpy as np
+
 from tf_earlyticket.backends.copying import scope
-from tf_earlyticket.backends.keras3.compat import keras
+from tf_earlyticket.backends.keras3.compat import KerasSaveable, keras
 from tf_earlyticket.errors import InputError
 
 UNSET = -1
@@ -123,6 +125,39 @@ class Masks:
 
         # The training step of every backend ends in this method.
         optimizer.apply = apply_masked
+
+
+class MasksInFiles(KerasSaveable):
+    """Puts masks beside the weights in files of a model, and reads them with these.
+
+    Those among the optimizer's variables are passed over unless a model is compiled and has
+    trained. Models that are not wrapped pass these over.
+
+    Args:
+        pruned: The model's `PrunedModel`.
+    """
+
+    def __init__(self, pruned):
+        self._pruned = pruned
+
+    def _obj_type(self):
+        # Which decides what Keras looks for in it: nothing.
+        return "Loss"
+
+    def save_own_variables(self, store):
+        """Writes each mask under its place, eight bits to a byte."""
+        for place, mask in enumerate(self._pruned.masks().values()):
+            store[str(place)] = np.packbits(mask)
+
+    def load_own_variables(self, store):
+        """Sets the masks of a file, if it has any."""
+        masks = self._pruned.masks()
+        if len(store.keys()) == len(masks):
+            found = {
+                name: np.unpackbits(np.asarray(store[str(place)]), count=mask.size)
+                for place, (name, mask) in enumerate(masks.items())
+            }
+            self._pruned.set_masks({n: found[n].reshape(m.shape) for n, m in masks.items()})
 
 
 def _moves_each_weight_by_itself(optimizer) -> bool:

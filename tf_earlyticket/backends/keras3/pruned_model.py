@@ -13,6 +13,7 @@ from tf_earlyticket.backends.keras3.compat import (
 from tf_earlyticket.backends.keras3.masks import (
     UNSET,
     Masks,
+    MasksInFiles,
     OverridableSchedule,
     is_schedule,
     masked_array,
@@ -52,6 +53,7 @@ class Keras3PrunedModel(PrunedModel):
 
         # Past Keras' tracking. So masks hold without a callback, under every optimizer.
         object.__setattr__(model, "compile", compile_and_attach)
+        object.__setattr__(model, "_early_ticket_masks", MasksInFiles(self))
         self._sync()
 
     @property
