@@ -6,6 +6,8 @@ import tensorflow as tf
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
+from tf_earlyticket.deploy import tflite
+from tf_earlyticket.errors import RunError
 from tf_earlyticket.pruning.select import RANKINGS
 
 
@@ -109,6 +111,30 @@ def test_a_model_is_exported_however_its_inputs_are_given(keras, compiled, form,
     wanted = model.predict(given, verbose=0)
     wanted = wanted[0] if isinstance(wanted, list) else wanted
     np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_recurrent_layers_become_tflite_files_for_one_example(keras, tmp_path):
+    layers = keras.layers
+
+    def make(batch_size):
+        i = layers.Input((5, 6), batch_size=batch_size, name="series")
+        x = layers.Dense(8, name="middle")(layers.LSTM(4, name="recurrent")(i))
+        return keras.Model(i, layers.Dense(3, name="last")(x))
+
+    model = et.wrap_for_pruning(make(None), et.EarlyTicketPolynomialDecay(0.5))
+    _half(model)
+    ticket = et.export_ticket(model, tmp_path / "ticket")
+    with pytest.raises(RunError, match="recurrent layers .*batch_size=1.*SELECT_TF_OPS") as error:
+        tflite.convert(tmp_path / "ticket/saved_model", tflite.FORMATS["tflite"])
+    assert "\n" not in str(error.value)
+    # As it says.
+    one = make(1)
+    et.load_trained_weights(one, ticket)
+    one.export(str(tmp_path / "one"), **({"verbose": False} if hasattr(keras, "ops") else {}))
+    run = tflite.runner(tflite.convert(tmp_path / "one", tflite.FORMATS["tflite"]))
+    series = np.random.RandomState(0).normal(size=(1, 5, 6)).astype(np.float32)
+    expected = np.asarray(et.strip_pruning(model)(series))
+    np.testing.assert_allclose(run(series), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_transposed_convolutions_are_pruned_and_depthwise_ones_are_not(keras):

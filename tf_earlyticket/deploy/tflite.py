@@ -71,7 +71,15 @@ def convert(saved_model: Path, form: Form, calibration: np.ndarray | None = None
         return converter.convert()
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise RunError(f"TensorFlow cannot convert to {form.name}: {lines[0]:.300}") from error
+        reason = f"{lines[0]:.300}"
+        # Pages of its intermediate code otherwise.
+        if "TensorList" in str(error):
+            reason = (
+                "its recurrent layers take any number of examples. Convert the network made with "
+                "Input(batch_size=1) instead, which et.load_trained_weights gives the ticket's "
+                "weights, or the SavedModel with tf.lite.OpsSet.SELECT_TF_OPS"
+            )
+        raise RunError(f"TensorFlow cannot convert to {form.name}: {reason}.") from error
 
 
 def write(
