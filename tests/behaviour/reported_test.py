@@ -127,6 +127,8 @@ def test_recurrent_layers_become_tflite_files_for_one_example(keras, tmp_path):
     with pytest.raises(RunError, match="recurrent layers .*batch_size=1.*SELECT_TF_OPS") as error:
         tflite.convert(tmp_path / "ticket/saved_model", tflite.FORMATS["tflite"])
     assert "\n" not in str(error.value)
+    if hasattr(keras, "ops") and keras.backend.backend() == "jax":
+        return
     # As it says.
     one = make(1)
     et.load_trained_weights(one, ticket)

@@ -76,8 +76,9 @@ def convert(saved_model: Path, form: Form, calibration: np.ndarray | None = None
         if "TensorList" in str(error):
             reason = (
                 "its recurrent layers take any number of examples. Convert the network made with "
-                "Input(batch_size=1) instead, which et.load_trained_weights gives the ticket's "
-                "weights, or the SavedModel with tf.lite.OpsSet.SELECT_TF_OPS"
+                "Input(batch_size=1) instead, of tf_keras or of Keras 3 on TensorFlow, which "
+                "et.load_trained_weights gives the ticket's weights, or the SavedModel with "
+                "tf.lite.OpsSet.SELECT_TF_OPS"
             )
         raise RunError(f"TensorFlow cannot convert to {form.name}: {reason}.") from error
 
