@@ -226,7 +226,7 @@ def test_stopping_early_is_said(caplog):
 
     with caplog.at_level(logging.WARNING):
         wrapped_model().fit(data(), epochs=6, callbacks=[_early_ticket(3), Stop()], verbose=0)
-    assert "Training stopped at sparsity 0.0000, before the final one." in caplog.text
+    assert "at sparsity 0.0 % (0.0 % of all kernels), before the final one." in caplog.text
 
 
 def test_callbacks_behind_it_see_its_logs_and_save_sparse_weights(tmp_path):

@@ -26,7 +26,7 @@ REPORT = made_up_report(
     dense={"test_accuracy": 0.99, "epochs": 60},
     start_epoch=22,
 ).to_json()
-REPORT["ticket"] |= {"sparsity": 0.8, "test_accuracy": 0.9876}
+REPORT["ticket"] |= {"sparsity": 0.8, "network_sparsity": 0.7654, "test_accuracy": 0.9876}
 REPORT["cost"] |= {"total_epochs": 67.1, "probe_epochs": 7.1}
 
 
@@ -38,6 +38,8 @@ def folder(tmp_path, monkeypatch):
         report = copy.deepcopy(REPORT)
         if name == "b":
             report |= {"dense": None, "start_epoch": None}
+            # As reports of before.
+            del report["ticket"]["network_sparsity"], report["layers"]
         (tmp_path / name).mkdir()
         (tmp_path / name / "report.json").write_text(json.dumps(report))
     return tmp_path
@@ -50,8 +52,8 @@ def test_the_table_and_the_figure_show_each_run(folder, call_program):
         assert text in out
     assert imread(folder / "figures" / "both.png").shape[1] == 900
     rows = cells([read_run(folder / name) for name in "ab"])
-    assert rows[0][3:] == ["3", "80.00", "98.76", "99.00", "22", "67.1", "7.1"]
-    assert rows[1][6:8] == ["–", "–"]
+    assert rows[0][3:] == ["3", "80.00", "76.54", "98.76", "99.00", "22", "67.1", "7.1"]
+    assert rows[1][5] == "–" and rows[1][7:9] == ["–", "–"]
     assert len(draw([read_run(folder / "a")]).axes) == 2
 
 

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from reports import made_up_report
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tf_earlyticket as et
 from tf_earlyticket import train
+from tf_earlyticket.commands.train import summary
 from tf_earlyticket.job import default_config
 from tf_earlyticket.job import job as run_module
 from tf_earlyticket.job.log import Display
@@ -151,6 +153,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(command):
         "steps: 2 per epoch, 6 in 3 epochs",
         "retraining for 2 of 2 steps",
         "schedule: mode continue; sparsity 0.0 to 0.9 over 2 steps",
+        "at the end: sparsity 90.0 % (89.1 % of all kernels), as the initial weights rank",
     ):
         assert part in out
     assert not list(Path.cwd().iterdir())
@@ -163,7 +166,8 @@ def started(monkeypatch):
     report = {
         "start_epoch": 1,
         "start_reason": "a reason",
-        "ticket": {"sparsity": 0.8, "test_accuracy": 0.9},
+        "ticket": {"sparsity": 0.8, "network_sparsity": 0.99951, "test_accuracy": 0.9},
+        "macs": {"dense": 300, "ticket": 198},
         "dense": None,
         "cost": {"total_epochs": 3.0, "probe_epochs": 1.0, "iterative_pruning_epochs": 27},
     }
@@ -212,8 +216,19 @@ def test_without_workdir_each_config_gets_its_own(command, started):
 def test_the_outcome_is_printed_in_a_few_lines(command, started):
     _, out, _ = command("--workdir=run")
     assert "Pruning started after epoch 1: a reason." in out
-    assert "80.0 % sparse, test accuracy 90.00 %; the dense network was not trained." in out
+    # Not 100.0 %: something is left.
+    assert (
+        "Ticket: 80.0 % (99.9 % of all kernels) sparse, 66 % of the multiply-adds, test accuracy "
+        "90.00 %; the dense network was not trained." in out
+    )
     assert "report.html" in out and "saved_model" in out
+
+
+def test_the_outcome_of_a_run_of_before_is_printed(tmp_path):
+    report = made_up_report().to_json()
+    assert "macs" not in report and "network_sparsity" not in report["ticket"]
+    text = summary(report, RunPaths(tmp_path))
+    assert "Ticket: 80.0 % sparse, test accuracy 91.36 % (dense 91.74 %)." in text
 
 
 @pytest.mark.parametrize("progress", ["json", "quiet"])

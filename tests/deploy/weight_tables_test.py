@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from reports import made_up_report
 
 import tf_earlyticket as et
+from tf_earlyticket import inspect as inspect_program
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.commands.inspect import about_run, inspect
@@ -93,6 +95,14 @@ def test_a_ticket_shows_its_masks_and_says_what_it_is(folder):
         "kept": 230,
         "sparsity": 1 - 230 / 1152,
         "bytes": 144,
+        "network_sparsity": (1152 - 230) / (36 + 1152 + 96),
+    }
+    costs = {cost["name"]: cost for cost in found["about"]["layers"]}
+    # 4 x 4 places.
+    assert costs["middle"] == {
+        "name": "middle",
+        "macs": {"dense": 16 * 1152, "masked": 16 * 230, "removed": 16 * 1152},
+        "parameters": {"dense": 1152 + 32, "masked": 230 + 32, "removed": 1152 + 32},
     }
     assert found["about"]["trained"] and found["about"]["test_accuracy"] == 0.5
     assert "tensorflow" in found["about"]["versions"]
@@ -101,6 +111,26 @@ def test_a_ticket_shows_its_masks_and_says_what_it_is(folder):
         "feeds the output",
     ]
     json.dumps(found)
+
+
+def test_the_whole_network_is_printed_beside_the_prunable_weights(folder, call_program):
+    status, out, err = call_program(inspect_program, str(folder / "ticket"))
+    assert status == 0, err
+    assert "of all kernels of the network 71.81\N{NO-BREAK SPACE}% are pruned" in out
+    cells = [line.split() for line in out.replace("│", " ").splitlines()]
+    assert ["middle", "18,432", "3,680", "18,432", "1,184", "262", "1,184"] in cells
+    assert ["All", "19,824", "5,072", "19,824", "1,323", "401", "1,323"] in cells
+
+
+def test_a_report_of_before_is_shown(tmp_path):
+    values = made_up_report().to_json()
+    for name in ("layers", "left_dense"):
+        del values[name]
+    assert not {"macs", "parameters", "network_sparsity"} & {*values, *values["ticket"]}
+    (tmp_path / "report.json").write_text(json.dumps(values))
+    (tmp_path / "config.json").write_text("{}")
+    about = about_run(tmp_path)
+    assert about["layers"] == [] and about["ticket_test_accuracy"] == 0.9136
 
 
 @pytest.mark.parametrize(

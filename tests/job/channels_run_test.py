@@ -56,6 +56,11 @@ def test_half_of_the_multiply_adds_stay_in_whole_channels(runs, job):
         np.testing.assert_array_equal(mask, graph.mask(name, kept))
     left = graph.multiply_adds(kept) / graph.multiply_adds()
     assert 0.45 < left <= 0.5
+    report = _report(runs / job)
+    for key, amount in (("macs", graph.multiply_adds), ("parameters", graph.parameters)):
+        # As the small network has them.
+        assert report[key]["ticket"] == report[key]["removed"] == amount(kept)
+        assert report[key]["dense"] == amount() > report[key]["masked"] >= amount(kept)
     counts = [np.count_nonzero(kept[family.channels]) for family in graph.removable]
     assert all(count % 4 == 0 for count in counts)
 

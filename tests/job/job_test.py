@@ -156,6 +156,21 @@ def test_the_report_has_every_key_of_the_interface(runs, run):
     assert not set(reasons) & {layer["name"] for layer in layers}
     from tf_earlyticket.commands.inspect import about_run
 
+    dense = {layer["name"]: layer["macs"]["dense"] for layer in report["layers"]}
+    assert report["macs"]["dense"] == sum(dense.values())
+    graph = et.channel_graph(et.models.resnet8((16, 16, 1)))
+    ticket = et.Ticket.load(runs / run / "ticket")
+    for key, count in (("macs", graph.multiply_adds), ("parameters", graph.parameters)):
+        assert report[key] == {
+            "dense": count(),
+            "masked": count(masks=ticket.masks),
+            "removed": count(),
+            "ticket": count(masks=ticket.masks),
+        }
+    assert report["ticket"]["network_sparsity"] == ticket.network_sparsity < 0.8
+    last = _rows(runs / run, "retrain" if run == "rewind" else "search")[-1]
+    assert float(last["network_sparsity"]) == pytest.approx(ticket.network_sparsity, abs=1e-6)
+    assert about_run(runs / run)["layers"] == report["layers"]
     assert about_run(runs / run)["left_dense"] == reasons
 
 

@@ -54,6 +54,21 @@ def test_in_a_log_an_epoch_is_a_line(capsys):
     assert start == "Pruning starts after epoch 5: it saturates."
 
 
+def test_the_share_of_the_whole_network_stands_beside_the_sparsity(capsys):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    live = LiveProgress(Display("line"), "search", console)
+    for progress in (make_progress(Display("plain"), "search"), live):
+        progress.set_model(Model())
+        progress.set_params({"epochs": 100, "steps": 2})
+        progress.on_epoch_begin(99)
+        shares = {"val_accuracy": 0.75, "sparsity": 0.8, "network_sparsity": 0.7181}
+        progress.on_epoch_end(99, shares)
+    assert "sparsity 80.0 % (71.8 % of all kernels)  " in capsys.readouterr().out
+    text = live._line.tasks[0].fields["text"]
+    live.close()
+    assert text == "accuracy 75.0 %  sparsity 80.0 % (71.8 % of all)"
+
+
 def test_for_programs_a_line_is_a_json_object(capsys):
     _two_epochs(make_progress(Display("json"), "search"))
     fourth, fifth, start = (

@@ -104,10 +104,36 @@ def test_page_holds_the_numbers_of_the_report(page):
         "Iterative pruning to the same sparsity 1,206.0",
         "Total / iterative pruning 5.0 %",
         "train 1 h 2 min 5 s",
-        "1 0.1 50.0 % 45.6 % 0.0 % 1.5",  # the first epoch
+        "1 0.1 50.0 % 45.6 % 0.0 % – 1.5",  # the first epoch
         "host.devices CPU:0, CPU:1",
         '"final_sparsity": 0.8',
         REPORT.command,
+    ):
+        assert words in text, words
+
+
+def test_page_tells_of_the_whole_network_where_it_is_known(page):
+    assert "Multiply-adds" not in page(REPORT) and "of all kernels" not in page(REPORT)
+    told = changed(
+        ticket=VALUES["ticket"] | {"network_sparsity": 0.7179},
+        macs={"dense": 5000, "masked": 3300, "removed": 4000, "ticket": 3300},
+        layers=[
+            {
+                "name": name,
+                "macs": {"dense": macs, "masked": macs, "removed": 10},
+                "parameters": {"dense": 36, "masked": 30, "removed": 9},
+            }
+            for name, macs in (("conv1", 1234567), ("attention", None))
+        ],
+    )
+    text = visible(page(told, [METRICS[0] | {"network_sparsity": 0.1}]))
+    for words in (
+        "Of the prunable weights 80.0 % are zero, of all kernels 71.8 %, and",
+        "Multiply-adds left 66.0 %",
+        "conv1 1,234,567 1,234,567 10 36 30 9",
+        "attention – – 10 36 30 9",
+        "All 1,234,567 1,234,567 20 72 60 18",
+        "1 0.1 50.0 % 45.6 % 0.0 % 10.0 % 1.5",
     ):
         assert words in text, words
 

@@ -32,8 +32,8 @@ from tf_earlyticket.backends.layer_kinds import (
 )
 from tf_earlyticket.backends.layers import named_layers, named_weights, recurrent_states
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.channels import CARRIES, ChannelGraph
-from tf_earlyticket.pruning.masks import check_masks
+from tf_earlyticket.pruning.channels import CARRIES, ChannelGraph, LayerCost
+from tf_earlyticket.pruning.masks import check_masks, is_kernel, network_sparsity
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
 from tf_earlyticket.pruning.scores import ScoreContext
 from tf_earlyticket.pruning.select import Criterion
@@ -268,6 +268,21 @@ class PrunedModel(ABC):
         """Host copies of the masks, bool."""
         views = self._read(self._mask_variables())
         return {name: np.array(mask, bool) for name, mask in views.items()}
+
+    def network_sparsity(self, masks: Mapping[str, np.ndarray]) -> float:
+        """The part of all kernels that masks prune, a fraction."""
+        named = named_weights(self.model).items()
+        return network_sparsity(masks, {name: tuple(weight.shape) for name, weight in named})
+
+    def layer_costs(self, masks: Mapping[str, np.ndarray] | None = None) -> list[LayerCost]:
+        """What each layer with weights costs, dense, masked and with channels taken out.
+
+        Args:
+            masks: Instead of the present ones.
+        """
+        masks = self.masks() if masks is None else masks
+        graph = walk(self.model, self.named_layers(), named_weights(self.model), needed=False)
+        return graph.layer_costs(graph.without_readers({**self.all_weights(), **masks}), masks)
 
     def ranked_masks(self, sparsity: float, previous: Arrays | None = None) -> Arrays:
         """Masks of the present weights at `sparsity`, by the model's criterion.
@@ -847,7 +862,7 @@ class Backend(ABC):
     def left_dense(
         self, model, prunable: Prunable = None, criterion: Criterion | None = None
     ) -> dict[str, str]:
-        """Returns why each weight with two or more axes is not pruned, by name.
+        """Returns why each kernel (a weight with two or more axes, no bias) is not pruned, by name.
 
         Args:
             model: A plain model, or a wrapped one.
@@ -861,7 +876,7 @@ class Backend(ABC):
         reasons = {}
         for name, weight in self.named_weights(model).items():
             layer = name.rpartition("/")[0]
-            if len(weight.shape) > 1 and name not in pruned:
+            if is_kernel(name, weight.shape) and name not in pruned:
                 reasons[name] = choice.reasons.get(layer, "not chosen by prunable")
                 if layer in used:
                     reasons[name] = "another weight of its layer is pruned"

@@ -99,8 +99,15 @@ def channel_graph(model) -> ChannelGraph:
     return walk(model, backend.named_layers(model), backend.named_weights(model))
 
 
-def walk(model, layers: Mapping[str, Any], weights: Mapping[str, Any]) -> ChannelGraph:
-    """Returns the graph of a model whose layers and weights are called by these names."""
+def walk(
+    model, layers: Mapping[str, Any], weights: Mapping[str, Any], *, needed: bool = True
+) -> ChannelGraph:
+    """Returns the graph of a model whose layers and weights are called by these names.
+
+    Without `needed`, that of a model without layers' calls has no channels and counts no use.
+    """
+    if _graph_of(model) is None and not needed:
+        return _Walk(layers, weights).build()
     if _graph_of(model) is None:
         raise InputError(
             f"model {model.name!r} of type {type(model).__name__} has no graph of layers: expected "
@@ -434,4 +441,5 @@ class _Call:
 
 
 def _shape(tensor) -> Sequence[int | None]:
-    return tuple(tensor.shape)
+    # tf_keras may not know how many axes there are; of three none is known.
+    return (None,) * 3 if getattr(tensor.shape, "rank", 0) is None else tuple(tensor.shape)

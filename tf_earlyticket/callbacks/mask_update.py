@@ -9,7 +9,7 @@ from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.backends.probe_data import probe_dataset
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.errors import InputError, RunError
-from tf_earlyticket.pruning.masks import kept_count, mask_sparsity
+from tf_earlyticket.pruning.masks import kept_count, mask_sparsity, sparsity_in_words
 from tf_earlyticket.pruning.plan import check_frequency
 
 logger = logging.getLogger(__name__)
@@ -153,8 +153,8 @@ class MaskUpdate(Callback):
             if self._is_short(due):
                 self._said = True
                 logger.warning(
-                    "This fit ends at step %d, at sparsity %.4f: the schedule's final sparsity %g "
-                    "is due %s.",
+                    "This fit ends at step %d, at sparsity %.4f of the prunable weights: the "
+                    "schedule's final sparsity %g is due %s.",
                     last,
                     max(sparsity, due or 0.0),
                     final,
@@ -233,7 +233,10 @@ class MaskUpdate(Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        """Checks that pruned weights are zero and adds `sparsity` to the logs."""
+        """Checks that pruned weights are zero; adds what is pruned to the logs.
+
+        `sparsity` is the part of the prunable weights, `network_sparsity` of all kernels.
+        """
         diverged, violations = self.has_diverged(self.adapter, epoch), self.adapter.violations()
         if violations and not diverged:
             raise RunError(
@@ -243,14 +246,16 @@ class MaskUpdate(Callback):
         self._masks = self.adapter.masks()
         if logs is not None:
             logs["sparsity"] = mask_sparsity(self._masks)
+            logs["network_sparsity"] = self.adapter.network_sparsity(self._masks)
 
     def on_train_end(self, logs=None):
         """Says so if training was stopped before the final sparsity."""
         for stopping, start in self._waiting.items():
             stopping.start_from_epoch = start
         if not self._said and self._is_short():
-            sparsity = mask_sparsity(self._masks)
-            logger.warning("Training stopped at sparsity %.4f, before the final one.", sparsity)
+            logger.warning(
+                "Training stopped at sparsity %s, before the final one.", self._in_words()
+            )
         # Gives the optimizer its own learning-rate schedule back.
         self.adapter.finish()
 
@@ -262,6 +267,10 @@ class MaskUpdate(Callback):
             self.adapter.set_masks(self._masks)
             logger.warning(
                 "Another callback wrote weights when training ended; they were pruned again to "
-                "sparsity %.4f, without retraining. Evaluate the model before you use it.",
-                mask_sparsity(self._masks),
+                "sparsity %s, without retraining. Evaluate the model before you use it.",
+                self._in_words(),
             )
+
+    def _in_words(self) -> str:
+        network = self.adapter.network_sparsity(self._masks)
+        return sparsity_in_words(mask_sparsity(self._masks), network)

@@ -19,6 +19,7 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_bytes
 from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.preflight import check_config
+from tf_earlyticket.pruning.masks import sparsity_in_words
 from tf_earlyticket.tickets.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ def main(argv: list[str]) -> None:
     command_line.import_tensorflow()
 
     from tf_earlyticket.job.job import add_to_report
-    from tf_earlyticket.report.drawing import percent
     from tf_earlyticket.report.html import ARTEFACT_COLUMNS, artefact_rows
     from tf_earlyticket.report.report import environment, read_artefacts
 
@@ -88,7 +88,7 @@ def main(argv: list[str]) -> None:
         },
     )
     found = read_artefacts(result["artefacts"])
-    title = f"Ticket of sparsity {percent(result['sparsity'])}"
+    title = f"Ticket of sparsity {sparsity_in_words(ticket.sparsity, ticket.network_sparsity)}"
     command_line.print_table(ARTEFACT_COLUMNS, artefact_rows(found), title=title)
     print("Dense: the same network in the same number type with its pruned weights filled.")
     print(f"Files: {output}")

@@ -1,15 +1,18 @@
 """The program `inspect`: the weights of a run, ticket, checkpoint or network file."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 from absl import flags
 
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.pruning.channels import LayerCost
 from tf_earlyticket.report.drawing import count, percent, short
-from tf_earlyticket.report.report import Report
+from tf_earlyticket.report.report import COST_COLUMNS, Report, cost_rows
 
 _COLUMNS = ("Name", "Shape", "Type", "Kept", "Sparsity", "Bytes")
 
@@ -40,7 +43,8 @@ def inspect(path: Path) -> dict:
 
     Returns:
         {"kind", "path", "rows", "totals", "about"}: rows and totals as `weight_table` and
-        `totals` give them; "about" holds what a run or ticket says of itself, else is empty.
+        `totals` give them, "network_sparsity" in the totals of a run or ticket; "about" holds what
+        it says of itself, else is empty.
 
     Raises:
         InputError: If there is nothing that can be read.
@@ -51,6 +55,7 @@ def inspect(path: Path) -> dict:
         weight_table,
     )
     from tf_earlyticket.tickets.storage import RECORD_FILE
+    from tf_earlyticket.tickets.ticket import Ticket
 
     about, place, run = {}, path, about_run(path)
     if run is not None:
@@ -60,12 +65,15 @@ def inspect(path: Path) -> dict:
     elif (path / RECORD_FILE).exists():
         about = about_ticket(path)
     kind, rows = weight_table(place)
+    found = totals(rows)
+    if about:
+        found["network_sparsity"] = Ticket.load(place).network_sparsity
     return {
         "kind": kind if run is None else "run",
         "path": str(path),
         "about": about,
         "rows": rows,
-        "totals": totals(rows),
+        "totals": found,
     }
 
 
@@ -93,6 +101,7 @@ def about_run(path: Path) -> dict[str, object] | None:
         "ticket_test_accuracy": report.ticket.test_accuracy,
         "total_epochs": report.cost.total_epochs,
         "left_dense": {entry.name: entry.reason for entry in report.left_dense},
+        "layers": [asdict(layer) for layer in report.layers],
     }
 
 
@@ -103,7 +112,7 @@ def _print(found: dict) -> None:
     left_dense = found["about"].get("left_dense") or {}
     channels = found["about"].get("channels") or []
     for name, value in found["about"].items():
-        if name in ("left_dense", "channels"):
+        if name in ("left_dense", "layers", "channels"):
             continue
         # Accuracies were computed in float32: more digits say nothing.
         print(f"  {name}: {short(value) if isinstance(value, float) else value}")
@@ -119,6 +128,12 @@ def _print(found: dict) -> None:
     totals = found["totals"]
     total = ["All", count(totals["weights"]), "", *_numbers(totals)]
     command_line.print_table(_COLUMNS, rows, texts=3, total=total)
+    if (network := totals.get("network_sparsity")) is not None:
+        print(f"  of all kernels of the network {percent(network, 2)} are pruned")
+    if layers := msgspec.convert(found["about"].get("layers") or [], list[LayerCost]):
+        *cells, total = cost_rows(layers)
+        title = "Multiply-adds of one example (–: not counted) and parameters"
+        command_line.print_table(COST_COLUMNS, cells, title=title, total=total)
     for name, reason in left_dense.items():
         print(f"  {name} is left dense: {reason}")
     for family in channels:

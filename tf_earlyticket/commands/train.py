@@ -8,6 +8,7 @@ from tf_earlyticket.job.devices import check_strategy, is_chief
 from tf_earlyticket.job.log import PROGRESS_MODES, Display
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.pruning.masks import sparsity_in_words
 
 
 def define_flags() -> None:
@@ -76,14 +77,16 @@ def main(argv: list[str]) -> None:
 def summary(report: dict, paths: RunPaths) -> str:
     """Returns the outcome in a few lines."""
     ticket, cost = report["ticket"], report["cost"]
-    # 100.0 % would say that nothing is left.
-    sparsity = min(ticket["sparsity"], 0.999) if ticket["sparsity"] > 0.9995 else ticket["sparsity"]
+    sparsity = sparsity_in_words(ticket["sparsity"], ticket.get("network_sparsity"))
+    macs = report.get("macs")
     start = f"Pruning started after epoch {report['start_epoch']}: "
     if report["start_epoch"] is None:
         start = "Pruning: "
     lines = [
         f"{start}{report['start_reason']}.",
-        f"Ticket: {100 * sparsity:.1f} % sparse, test accuracy "
+        f"Ticket: {sparsity} sparse"
+        + (f", {100 * macs['ticket'] / macs['dense']:.0f} % of the multiply-adds" if macs else "")
+        + f", test accuracy "
         f"{100 * ticket['test_accuracy']:.2f} %"
         + (
             f" (dense {100 * report['dense']['test_accuracy']:.2f} %)."

@@ -1,6 +1,7 @@
 """From a trained, wrapped model to a ticket directory with a plain SavedModel."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ def export_ticket(
             "pruning": dict(adapter.criterion.names),
             "left_dense": backend.left_dense(model),
             **families,
+            "layers": [asdict(cost) for cost in adapter.layer_costs()],
             **(provenance or {}),
         },
         final_weights=adapter.all_weights(),

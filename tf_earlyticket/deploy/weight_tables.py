@@ -31,7 +31,7 @@ _SUFFIXES = {
     ".onnx": "onnx",
 }
 _TFLITE_TYPES = ("float32", "float16", "int8", "int16", "int32", "int64", "uint8", "bool")
-_TOLD = ("start_reason", "test_accuracy", "left_dense", "channels", "versions")
+_TOLD = ("start_reason", "test_accuracy", "left_dense", "layers", "channels", "versions")
 
 Row = dict[str, object]
 

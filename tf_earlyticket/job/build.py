@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tf_earlyticket import checks
-from tf_earlyticket.backends import backend_named, wrap_for_pruning
+from tf_earlyticket.backends import backend_named, pruned, wrap_for_pruning
 from tf_earlyticket.config import Config, PruningConfig, TrainConfig
 from tf_earlyticket.data.catalog import DatasetSpec, describe
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.models import build_model
-from tf_earlyticket.pruning.masks import kept_count
+from tf_earlyticket.pruning.masks import kept_count, mask_sparsity, sparsity_in_words
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
 from tf_earlyticket.pruning.select import STRUCTURES, Criterion, resolve_criterion
 from tf_earlyticket.pruning.structures import Channels
+from tf_earlyticket.report.report import COST_COLUMNS, cost_rows
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -139,22 +140,9 @@ def build_plain_model(config: Config):
 
 def build_wrapped_model(config: Config, steps_per_epoch: int, strategy: tf.distribute.Strategy):
     """Returns the network of the config, wrapped for pruning and compiled, under `strategy`."""
-    backend, pruning, train = backend_named(config.model.keras), config.pruning, config.train
+    backend, train = backend_named(config.model.keras), config.train
     with strategy.scope():
-        plain = build_plain_model(config)
-        schedule = backend.schedule_class(
-            _final_sparsity(config),
-            initial_sparsity=pruning.initial_sparsity,
-            frequency=pruning.frequency,
-        )
-        with _named_fields(pruning):
-            model = wrap_for_pruning(
-                plain,
-                schedule,
-                ranking=pruning.ranking,
-                group_size=pruning.group_size,
-                structure=structure_of(pruning),
-            )
+        model = _wrapped(config, build_plain_model(config))
         optimizer = backend.sgd(
             learning_rate_schedule(train, steps_per_epoch, config.model.keras),
             train.momentum,
@@ -174,6 +162,23 @@ def _final_sparsity(config: Config) -> float:
     """Returns the schedule's end; the masks of a ticket that is given have no schedule."""
     given = config.ticket is not None and criterion_of(config.pruning).of_channels
     return 0.0 if given else config.pruning.final_sparsity
+
+
+def _wrapped(config: Config, plain):
+    pruning = config.pruning
+    schedule = backend_named(config.model.keras).schedule_class(
+        _final_sparsity(config),
+        initial_sparsity=pruning.initial_sparsity,
+        frequency=pruning.frequency,
+    )
+    with _named_fields(pruning):
+        return wrap_for_pruning(
+            plain,
+            schedule,
+            ranking=pruning.ranking,
+            group_size=pruning.group_size,
+            structure=structure_of(pruning),
+        )
 
 
 def _named_fields(pruning: PruningConfig) -> AbstractContextManager[None]:
@@ -206,6 +211,14 @@ def describe_run(config: Config) -> str:
         kept = f"in whole channels, so that at most {most:,} of {whole:,} {of} are left"
         channels = describe_channels(structure)
     layers = [f"  {name:<28} {shape}" for name, shape in shapes.items()]
+    adapter, ranked = pruned(_wrapped(config, model)), ", as the initial weights rank"
+    try:
+        masks = adapter.ranked_masks(_final_sparsity(config))
+    except InputError:
+        # A score of data that is not read here.
+        masks, ranked = adapter.masks(), ", before data is read"
+    words = sparsity_in_words(mask_sparsity(masks), adapter.network_sparsity(masks))
+    costs = [COST_COLUMNS, *cost_rows(adapter.layer_costs(masks))]
     return "\n".join(
         [
             "config:",
@@ -221,6 +234,9 @@ def describe_run(config: Config) -> str:
                 f"  {name:<28} {reason}"
                 for name, reason in backend.left_dense(model, criterion=criterion).items()
             ),
+            f"at the end: sparsity {words}{ranked}",
+            "multiply-adds of one example and parameters, whole, masked, with channels removed:",
+            *("  {:<28}{:>15}{:>13}{:>13}{:>13}{:>13}{:>13}".format(*row) for row in costs),
             f"steps: {steps_per_epoch} per epoch, {steps_per_epoch * plan.epochs} in "
             f"{plan.epochs} epochs",
             f"probes: at most {len(probes)}, at epochs {', '.join(map(str, probes))}, each "

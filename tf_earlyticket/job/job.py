@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import tensorflow as tf
 
 from tf_earlyticket.backends import backend_named, pruned, served_strategy
@@ -40,6 +41,7 @@ from tf_earlyticket.job.results import (
     build_report,
 )
 from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.pruning.channels import LayerCost
 from tf_earlyticket.report.figures import draw_all, drawn_figures
 from tf_earlyticket.report.html import write_html
 from tf_earlyticket.report.report import (
@@ -244,6 +246,8 @@ def _evaluate_and_export(
         sparsity=ticket.sparsity,
         layers=ticket.layers(),
         left_dense=ticket.provenance["left_dense"],
+        network_sparsity=ticket.network_sparsity,
+        costs=msgspec.convert(ticket.provenance["layers"], list[LayerCost]),
         seconds=time.perf_counter() - started,
     )
     # It is of these phases: one that had to end anew is evaluated anew.

@@ -20,11 +20,12 @@ from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.config import flatten
 from tf_earlyticket.files import write_csv
+from tf_earlyticket.pruning.masks import sparsity_in_words
 from tf_earlyticket.report.report import Report
 
 COLUMNS = (
     *("epoch", "step", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"),
-    *("sparsity", "ppr_accuracy", "seconds", "phase"),
+    *("sparsity", "ppr_accuracy", "seconds", "phase", "network_sparsity"),
 )
 # The trainings of a run, in the order of their rows in metrics.csv.
 TRAININGS = ("search", "retrain", "dense")
@@ -155,7 +156,8 @@ class Progress(Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self._started
         epochs = self.params["epochs"]
-        values = {name: _plain((logs or {}).get(name)) for name in _LABELS}
+        names = (*_LABELS, "network_sparsity")
+        values = {name: _plain((logs or {}).get(name)) for name in names}
         row = {"phase": self._phase, "epoch": epoch + 1, "epochs": epochs, **values}
         left = (epochs - epoch - 1) * seconds
         self.show_epoch({**row, "seconds": seconds, "seconds_left": left})
@@ -214,12 +216,13 @@ class LiveProgress(Progress):
 
     def show_epoch(self, row):
         # The epoch's validation accuracy stays until that of the next is there.
+        pruning = bool(row["network_sparsity"])
         if row["ppr_accuracy"] is not None:
             self._probe = f"PPR {100 * row['ppr_accuracy']:.1f} % at {row['epoch']}"
         text = _text({**row, "accuracy": row["val_accuracy"]}, ("accuracy", "sparsity"))
-        self._line.update(
-            self._task, completed=row["epoch"], text=f"{text}  {self._probe}".rstrip()
-        )
+        # Both are too long for the line.
+        text = text.replace(" of all kernels", " of all") if pruning else f"{text}  {self._probe}"
+        self._line.update(self._task, completed=row["epoch"], text=text.rstrip())
 
     def show_start(self, epoch, reason):
         super().show_start(epoch, reason)
@@ -241,9 +244,10 @@ def make_progress(display: Display, phase: str) -> Progress:
 
 def _text(row: dict, names: Sequence[str] = tuple(_LABELS)) -> str:
     """Returns the named shares of an epoch in percent, those that are known."""
-    return "  ".join(
-        f"{_LABELS[name]} {100 * row[name]:.1f} %" for name in names if row[name] is not None
-    )
+    texts = {name: f"{100 * row[name]:.1f} %" for name in names if row[name] is not None}
+    if row["network_sparsity"]:
+        texts["sparsity"] = sparsity_in_words(row["sparsity"], row["network_sparsity"])
+    return "  ".join(f"{_LABELS[name]} {text}" for name, text in texts.items())
 
 
 def write_outcome(report: Report, figures: Mapping[str, Path], folder: Path) -> None:
@@ -262,6 +266,7 @@ def write_outcome(report: Report, figures: Mapping[str, Path], folder: Path) -> 
         "ticket_test_accuracy": report.ticket.test_accuracy,
         "dense_test_accuracy": report.dense and report.dense.test_accuracy,
         "ticket_sparsity": report.ticket.sparsity,
+        "ticket_network_sparsity": report.ticket.network_sparsity,
         "start_epoch": report.start_epoch,
         "probe_epochs": report.cost.probe_epochs,
         "total_epochs": report.cost.total_epochs,

@@ -7,6 +7,8 @@ import msgspec
 
 from tf_earlyticket.callbacks.early_ticket import SearchState
 from tf_earlyticket.config import Config
+from tf_earlyticket.job.build import criterion_of
+from tf_earlyticket.pruning.channels import Amounts, LayerCost, total_amounts
 from tf_earlyticket.pruning.plan import iterative_pruning_epochs
 from tf_earlyticket.report.report import (
     SCHEMA_VERSION,
@@ -18,6 +20,7 @@ from tf_earlyticket.report.report import (
     Report,
     Schedule,
     Signals,
+    TicketAmounts,
     TicketOutcome,
 )
 from tf_earlyticket.tickets.storage import Layer
@@ -100,6 +103,8 @@ class Evaluation:
         layers: As `Ticket.layers()`.
         seconds: For evaluation and export.
         left_dense: Why each other weight with two or more axes was not pruned, by name.
+        network_sparsity: Of all kernels, a fraction.
+        costs: What each layer of the network costs.
     """
 
     ticket_accuracy: float
@@ -108,6 +113,8 @@ class Evaluation:
     layers: list[dict[str, Any]]
     seconds: float
     left_dense: dict[str, str] = field(default_factory=dict)
+    network_sparsity: float | None = None
+    costs: list[LayerCost] = field(default_factory=list)
 
 
 def build_report(
@@ -188,7 +195,12 @@ def build_report(
             # In mode `rewind` the mask is there from the first step of the retraining on.
             updates=[*search.updates] if retrain is None else [(0, evaluation.sparsity)],
         ),
-        ticket=TicketOutcome(evaluation.ticket_accuracy, evaluation.sparsity, layers),
+        ticket=TicketOutcome(
+            evaluation.ticket_accuracy, evaluation.sparsity, layers, evaluation.network_sparsity
+        ),
+        macs=_of_ticket(config, [cost.macs for cost in evaluation.costs]),
+        parameters=_of_ticket(config, [cost.parameters for cost in evaluation.costs]),
+        layers=evaluation.costs,
         left_dense=[LeftDense(*entry) for entry in evaluation.left_dense.items()],
         cost=Cost(
             train_epochs=float(train_epochs),
@@ -201,6 +213,15 @@ def build_report(
         ),
         seconds={**seconds, "total": sum(seconds.values())},
     )
+
+
+def _of_ticket(config: Config, amounts: list[Amounts]) -> TicketAmounts | None:
+    if not amounts:
+        # A run of before that goes on.
+        return None
+    total = total_amounts(amounts)
+    of_channels = criterion_of(config.pruning).of_channels
+    return TicketAmounts(**asdict(total), ticket=total.removed if of_channels else total.masked)
 
 
 def _signals(search: SearchResult, layers: list[str]) -> Signals:

@@ -93,6 +93,36 @@ class Cost:
     parameters: int
 
 
+@dataclass(frozen=True)
+class Amounts:
+    """What something comes to, of a layer or a whole network.
+
+    Attributes:
+        dense: With all weights; None where it cannot be counted, as for the others.
+        masked: With the weights that masks keep.
+        removed: Without the channels that nothing reads, which `et.remove_channels` takes out.
+    """
+
+    dense: int | None
+    masked: int | None
+    removed: int | None
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What a layer costs in one example: multiply-adds of all its calls, and all its weights."""
+
+    name: str
+    macs: Amounts
+    parameters: Amounts
+
+
+def total_amounts(amounts: Iterable[Amounts]) -> Amounts:
+    """Returns the sums, without what cannot be counted."""
+    columns = list(zip(*((a.dense, a.masked, a.removed) for a in amounts), strict=True))
+    return Amounts(*(sum(value or 0 for value in column) for column in columns or [()] * 3))
+
+
 @dataclass(frozen=True, eq=False)
 class ChannelGraph:
     """The channels of a network, and what its layers cost.
@@ -234,6 +264,18 @@ class ChannelGraph:
             elif cost[0] is not None:
                 cost[0] += elements * self.positions.get(name, 0)
         return [Cost(layer, *cost) for layer, cost in found.items()]
+
+    def layer_costs(self, kept: Mask, masks: Mapping[str, Array]) -> list[LayerCost]:
+        """Returns what each layer costs: whole, with masks, and with the channels `kept` alone."""
+        compared = zip(self.costs(), self.costs(masks=masks), self.costs(kept), strict=True)
+        return [
+            LayerCost(
+                ways[0].layer,
+                Amounts(*(way.multiply_adds for way in ways)),
+                Amounts(*(way.parameters for way in ways)),
+            )
+            for ways in compared
+        ]
 
     def without_readers(self, weights: Mapping[str, Array]) -> Mask:
         """Returns which channels [channels] to keep: all that are pinned or that something reads.

@@ -4,6 +4,7 @@ A collection is a mapping from names to arrays or a sequence of arrays; function
 kind, as a dict or a list. Masks are bool arrays, True = kept.
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -101,6 +102,40 @@ def mask_sparsity(masks: Arrays) -> float:
         InputError: There are no masks, or a value is not 0 or 1.
     """
     return _share([~mask for mask in _own_masks("masks", masks).values()])
+
+
+def is_kernel(name: str, shape: Sequence[int | None]) -> bool:
+    """Tells whether a weight of a network could be pruned: it has two axes and is no bias."""
+    return len(shape) > 1 and name.rpartition("/")[2] != "bias"
+
+
+def network_sparsity(
+    masks: Mapping[str, Array], shapes: Mapping[str, Sequence[int | None]]
+) -> float:
+    """Returns which part of all kernels of a network masks prune, a fraction.
+
+    Args:
+        masks: Bool arrays by the weight's name, True = kept.
+        shapes: Of every weight of the network by name.
+    """
+    pruned = sum(mask.size - int(np.count_nonzero(mask)) for mask in masks.values())
+    kernels = sum(
+        # Some variables of statistics have a free axis.
+        math.prod(length or 0 for length in shape)
+        for name, shape in shapes.items()
+        if is_kernel(name, shape)
+    )
+    return pruned / max(kernels, 1)
+
+
+def sparsity_in_words(sparsity: float, network: float | None) -> str:
+    """Returns a sparsity in percent, of all kernels of the network beside it where it is known."""
+    # 100.0 % would say that nothing is left.
+    own, whole = (
+        f"{100 * (min(share, 0.999) if share < 1 else share):.1f} %"
+        for share in (sparsity, network or 0.0)
+    )
+    return own if network is None else f"{own} ({whole} of all kernels)"
 
 
 def layer_sparsity(masks: Arrays) -> Any:

@@ -22,6 +22,7 @@ class Run:
     Attributes:
         name: Its directory.
         sparsity: Of the ticket, a fraction, as are all accuracies, which are on the test set.
+        network_sparsity: Of all kernels; None in reports of before.
         accuracy: Of the ticket.
         dense_accuracy: Of the dense network; None if not trained.
         start_epoch: None if the ticket was given.
@@ -35,6 +36,7 @@ class Run:
     model: str
     seed: int
     sparsity: float
+    network_sparsity: float | None
     accuracy: float
     dense_accuracy: float | None
     dense_epochs: int
@@ -51,6 +53,7 @@ _CELLS: dict[str, Callable[[Run], str]] = {
     "Network": lambda run: run.model,
     "Seed": lambda run: str(run.seed),
     "Sparsity (%)": lambda run: percent(run.sparsity, 2, sign=""),
+    "Of all kernels (%)": lambda run: percent(run.network_sparsity, 2, sign=""),
     "Ticket (%)": lambda run: percent(run.accuracy, 2, sign=""),
     "Dense (%)": lambda run: percent(run.dense_accuracy, 2, sign=""),
     "Start epoch": lambda run: count(run.start_epoch),
@@ -77,6 +80,7 @@ def read_run(directory: Path) -> Run:
         model=recipe.model.name,
         seed=recipe.seed,
         sparsity=report.ticket.sparsity,
+        network_sparsity=report.ticket.network_sparsity,
         accuracy=report.ticket.test_accuracy,
         dense_accuracy=report.dense and report.dense.test_accuracy,
         dense_epochs=recipe.train.epochs,

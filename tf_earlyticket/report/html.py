@@ -12,7 +12,7 @@ from tf_earlyticket import files
 from tf_earlyticket.config import flatten
 from tf_earlyticket.report.drawing import Rows, count, duration, percent, points, short
 from tf_earlyticket.report.figures import WeightStd, caption_of
-from tf_earlyticket.report.report import Artefact, Report
+from tf_earlyticket.report.report import COST_COLUMNS, Artefact, Report, cost_rows
 from tf_earlyticket.report.timings import FILE_COLUMNS, TIMING_COLUMNS, file_rows, timing_rows
 
 ARTEFACT_COLUMNS = (
@@ -74,6 +74,8 @@ def write_html(
         environment=flatten(report.environment),
         config=json.dumps(report.config, indent=2, default=str, ensure_ascii=False),
         artefacts=artefact_rows(report.artefacts),
+        cost_columns=COST_COLUMNS,
+        costs=cost_rows(report.layers) if report.layers else [],
         artefact_columns=ARTEFACT_COLUMNS,
         timings=[
             (TIMING_COLUMNS, timing_rows(report.bench)),

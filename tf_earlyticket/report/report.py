@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from tf_earlyticket import files
+from tf_earlyticket.pruning.channels import Amounts, LayerCost, total_amounts
+from tf_earlyticket.report.drawing import count
 from tf_earlyticket.tickets.storage import Layer
 from tf_earlyticket.version import installed_versions
 
@@ -92,11 +94,19 @@ class Schedule:
 
 @dataclass
 class TicketOutcome:
-    """What the ticket came to."""
+    """What the ticket came to; `network_sparsity` is the part of all kernels that is pruned."""
 
     test_accuracy: float
     sparsity: float
     layers: list[Layer]
+    network_sparsity: float | None = None
+
+
+@dataclass(frozen=True)
+class TicketAmounts(Amounts):
+    """Of the network; `ticket` is what counts: channels taken out if whole ones were pruned."""
+
+    ticket: int | None
 
 
 @dataclass
@@ -241,6 +251,9 @@ class Report:
     artefacts: list[Artefact] = field(default_factory=list)
     left_dense: list[LeftDense] = field(default_factory=list)
     bench: list[Timing] = field(default_factory=list)
+    macs: TicketAmounts | None = None
+    parameters: TicketAmounts | None = None
+    layers: list[LayerCost] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Refuses a config that readers could not use.
@@ -277,6 +290,25 @@ class Report:
             InputError: If it cannot be read, is no JSON or no report.
         """
         return files.read_record(path, cls)
+
+
+COST_COLUMNS = (
+    *("Layer", "Multiply-adds", "Masked", "Removed"),
+    *("Parameters", "Masked", "Removed"),
+)
+
+
+def cost_rows(layers: Sequence[LayerCost]) -> list[list[str]]:
+    """Returns the cells of the table of what layers cost, under `COST_COLUMNS`; last the sums."""
+    total = LayerCost(
+        "All",
+        total_amounts([layer.macs for layer in layers]),
+        total_amounts([layer.parameters for layer in layers]),
+    )
+    return [
+        [layer.name, *(count(n) for a in (layer.macs, layer.parameters) for n in vars(a).values())]
+        for layer in (*layers, total)
+    ]
 
 
 def read_artefacts(values: Sequence[Mapping]) -> list[Artefact]:

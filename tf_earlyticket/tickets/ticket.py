@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tf_earlyticket import checks
-from tf_earlyticket.pruning.masks import check_masks, mask_sparsity
+from tf_earlyticket.pruning.masks import check_masks, mask_sparsity, network_sparsity
 from tf_earlyticket.tickets.storage import (
     MASKED_MODEL,
     PIXELS,
@@ -94,6 +94,12 @@ class Ticket:
     def sparsity(self) -> float:
         """Fraction of prunable weights that are zero, over all masks together."""
         return mask_sparsity(self.masks)
+
+    @property
+    def network_sparsity(self) -> float:
+        """Fraction of all kernels of the network (weights with two or more axes) pruned."""
+        shapes = {name: weight.shape for name, weight in self.rewind_weights.items()}
+        return network_sparsity(self.masks, shapes)
 
     def layers(self) -> list[dict[str, Any]]:
         """Returns per mask, in order: "name", "shape" (list), "kept", "sparsity" (fraction)."""
