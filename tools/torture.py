@@ -1,12 +1,15 @@
 """Kills runs at random moments, continues them, and compares them with one that was left alone.
 
     python tools/torture.py --kills=100
+    python tools/torture.py --kills=20 --shrunk --output=FILE
     python tools/torture.py --damage=400
 
 Each kill is SIGKILL (every fifth: SIGTERM, which a run may answer by saving) at a random moment of
 a run's life, from its first output on: in training, probes, mask updates, while files are written,
 between phases. A run is continued until it ends; then everything it wrote is compared, and the
 next one is started. Prints the number of kills, how many were survived, and the differing bytes.
+
+With --shrunk, runs prune whole channels and train on without them after the ramp.
 
 With --damage, so many files of finished and unfinished runs are removed, cut or changed instead,
 one at a time, under every Keras; see `damage.py`.
@@ -43,24 +46,34 @@ CONFIG = (
     "--config.data.validation_examples=100",
     "--config.pruning.rewind_epoch=1",
 )
-PHASES = ("search", "branch", "dense")
+SHRUNK = (
+    "--config.pruning.structure=channels",
+    "--config.pruning.target=macs:0.5",
+    "--config.pruning.channel_multiple=4",
+    "--config.pruning.shrink_after_ramp=true",
+    "--config.pruning.hold_epochs=2",
+)
+PHASES = ("search", "branch", "shrunk", "dense")
 # Of when TFMOT's masks were last written, which a restart does; not part of what a run is.
 _IGNORED = ("save_counter", "pruning_step", "threshold", "_CHECKPOINTABLE_OBJECT_GRAPH")
 _TIMES = ("seconds", "environment", "command")
 
 
-def command(workdir: Path) -> list[str]:
+def command(workdir: Path, config: tuple[str, ...] = CONFIG) -> list[str]:
     """Returns the command of a run."""
-    return [sys.executable, "-m", "tf_earlyticket.train", *CONFIG, f"--workdir={workdir}"]
+    return [sys.executable, "-m", "tf_earlyticket.train", *config, f"--workdir={workdir}"]
 
 
-def live(workdir: Path, moment: float | None, signal_number: int) -> tuple[bool, float]:
+def live(
+    workdir: Path, moment: float | None, signal_number: int, config: tuple[str, ...] = CONFIG
+) -> tuple[bool, float]:
     """Starts a run, or continues it, and ends it so long after its first line of output.
 
     Args:
         workdir: Of the run.
         moment: Seconds from the first output; None: leave it alone.
         signal_number: How to end it.
+        config: Its flags.
 
     Returns:
         (ended, seconds): whether the run came to its own end, and how long that took from its
@@ -72,7 +85,11 @@ def live(workdir: Path, moment: float | None, signal_number: int) -> tuple[bool,
     environment = {**os.environ, "PYTHONPATH": str(benchmarking.ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            command(workdir), env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            command(workdir, config),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
         )
         process.stdout.readline()
         started = time.perf_counter()
@@ -113,6 +130,8 @@ def _difference(left: bytes, right: bytes) -> int:
 
 def _contents(workdir: Path):
     for phase in PHASES:
+        if not (workdir / "checkpoints" / phase).exists():
+            continue
         path = tf.train.latest_checkpoint(str(workdir / "checkpoints" / phase))
         reader = tf.train.load_checkpoint(path)
         for name in sorted(reader.get_variable_to_shape_map()):
@@ -133,15 +152,15 @@ def _timeless(value):
     return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
-def torture(kills: int, seed: int, folder: Path) -> dict:
-    """Kills runs so many times and compares each with one that was left alone.
+def torture(kills: int, seed: int, folder: Path, config: tuple[str, ...] = CONFIG) -> dict:
+    """Kills runs with the flags `config` so many times; compares each with one left alone.
 
     Returns:
         "kills", "survived" (kills of runs that ended the same), "differing_bytes", "runs", and
         "moments": the seconds at which each kill came, with its signal.
     """
     reference = folder / "reference"
-    _, whole = live(reference, None, signal.SIGKILL)
+    _, whole = live(reference, None, signal.SIGKILL, config)
     generator = random.Random(seed)
     moments, survived, differing, runs = [], 0, 0, 0
     while len(moments) < kills:
@@ -151,13 +170,13 @@ def torture(kills: int, seed: int, folder: Path) -> dict:
             if len(moments) < kills:
                 number = signal.SIGTERM if len(moments) % 5 == 4 else signal.SIGKILL
                 moment = generator.uniform(0, whole)
-                ended, _ = live(workdir, moment, number)
+                ended, _ = live(workdir, moment, number, config)
                 if not ended:
                     here += 1
                     moments.append([round(moment, 3), signal.Signals(number).name])
                     print(f"kill {len(moments)}: {moments[-1][1]} after {moment:.1f} s", flush=True)
             else:
-                ended, _ = live(workdir, None, signal.SIGKILL)
+                ended, _ = live(workdir, None, signal.SIGKILL, config)
         found = differing_bytes(reference, workdir)
         differing += found
         survived += here if not found else 0
@@ -169,7 +188,7 @@ def torture(kills: int, seed: int, folder: Path) -> dict:
         "differing_bytes": differing,
         "runs": runs,
         "seed": seed,
-        "config": list(CONFIG),
+        "config": list(config),
         "moments": moments,
     }
 
@@ -213,8 +232,9 @@ def main(argv: list[str]) -> None:
         if found["different"] or found["crashed"]:
             sys.exit(1)
         return
+    config = CONFIG + SHRUNK if flags.FLAGS.shrunk else CONFIG
     with tempfile.TemporaryDirectory() as folder:
-        found = torture(flags.FLAGS.kills, flags.FLAGS.seed, Path(folder))
+        found = torture(flags.FLAGS.kills, flags.FLAGS.seed, Path(folder), config)
     print(
         f"{found['kills']} kills, {found['survived']} survived, "
         f"{found['differing_bytes']} differing bytes"
@@ -226,6 +246,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_integer("kills", 100, "How many.", lower_bound=1)
+    flags.DEFINE_bool("shrunk", False, "Runs that go on with a small network after the ramp.")
     flags.DEFINE_integer("damage", 0, "So many damages of files instead.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Of the moments, and of the damages.")
     flags.DEFINE_string(

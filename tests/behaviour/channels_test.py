@@ -9,6 +9,7 @@ from networks import SIDES, every_kind, half, make, randomised
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import backend_named, backend_of, pruned
+from tf_earlyticket.deploy.remove_channels import without_channels
 from tf_earlyticket.pruning.channels import READS
 
 FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
@@ -212,6 +213,16 @@ def test_half_of_all_channels_of_known_networks(keras, float64, name):
     # Their own classifiers compute in float32.
     tolerance = 1e-6 if name.startswith("resnet") else 1e-12
     assert _largest_difference(model, small, inputs) < tolerance
+    if name.startswith("resnet"):
+        (read,) = (u for u in graph.uses if (u.weight, u.role) == ("classifier/kernel", READS))
+        features, fewer = (
+            _outputs(keras.Model(m.inputs, m.layers[-2].output), inputs) for m in (model, small)
+        )
+        features = features[:, kept[read.channels]]
+        assert np.abs(features - fewer).max() < 1e-12 * features.max()
+    # With what was zeroed, channels are read again: then it is another network.
+    randomised(model)
+    assert _largest_difference(model, small, inputs) > 1e-3
 
 
 @pytest.mark.slow
@@ -338,6 +349,81 @@ def test_multiply_adds_are_reached_where_weights_already_are(network, compiled, 
     assert et.mask_sparsity(adapter.masks()) > reached + 0.05
     update.prune_to(reached + 0.05, 1)
     assert structure.sparsity(adapter.masks()) >= reached + 0.05
+
+
+OPTIMIZERS = {
+    "SGD": {"momentum": 0.9},
+    "Adam": {"learning_rate": 0.01},
+    "Adagrad": {"learning_rate": 0.05},
+    "Nadam": {"learning_rate": 0.01, "clipnorm": 1.0},
+    "Adafactor": {"learning_rate": 0.01},
+}
+
+
+@pytest.fixture
+def half_way(keras, network, compiled, examples):
+    """Returns a function: of a trained model whose ramp is over, and makes small ones of it."""
+
+    def make(optimizer):
+        def compiled_anew(model):
+            kind = getattr(keras.optimizers, optimizer)
+            return compiled(model, kind(**OPTIMIZERS[optimizer]))
+
+        # Dropout would draw other numbers for fewer channels.
+        layers = [layer for layer in network().layers if "dropout" not in layer.name]
+        plain = keras.Sequential([keras.layers.Input((8, 8, 1)), *layers])
+        schedule = et.EarlyTicketPolynomialDecay(0.4, begin_step=2, ramp_steps=8, frequency=2)
+        wrapped = et.wrap_for_pruning(plain, schedule, structure="channels(multiple=1)")
+        model = compiled_anew(wrapped)
+        _train(model, examples, 2)
+        small, graph, kept = without_channels(model)
+
+        def make_small():
+            schedule = et.EarlyTicketPolynomialDecay(0.0)
+            small_model = et.wrap_for_pruning(small, schedule, structure="channels(multiple=1)")
+            return compiled_anew(small_model)
+
+        return model, make_small, lambda name, array: graph.cut(name, array, kept)
+
+    return make
+
+
+def _train(model, examples, epochs):
+    model.fit(
+        *examples,
+        epochs=epochs,
+        batch_size=16,
+        verbose=0,
+        shuffle=False,
+        callbacks=[et.MaskUpdate()],
+    )
+
+
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "Adafactor"])
+def test_a_small_network_trains_on_as_the_masked_one_does(half_way, examples, optimizer):
+    model, make_small, cut = half_way(optimizer)
+    small, forgetful = make_small(), make_small()
+    pruned(small).continue_from(pruned(model), cut)
+    assert small.count_params() < model.count_params()
+    assert pruned(small).step() == 12 and pruned(small).schedule.begin_step == 2
+    for each in (model, small, forgetful):
+        _train(each, examples, 1)
+    assert pruned(small).step() == 18 and et.mask_sparsity(pruned(small).masks()) == 0
+    wanted = {name: cut(name, w) for name, w in pruned(model).all_weights().items()}
+
+    def difference(other):
+        found = pruned(other).all_weights()
+        return max(np.abs(found[name] - w).max() for name, w in wanted.items())
+
+    assert difference(small) < 1e-4
+    # The control begins its optimizer anew.
+    assert difference(forgetful) > 1e-3
+
+
+def test_an_optimizer_that_cannot_be_cut_is_refused(half_way):
+    model, make_small, cut = half_way("Adafactor")
+    with pytest.raises(et.InputError, match="expected an optimizer that keeps numbers of the w"):
+        pruned(make_small()).continue_from(pruned(model), cut)
 
 
 @pytest.fixture

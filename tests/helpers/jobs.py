@@ -36,7 +36,7 @@ def _rewind_config():
     return tiny_config(pruning__mode="rewind", train__dense_baseline=False)
 
 
-def _channels_config(mode="continue", keras="tf_keras"):
+def _channels_config(mode="continue", keras="tf_keras", shrinks=False):
     """Half of the multiply-adds stay, in whole channels; in mode `continue` with probes."""
     return tiny_config(
         model__keras=keras,
@@ -45,6 +45,8 @@ def _channels_config(mode="continue", keras="tf_keras"):
         pruning__structure="channels",
         pruning__target="macs:0.5",
         pruning__channel_multiple=4,
+        pruning__shrink_after_ramp=shrinks,
+        pruning__hold_epochs=2 if shrinks else None,
     )
 
 
@@ -151,12 +153,15 @@ def main(folder, jobs):
         elif job.startswith("channels"):
             # Such as "channels_rewind_keras_interrupted".
             mode = "rewind" if "rewind" in job else "continue"
-            config = _channels_config(mode, "keras" if "_keras" in job else "tf_keras")
+            shrinks, keras = "shrunk" in job, "keras" if "_keras" in job else "tf_keras"
+            config = _channels_config(mode, keras, shrinks)
             points = [("search", 2, 0), ("search", 5, 2), "export_ticket"]
             if mode == "rewind":
                 points = [("search", 3), ("retrain", 2, 1), ("retrain", 6)]
-            if "interrupted" in job:
-                interrupted(workdir, config, points)
+            if shrinks:
+                points = [("search", 4), ("shrunk", 5, 2), ("shrunk", 6, 1), ("shrunk", 6)]
+            if "interrupted" in job or "terminated" in job:
+                interrupted(workdir, config, points, terminate="terminated" in job)
             else:
                 train_and_evaluate(config, workdir)
         elif job == "interrupted":

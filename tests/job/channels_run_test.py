@@ -15,7 +15,7 @@ import tf_earlyticket as et
 from tf_earlyticket.job.build import describe_run
 
 ROOT = Path(et.__file__).parents[1]
-JOBS = ["channels", "channels_rewind"]
+JOBS = ["channels", "channels_rewind", "channels_shrunk"]
 
 
 @pytest.fixture(scope="module", params=["tf_keras", pytest.param("keras", marks=pytest.mark.slow)])
@@ -23,6 +23,8 @@ def runs(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     ending = "" if request.param == "tf_keras" else "_keras"
     jobs = [f"{job}{ending}{way}" for job in JOBS for way in ("", "_interrupted")]
+    if request.param == "tf_keras":
+        jobs.append("channels_shrunk_terminated")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
     command = [sys.executable, str(ROOT / "tests/helpers/jobs.py"), str(folder), *jobs]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
@@ -65,9 +67,14 @@ def test_half_of_the_multiply_adds_stay_in_whole_channels(runs, job):
     assert all(count % 4 == 0 for count in counts)
 
 
-@pytest.mark.parametrize("job", JOBS)
-def test_an_interrupted_run_ends_as_if_it_was_not(runs, job):
-    whole, other = runs / job, runs / f"{job}_interrupted"
+WAYS = [(job, "interrupted") for job in JOBS] + [("channels_shrunk", "terminated")]
+
+
+@pytest.mark.parametrize(("job", "way"), WAYS)
+def test_an_interrupted_run_ends_as_if_it_was_not(runs, job, way):
+    whole, other = runs / job, runs / f"{job}_{way}"
+    if not other.exists():
+        pytest.skip("Keras 3 begins at epochs only")
     assert _timeless(_report(whole)) == _timeless(_report(other))
     assert _timeless(_rows(whole)) == _timeless(_rows(other))
     tickets = [et.Ticket.load(workdir / "ticket") for workdir in (whole, other)]
@@ -75,6 +82,52 @@ def test_an_interrupted_run_ends_as_if_it_was_not(runs, job):
         left, right = (getattr(ticket, field) for ticket in tickets)
         for name in left:
             np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def test_after_the_ramp_a_small_network_trains(runs):
+    whole, shrunk = runs / "channels", runs / "channels_shrunk"
+    rows = _rows(shrunk)
+    assert [row["phase"] for row in rows] == ["search"] * 4 + ["shrunk"] * 2
+    assert [int(row["step"]) for row in rows] == [4, 8, 12, 16, 20, 24]
+    assert rows[3]["sparsity"] == rows[5]["sparsity"] != "0.0"
+    weight_std = json.loads((shrunk / "weight_statistics.json").read_text())
+    assert weight_std["epochs"] == [1, 2, 3, 4, 5, 6]
+
+    def size(phase):
+        files = (shrunk / "checkpoints" / phase).glob("ckpt-*")
+        return max(file.stat().st_size for file in files)
+
+    # Half of the multiply-adds, and so of weights and momenta; masks go as well.
+    assert size("shrunk") < 0.75 * size("search")
+    # What it ended with was put back into the whole network, and is what was exported.
+    ticket, other = (et.Ticket.load(workdir / "ticket") for workdir in (shrunk, whole))
+    small = ticket.small()
+    assert sum(w.size for w in small.final_weights.values()) < 0.75 * sum(
+        w.size for w in ticket.final_weights.values()
+    )
+    assert all(w.all() for w in small.masks.values())
+    name = "classifier/bias"
+    assert (ticket.final_weights[name] != ticket.rewind_weights[name]).all()
+    for name, weight in ticket.rewind_weights.items():
+        np.testing.assert_array_equal(weight, other.rewind_weights[name])
+    assert _report(shrunk)["cost"]["train_epochs"] == 6
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pruning__structure": None},
+        {"pruning__mode": "rewind"},
+        {"pruning__structure": "2:4", "pruning__final_sparsity": 0.5},
+    ],
+)
+def test_only_a_ramp_of_channels_can_shrink_a_network(tmp_path, fields):
+    config = _config(pruning__shrink_after_ramp=True)
+    for name, value in fields.items():
+        setattr(config.pruning, name.partition("__")[2], value)
+    message = "config.pruning.shrink_after_ramp=True: expected structure='channels' with it"
+    with pytest.raises(et.InputError, match=message):
+        et.train_and_evaluate(config, tmp_path / "run")
 
 
 def test_probes_and_signals_are_of_channels(runs):

@@ -49,6 +49,25 @@ def studied(tmp_path_factory):
     return study, folder, config
 
 
+def test_detectors_are_compared_on_whole_channels(tmp_path):
+    config = tiny_config()
+    config.pruning.structure, config.pruning.final_sparsity = "channels(multiple=1)", 0.5
+    study = study_detectors(config, tmp_path, seeds=[3], start_epochs=[3], modes=["gradual"])
+    result = study["seeds"]["3"]
+    assert set(result["choices"]) == set(studied_detectors(3, 1))
+    rows = json.loads((tmp_path / "seed3/checkpoints/gradual-003/result.json").read_text())["rows"]
+    assert 0.5 <= rows[-1]["sparsity"] < 0.6
+    # The masks are of channels: of each layer a part goes that its numbers of channels allow.
+    shapes = {name: w.shape for name, w in _weights(config).items()}
+    first = dict(zip(shapes, result["signals"]["pruning_rates"][0], strict=True))
+    assert round(first["stem_conv/kernel"] * 16, 6) == int(round(first["stem_conv/kernel"] * 16))
+    assert "classifier/kernel" in shapes
+
+
+def _weights(config):
+    return pruned(build_wrapped_model(config, 3, tf.distribute.get_strategy())).weights()
+
+
 def test_it_records_every_epoch_and_the_tickets_that_were_asked_for(studied):
     study, folder, _ = studied
     result = study["seeds"]["3"]

@@ -170,6 +170,10 @@ class PrunedModel(ABC):
         """Sets begin, ramp and frequency."""
 
     @abstractmethod
+    def _optimizer_variables(self) -> dict[tuple[str, str], Any]:
+        """Every variable of the optimizer, not the masks, by weight ("": of none) and name."""
+
+    @abstractmethod
     def _prepare_optimizer(self) -> None:
         """Creates the optimizer's slots and makes the learning rate settable."""
 
@@ -449,6 +453,40 @@ class PrunedModel(ABC):
         """
         self.early_ticket_schedule().polynomial(step, ramp_steps, frequency)
         self._write_steps((step, ramp_steps, frequency))
+
+    def continue_from(
+        self, other: "PrunedModel", cut: Callable[[str, np.ndarray], np.ndarray]
+    ) -> None:
+        """Goes on where the training of another model is: weights, masks, optimizer and schedule.
+
+        Args:
+            other: Has the same layers, with more channels, and the same kind of optimizer.
+            cut: Takes the name of a weight of `other`, and an array of its shape, and returns
+                the part that this model has.
+
+        Raises:
+            InputError: If a model is not compiled, or its optimizer keeps what cannot be cut.
+        """
+        self.prepare()
+        other.prepare()
+        # By place: Keras numbers weights without a name anew.
+        own = dict(zip(named_weights(other.model), named_weights(self.model), strict=True))
+        shapes = {name: tuple(v.shape) for name, v in named_weights(other.model).items()}
+        variables, found = self._optimizer_variables(), {}
+        for (name, kind), value in other._read(other._optimizer_variables()).items():
+            place = own.get(name, ""), kind
+            found[place] = cut(name, value) if value.shape == shapes.get(name) else value
+            if place not in variables or found[place].shape != tuple(variables[place].shape):
+                raise InputError(
+                    f"The optimizer's {kind!r} of {name!r} has shape {list(value.shape)}: expected "
+                    "an optimizer that keeps numbers of the weight's own shape."
+                )
+        self._assign(variables, found)
+        self.set_all_weights({own[n]: cut(n, w) for n, w in other.all_weights().items()})
+        self.set_masks({own[name]: cut(name, mask) for name, mask in other.masks().items()})
+        steps = other._read_steps()
+        if steps is not None:
+            self._write_steps(steps)
 
     @contextlib.contextmanager
     def sandbox(self):

@@ -138,11 +138,20 @@ def build_plain_model(config: Config):
         )
 
 
-def build_wrapped_model(config: Config, steps_per_epoch: int, strategy: tf.distribute.Strategy):
-    """Returns the network of the config, wrapped for pruning and compiled, under `strategy`."""
+def build_wrapped_model(
+    config: Config, steps_per_epoch: int, strategy: tf.distribute.Strategy, pruned_network=None
+):
+    """Returns the network of the config, wrapped for pruning and compiled, under `strategy`.
+
+    Args:
+        config: Of the run.
+        steps_per_epoch: Optimizer steps.
+        strategy: Its devices.
+        pruned_network: A plain one that takes its place, of which nothing more is pruned.
+    """
     backend, train = backend_named(config.model.keras), config.train
     with strategy.scope():
-        model = _wrapped(config, build_plain_model(config))
+        model = _wrapped(config, pruned_network)
         optimizer = backend.sgd(
             learning_rate_schedule(train, steps_per_epoch, config.model.keras),
             train.momentum,
@@ -164,12 +173,13 @@ def _final_sparsity(config: Config) -> float:
     return 0.0 if given else config.pruning.final_sparsity
 
 
-def _wrapped(config: Config, plain):
-    pruning = config.pruning
+def _wrapped(config: Config, pruned_network=None):
+    pruning, plain, final, initial = config.pruning, pruned_network, 0.0, 0.0
+    if plain is None:
+        plain = build_plain_model(config)
+        final, initial = _final_sparsity(config), pruning.initial_sparsity
     schedule = backend_named(config.model.keras).schedule_class(
-        _final_sparsity(config),
-        initial_sparsity=pruning.initial_sparsity,
-        frequency=pruning.frequency,
+        final, initial_sparsity=initial, frequency=pruning.frequency
     )
     with _named_fields(pruning):
         return wrap_for_pruning(

@@ -31,7 +31,7 @@ from tf_earlyticket.files import (
 from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy, output_directory
 from tf_earlyticket.job.log import COLUMNS, TRAININGS, Display, write_outcome
-from tf_earlyticket.job.phases import Run, retrain, search, train_dense, train_ticket
+from tf_earlyticket.job.phases import Run, retrain, search, train_dense, train_shrunk, train_ticket
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.results import (
     Evaluation,
@@ -166,6 +166,8 @@ def _train_phases(
     if run.config.ticket is not None:
         return train_ticket(run)
     found = search(run)
+    if run.config.pruning.shrink_after_ramp:
+        found = train_shrunk(run, found)
     retrained = retrain(run) if run.config.pruning.mode == "rewind" else None
     dense = train_dense(run, found.start_epoch) if run.config.train.dense_baseline else None
     return found, retrained, dense
@@ -228,7 +230,8 @@ def _evaluate_and_export(
     started = time.perf_counter()
     config = run.config
     dense_accuracy = _accuracy(run, "dense") if dense else None
-    accuracy = _accuracy(run, "retrain" if retrained else "search")
+    last = "shrunk" if run.rows("shrunk") else "search"
+    accuracy = _accuracy(run, "retrain" if retrained else last)
     record = pruned(run.model).record
     record.rewind_weights = run.rewind_weights()
     origin = found.ticket or Origin(found.start_epoch, config.pruning.rewind_epoch)
@@ -264,7 +267,10 @@ def _pictures(data: Data) -> Pictures:
 
 def _accuracy(run: Run, phase: str) -> float:
     """Returns the accuracy on the test set of the network with which a phase ended."""
-    run.restore(phase)
+    if phase == "shrunk":
+        run.small.put_back()
+    else:
+        run.restore(phase)
     test = run.data.test(run.config.train.batch_size)
     return run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
 

@@ -28,7 +28,7 @@ COLUMNS = (
     *("sparsity", "ppr_accuracy", "seconds", "phase", "network_sparsity"),
 )
 # The trainings of a run, in the order of their rows in metrics.csv.
-TRAININGS = ("search", "retrain", "dense")
+TRAININGS = ("search", "shrunk", "retrain", "dense")
 PROGRESS_MODES = ("auto", "line", "plain", "json", "quiet")
 _LABELS = {
     "accuracy": "accuracy",

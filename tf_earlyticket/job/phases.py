@@ -25,6 +25,7 @@ from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.streams import Data
+from tf_earlyticket.deploy.remove_channels import without_channels
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.files import read_arrays, read_sealed, sha256, write_arrays, write_sealed
@@ -41,6 +42,7 @@ from tf_earlyticket.job.results import (
     to_json,
 )
 from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.pruning.masks import mask_sparsity
 from tf_earlyticket.pruning.plan import Plan
 from tf_earlyticket.pruning.structures import Channels
 from tf_earlyticket.tickets.rewind import rewind
@@ -74,6 +76,11 @@ class Run:
     def model(self):
         """The compiled, wrapped model into which every phase restores its state."""
         return build_wrapped_model(self.config, self.steps_per_epoch, self.strategy)
+
+    @cached_property
+    def small(self) -> "ShrunkRun":
+        """The same run with a network that has lost the channels that nothing reads."""
+        return ShrunkRun(self.config, self.paths, self.data, self.strategy, self.display, self)
 
     def prepare(self) -> None:
         """Resolves plan and network: an InputError of theirs comes before anything is written."""
@@ -353,6 +360,8 @@ class _KeepRewindWeights(Callback):
 def search(run: Run) -> SearchResult:
     """Trains dense with probes until the start epoch; in mode `continue` prunes to the end.
 
+    With `shrink_after_ramp` to the end of the ramp, from where `train_shrunk` goes on.
+
     The state right before pruning is kept as phase "branch", from where the dense baseline
     continues.
     """
@@ -387,6 +396,7 @@ def _search(run: Run) -> SearchResult:
         # The run's own progress tells of the start.
         verbose=0,
     )
+    shrinks = [_StopAfterRamp()] if config.pruning.shrink_after_ramp else []
     phase = Phase(run, "search", searcher=early_ticket)
     branch = run.checkpoint("branch", phase.log)
     branch.set_model(run.model)
@@ -394,8 +404,8 @@ def _search(run: Run) -> SearchResult:
     if done + bool(within) > plan.rewind_epoch:
         record = adapter.record
         record.rewind_weights, record.rewind_epoch = run.rewind_weights(), plan.rewind_epoch
-    if not (stop and early_ticket.get_state().start_epoch):
-        phase.fit(done, [early_ticket, _KeepRewindWeights(run, within)])
+    if not (stop and early_ticket.get_state().start_epoch) and not (shrinks and _ended(adapter)):
+        phase.fit(done, [early_ticket, _KeepRewindWeights(run, within), *shrinks])
     state, schedule = early_ticket.get_state(), adapter.sparsity_schedule()
     steps = None
     if schedule is not None:
@@ -407,6 +417,104 @@ def _search(run: Run) -> SearchResult:
         latest_start_epoch=plan.latest_start_epoch,
         schedule=steps,
     )
+
+
+class _StopAfterRamp(Callback):
+    """Ends a `fit` at the end of the epoch in which the final sparsity is reached."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if _ended(pruned(self.model)):
+            self.model.stop_training = True
+
+
+def _ended(adapter: PrunedModel) -> bool:
+    schedule = adapter.sparsity_schedule()
+    return schedule is not None and adapter.step() >= schedule.end_step
+
+
+@dataclass(frozen=True)
+class ShrunkRun(Run):
+    """A run whose network has lost the channels that the ramp took away.
+
+    Attributes:
+        large: The run of the whole network.
+    """
+
+    large: Run | None = None
+
+    @cached_property
+    def _parts(self) -> tuple:
+        self.large.restore("search")
+        with self.strategy.scope():
+            return without_channels(self.large.model)
+
+    @cached_property
+    def model(self):
+        """The small network with the weights of the ramp's end, wrapped, with a new optimizer."""
+        plain, _, _ = self._parts
+        return build_wrapped_model(self.config, self.steps_per_epoch, self.strategy, plain)
+
+    def take_over(self) -> None:
+        """Goes on where the whole network is when the ramp has ended."""
+        _, graph, kept = self._parts
+        adapter, large = pruned(self.model), pruned(self.large.model)
+        adapter.continue_from(large, lambda name, array: graph.cut(name, array, kept))
+
+    def put_back(self) -> None:
+        """Gives the whole network the weights with which the small one ended."""
+        _, graph, kept = self._parts
+        self.restore("shrunk")
+        self.large.restore("search")
+        large, small = pruned(self.large.model), pruned(self.model).all_weights()
+        pairs = zip(large.all_weights().items(), small.values(), strict=True)
+        large.set_all_weights({n: graph.put_back(n, part, w, kept) for (n, w), part in pairs})
+
+
+class _SparsityOfWhole(Callback):
+    """Tells of the sparsity of the whole network where the small one trains."""
+
+    def __init__(self, run: ShrunkRun):
+        super().__init__()
+        self._sparsity = mask_sparsity(pruned(run.large.model).masks())
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["sparsity"] = self._sparsity
+
+
+def train_shrunk(run: Run, found: SearchResult) -> SearchResult:
+    """Trains on from the ramp's end to the schedule's without the channels that nothing reads.
+
+    Args:
+        run: Of the whole network.
+        found: The result of its search.
+
+    Returns:
+        What a search would that had trained to the schedule's end.
+    """
+    if found.rows[-1]["epoch"] == run.config.train.epochs:
+        return found
+    rest = run.once("shrunk", SearchResult, lambda: _train_shrunk(run.small, found))
+    return dataclasses.replace(rest, rows=[*found.rows, *rest.rows])
+
+
+def _train_shrunk(run: ShrunkRun, found: SearchResult) -> SearchResult:
+    probe_data = run.data.probe(run.config.train.batch_size, seed=run.config.seed)
+    rewind_epoch = run.plan.rewind_epoch
+    # It has no more to search for, and goes on with its account of the weights.
+    early_ticket = EarlyTicket(
+        lambda: probe_data, lambda: probe_data, rewind_epoch=rewind_epoch, verbose=0
+    )
+    phase = Phase(run, "shrunk", searcher=early_ticket)
+
+    def start() -> int:
+        run.take_over()
+        early_ticket.set_state(found)
+        return found.rows[-1]["epoch"]
+
+    pruned(run.model).record.rewind_epoch = rewind_epoch
+    phase.train([early_ticket, _SparsityOfWhole(run)], start)
+    state = {**vars(early_ticket.get_state()), "recent_masks": {}}
+    return dataclasses.replace(found, **{**state, "rows": phase.rows})
 
 
 def retrain(run: Run) -> TrainingResult:

@@ -63,7 +63,12 @@ def check_config(config: Config) -> None:
         raise checks.refuse("config.train.drop_epochs", drops, "rising epochs, from 1")
     with checks.prefixed("config.model."):
         MODELS.parse(config.model.name)
-    criterion_of(pruning)
+    of_channels = criterion_of(pruning).of_channels
+    if pruning.shrink_after_ramp and not (
+        of_channels and pruning.mode == "continue" and config.ticket is None
+    ):
+        expected = "structure='channels' with it, mode='continue' and no ticket"
+        raise checks.refuse("config.pruning.shrink_after_ramp", True, expected)
     with checks.prefixed("config.data."):
         spec = dataset_spec(config)
     if spec.validation_examples == 0:

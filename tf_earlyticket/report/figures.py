@@ -402,7 +402,7 @@ def draw_weight_std(
     Dashed, for three layers: the low-gradient law (paper, eq. 5), where the last three are known.
 
     Args:
-        metrics: The rows of all phases; those of the search count.
+        metrics: The rows of all phases; those of the search and what went on from it count.
         weight_std: {"epochs": [int], "layers": {name: [float per epoch]}}, input layer first.
         weight_decay: The paper's lambda.
         momentum: Of SGD.
@@ -410,7 +410,7 @@ def draw_weight_std(
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    rows = [row for row in metrics if row.get("phase", "search") == "search"]
+    rows = [row for row in metrics if row.get("phase", "search") in ("search", "shrunk")]
     epochs = weight_std.get("epochs") or []
     layers = [list(map(number, values)) for values in (weight_std.get("layers") or {}).values()]
     title = "Standard deviation of the weights of each layer"

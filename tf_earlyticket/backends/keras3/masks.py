@@ -171,22 +171,30 @@ def _moves_each_weight_by_itself(optimizer) -> bool:
 
 def slots(optimizer, weight) -> list:
     """Returns the optimizer's variables that belong to a weight and have its shape."""
+    return [
+        slot
+        for name, slot in named_slots(optimizer, weight).items()
+        # Adagrad's and Ftrl's running sums start above zero, and they divide by them.
+        if "accumulator" not in name and slot.shape == weight.shape
+    ]
+
+
+def named_slots(optimizer, weight) -> dict[str, object]:
+    """Returns every variable of the optimizer that belongs to a weight, by name."""
     if optimizer is None or not optimizer.built:
-        return []
+        return {}
     trainable = optimizer._trainable_variables
     index = next((i for i, variable in enumerate(trainable) if variable is weight), None)
     if index is None:
-        return []
-    return [
-        values[index]
+        return {}
+    return {
+        name: values[index]
         for name, values in vars(optimizer).items()
         if isinstance(values, (list, tuple))
         and name not in ("_trainable_variables", "_variables")
-        # Adagrad's and Ftrl's running sums start above zero, and they divide by them.
-        and "accumulator" not in name
         and len(values) == len(trainable)
-        and getattr(values[index], "shape", None) == weight.shape
-    ]
+        and hasattr(values[index], "shape")
+    }
 
 
 def is_schedule(rate) -> bool:

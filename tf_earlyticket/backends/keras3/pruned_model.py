@@ -17,9 +17,10 @@ from tf_earlyticket.backends.keras3.masks import (
     OverridableSchedule,
     is_schedule,
     masked_array,
+    named_slots,
     slots,
 )
-from tf_earlyticket.backends.layers import metrics_given, recurrent_states
+from tf_earlyticket.backends.layers import metrics_given, named_weights, recurrent_states
 from tf_earlyticket.errors import InputError
 
 _ATTRIBUTES = ("stop_training", "stop_evaluating", "history", "_initial_epoch")
@@ -96,6 +97,16 @@ class Keras3PrunedModel(PrunedModel):
     def _write_steps(self, steps):
         self._sync()
         self.state.schedule_steps.assign(steps)
+
+    def _optimizer_variables(self):
+        found = {
+            (name, kind): slot
+            for name, weight in named_weights(self.model).items()
+            for kind, slot in named_slots(self._optimizer, weight).items()
+        }
+        known = {id(variable) for variable in (*found.values(), *self.state.variables())}
+        others = [v for v in self.model.optimizer.variables if id(v) not in known]
+        return found | {("", str(place)): variable for place, variable in enumerate(others)}
 
     def _build_optimizer(self) -> None:
         if not self.model.optimizer.built:

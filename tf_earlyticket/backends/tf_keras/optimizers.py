@@ -45,13 +45,17 @@ def slots(optimizer, weight) -> Iterator[tf.Variable]:
     The running sums that Ftrl and Adagrad divide by are left out: they start above zero, and a
     zero gradient leaves a zero weight where it is whatever their value.
     """
+    for name, slot in named_slots(optimizer, weight):
+        if "accumulator" not in name and getattr(slot, "shape", None) == weight.shape:
+            yield slot
+
+
+def named_slots(optimizer, weight) -> Iterator[tuple[str, tf.Variable]]:
+    """Yields every variable of the optimizer that belongs to `weight`, with its name."""
     optimizer = inner_optimizer(optimizer)
     if optimizer is None:
         return
-    named = _legacy_slots(optimizer, weight) if is_legacy(optimizer) else _slots(optimizer, weight)
-    for name, slot in named:
-        if "accumulator" not in name and getattr(slot, "shape", None) == weight.shape:
-            yield slot
+    yield from (_legacy_slots if is_legacy(optimizer) else _slots)(optimizer, weight)
 
 
 def _slots(optimizer, weight):

@@ -122,6 +122,16 @@ class TfKerasPrunedModel(PrunedModel):
                 return float(sparsity)
         return None
 
+    def _optimizer_variables(self):
+        found = {
+            (name, kind): slot
+            for name, weight in named_weights(self.model).items()
+            for kind, slot in optimizers.named_slots(self._optimizer, weight)
+        }
+        slots = {id(slot) for slot in found.values()}
+        others = [v for v in optimizers.variables(self.model.optimizer) if id(v) not in slots]
+        return found | {("", str(place)): variable for place, variable in enumerate(others)}
+
     def _prepare_optimizer(self):
         with self._scope():
             optimizers.build_optimizer(self.model)

@@ -1,0 +1,127 @@
+"""Keeps the results of channel studies and writes `docs/channels.md` from them.
+
+    python tools/collect_channels.py runs/channels/cifar10_resnet20 ...
+    python tools/collect_channels.py
+
+The first form copies `study.json` of each directory to `results/channels/<name>/`, without paths of
+the machine, and draws its figure. Both write the page; every measured number in it comes from the
+files there.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pages
+from absl import app
+
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.files import read_json, write_json, write_text
+from tf_earlyticket.report import drawing
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results" / "channels"
+PAGE = ROOT / "docs" / "channels.md"
+KINDS = {
+    "dense": "dense",
+    "ticket": "gradual channel ticket",
+    "scratch": "its shape from scratch",
+}
+# What is to be shown of a difference: at least so much, a fraction.
+WANTED = {"ticket-scratch": 0.005, "ticket-dense": -0.01}
+
+
+def collect(study_dir: Path, results: Path = RESULTS) -> None:
+    """Copies the results of a study to a folder of its name under `results`.
+
+    Raises:
+        InputError: If the directory holds no study.
+    """
+    if not (study_dir / "study.json").exists():
+        raise InputError(f"{study_dir}: expected the directory of a study, with a study.json.")
+    study = read_json(study_dir / "study.json")
+    command = re.sub(r"--data_dir=\S+", "--data_dir=DIR", study["command"])
+    study["command"] = re.sub(
+        r"--workdir=\S+", f"--workdir=runs/channels/{study_dir.name}", command
+    )
+    target = results / study_dir.name
+    target.mkdir(parents=True, exist_ok=True)
+    write_json(target / "study.json", study)
+    drawing.save(draw(study), target / "accuracies.png")
+
+
+def draw(study: dict):
+    """Draws the test accuracy of each kind of network: a dot a seed, a line at the mean."""
+    name = f"{study['config']['model']['name']} on {study['config']['data']['name']}"
+    title = f"Test accuracy: {name}, a dot a seed, a line at the mean"
+    figure, axes = drawing.new_axes(3.2, title, "", "Test accuracy (%)")
+    for place, kind in enumerate(KINDS):
+        found = [100 * seed[kind] for seed in study["seeds"].values()]
+        axes.plot([place] * len(found), found, "o", color=drawing.BLUE)
+        axes.hlines(sum(found) / len(found), place - 0.2, place + 0.2, color=drawing.INK)
+    axes.set_xticks(range(len(KINDS)), KINDS.values())
+    axes.set_xlim(-0.5, len(KINDS) - 0.5)
+    return figure
+
+
+def page(results: Path = RESULTS) -> str:
+    """Returns the text of the page, from the studies under `results`."""
+    studies = {
+        path.parent.name: json.loads(path.read_text())
+        for path in sorted(results.glob("*/study.json"))
+    }
+    return pages.render(
+        "channels.md.jinja",
+        {"points": points, "mean": mean, "verdict": verdict, "interval": interval},
+        studies=studies,
+        kinds=KINDS,
+    )
+
+
+def points(fraction: float, digits: int = 2) -> str:
+    """Returns a fraction in percent."""
+    return f"{100 * fraction:.{digits}f}"
+
+
+def mean(study: dict, kind: str) -> float:
+    """Returns the mean test accuracy of a kind of network over the seeds."""
+    values = [seed[kind] for seed in study["seeds"].values()]
+    return sum(values) / len(values)
+
+
+def interval(difference: dict) -> str:
+    """Returns a mean difference in points with its interval, where there is one."""
+    text = f"{100 * difference['mean']:+.2f}"
+    if difference["low"] is None:
+        return f"{text} (one seed: no interval)"
+    low, high = (100 * difference[end] for end in ("low", "high"))
+    return f"{text} [{low:+.2f}, {high:+.2f}]"
+
+
+def verdict(difference: dict, name: str) -> str:
+    """Returns what a difference says of the least value that it should have."""
+    wanted = WANTED[name]
+    goal = f"at least {100 * wanted:+.1f} points"
+    if difference["low"] is None:
+        return f"{goal}: one seed does not tell"
+    if difference["low"] >= wanted:
+        return f"{goal}: yes, the whole interval"
+    if difference["high"] < wanted:
+        return f"{goal}: no, the whole interval is below"
+    return f"{goal}: not decided, the interval holds values on both sides"
+
+
+def main(argv: list[str]) -> None:
+    """Collects, and writes the page."""
+    try:
+        for name in argv[1:]:
+            collect(Path(name))
+        write_text(PAGE, page())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(main)
