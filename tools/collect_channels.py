@@ -54,7 +54,7 @@ def collect(study_dir: Path, results: Path = RESULTS) -> None:
 def draw(study: dict):
     """Draws the test accuracy of each kind of network: a dot a seed, a line at the mean."""
     name = f"{study['config']['model']['name']} on {study['config']['data']['name']}"
-    title = f"Test accuracy: {name}, a dot a seed, a line at the mean"
+    title = f"Test accuracy of {name}: a dot for each seed, a line at the mean"
     figure, axes = drawing.new_axes(3.2, title, "", "Test accuracy (%)")
     for place, kind in enumerate(KINDS):
         found = [100 * seed[kind] for seed in study["seeds"].values()]
@@ -104,12 +104,14 @@ def verdict(difference: dict, name: str) -> str:
     wanted = WANTED[name]
     goal = f"at least {100 * wanted:+.1f} points"
     if difference["low"] is None:
-        return f"{goal}: one seed does not tell"
+        side = "above" if difference["mean"] >= wanted else "below"
+        return f"{goal}: one seed does not tell; it is {side} that"
     if difference["low"] >= wanted:
         return f"{goal}: yes, the whole interval"
     if difference["high"] < wanted:
         return f"{goal}: no, the whole interval is below"
-    return f"{goal}: not decided, the interval holds values on both sides"
+    side = "above" if difference["mean"] >= wanted else "below"
+    return f"{goal}: not decided, the interval goes to both sides of it; the mean is {side}"
 
 
 def main(argv: list[str]) -> None:

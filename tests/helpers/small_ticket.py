@@ -28,9 +28,10 @@ def plain_network():
     )
 
 
-def write_ticket(directory, plain, sparsity, pictures=None):
+def write_ticket(directory, plain, sparsity, pictures=None, structure=None):
     """Writes the ticket of a network pruned at once, untrained, and returns it."""
-    model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(sparsity))
+    schedule = et.EarlyTicketPolynomialDecay(sparsity)
+    model = et.wrap_for_pruning(plain, schedule, structure=structure)
     model.compile("sgd", "mse")
     adapter = pruned(model)
     adapter.prepare()

@@ -64,6 +64,15 @@ def test_detectors_are_compared_on_whole_channels(tmp_path):
     assert "classifier/kernel" in shapes
 
 
+def test_a_network_that_shrinks_is_refused(tmp_path):
+    config = tiny_config()
+    config.pruning.structure, config.pruning.final_sparsity = "channels(multiple=1)", 0.5
+    config.pruning.shrink_after_ramp = True
+    with pytest.raises(InputError, match="shrink_after_ramp=True: expected false for experiments"):
+        study_detectors(config, tmp_path / "study", seeds=[3])
+    assert not (tmp_path / "study").exists()
+
+
 def _weights(config):
     return pruned(build_wrapped_model(config, 3, tf.distribute.get_strategy())).weights()
 

@@ -143,6 +143,9 @@ def open_runs(
     if strategy == "multi_worker":
         expected = "another one: several machines share an experiment by --shard=i/n or a seed each"
         raise checks.refuse("strategy", strategy, expected)
+    if config.pruning.shrink_after_ramp:
+        expected = "false for experiments, whose tickets stay masked"
+        raise checks.refuse("config.pruning.shrink_after_ramp", True, expected)
     devices = make_strategy(strategy)
     data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
     runs = {}
