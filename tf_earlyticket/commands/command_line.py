@@ -37,7 +37,8 @@ def define_common_flags(config_file: str = default_config.__file__) -> None:
         "config",
         config_file,
         "Config file, FILE.py or FILE.py:variant. Single fields: "
-        "--config.pruning.final_sparsity=0.9",
+        "--config.pruning.final_sparsity=0.9; --dry_run prints them all, docs/config.md says what "
+        "they are",
     )
     flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie; default TFDS's own directory")
     flags.DEFINE_string("strategy", "auto", f"Devices: {', '.join(STRATEGIES)}")
