@@ -129,7 +129,7 @@ def test_inspect_shows_a_run(run, call_program):
         (export, [], "--ticket is missing"),
         (export, ["--ticket=nowhere"], "directory='nowhere': expected a ticket"),
         (export, ["--ticket=nowhere", "extra"], "unexpected argument 'extra'"),
-        (export, ["--ticket={}", "--format=onnx"], "format='onnx': expected one of saved_model"),
+        (export, ["--ticket={}", "--format=bnnx"], "format='bnnx': expected one of saved_model"),
         (export, ["--ticket={}", "--format=tflite_dynamic_sparse"], "not made, since"),
         (export, ["--ticket={}", "--calibration=none.npy"], "none.npy cannot be read"),
         (export, ["--ticket={}", "--calibration={}/ticket.json"], "expected a .npy file"),

@@ -16,7 +16,9 @@ def test_shape_classes_and_decay_reach_the_model():
 
 
 def test_every_name_is_an_attribute_of_the_package():
-    assert all(callable(getattr(models, name)) for name in models.MODELS)
+    # Other tests may have registered networks of their own.
+    own = [name for name in models.MODELS if name.startswith("resnet")]
+    assert own and all(callable(getattr(models, name)) for name in own)
     with pytest.raises(AttributeError, match="resnet21"):
         _ = models.resnet21
 
