@@ -159,6 +159,25 @@ def test_families_with_a_weight_that_is_not_pruned_stay():
     assert graph.families[2].pinned == "2/kernel is not pruned"
 
 
+def test_layerwise_keeps_the_same_part_of_each_family_and_its_best():
+    graph = chain(3, 32, 16, 8, 2)
+    weights = weights_of(graph)
+    # Few channels of the first family stand out, so that one ranking of all takes most of it.
+    weights["0/kernel"][:, 4:] *= 0.01
+    kept = {}
+    for ranking in ("global", "layerwise"):
+        criterion = resolve_criterion(ranking, structure=Channels(of="macs", multiple=1))
+        criterion, masks = criterion.bound(graph, 1), None
+        for sparsity in (0.3, 0.6, 0.75):
+            masks = criterion.masks(weights, sparsity, masks)
+        assert criterion.sparsity(masks) >= 0.75
+        whole = criterion.structure.whole(masks)
+        kept[ranking] = [np.count_nonzero(whole[f.channels]) / f.size for f in graph.removable]
+    assert max(kept["layerwise"]) - min(kept["layerwise"]) <= 1 / 8
+    assert max(kept["global"]) - min(kept["global"]) > 1 / 8
+    np.testing.assert_array_equal(masks["0/kernel"][0, :4], True)
+
+
 def test_what_is_refused():
     with pytest.raises(InputError, match="of='flops': expected one of weights, macs"):
         Channels(of="flops")
@@ -166,8 +185,6 @@ def test_what_is_refused():
         resolve_criterion(structure="channels(multiple=0)")
     with pytest.raises(InputError, match="floor=0"):
         Channels(floor=0)
-    with pytest.raises(InputError, match="scope='layerwise'"):
-        resolve_criterion("layerwise", structure="channels")
     with pytest.raises(InputError, match="expected the weights of a wrapped model"):
         resolve_criterion(structure="channels").masks({"a": np.ones((2, 2))}, 0.5)
 

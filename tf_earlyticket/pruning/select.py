@@ -83,7 +83,8 @@ class Criterion:
     Attributes:
         score: How important each weight is, see `ScoreContext`.
         structure: Which weights live or die together.
-        scope: "global", all units in one ranking, or "layerwise", each tensor by itself.
+        scope: "global", all units in one ranking, or "layerwise", each tensor by itself; of
+            channels, the same part of each family.
         empty_layers: Whether a tensor may lose all its weights. Else its best unit stays, also
             where the sparsity asks for fewer weights than there are tensors.
         names: What to give `resolve_criterion` for this one; empty if it was not made by it.
@@ -100,7 +101,8 @@ class Criterion:
 
     def __post_init__(self) -> None:
         checks.choice("scope", self.scope, SCOPES)
-        if self.scope == "layerwise" and not self.structure.within_tensors:
+        alone = self.structure.within_tensors or self.of_channels
+        if self.scope == "layerwise" and not alone:
             raise checks.refuse("scope", self.scope, f"global for {type(self.structure).__name__}")
 
     def masks(
@@ -134,7 +136,7 @@ class Criterion:
         if previous is not None:
             earlier = match_masks("previous", previous, "weights", context.collection)
         scores = self._scores(context)
-        if self.scope == "global":
+        if self.scope == "global" or self.of_channels:
             return repack(context.collection, self._ranked(scores, sparsity, earlier))
         masks: dict[Key, Mask] = {}
         for key, score in scores.items():
@@ -196,7 +198,8 @@ class Criterion:
     ) -> dict[Key, Mask]:
         if isinstance(self.structure, Channels):
             # Channels cross in kernels: what one costs depends on which others are there.
-            return self.structure.ranked(scores, sparsity, previous)
+            layerwise = self.scope == "layerwise"
+            return self.structure.ranked(scores, sparsity, previous, layerwise=layerwise)
         unit_scores, sizes = self.structure.units(scores)
         allowed = None if previous is None else self.structure.whole(previous)
         budget = kept_count(sum(score.size for score in scores.values()), sparsity)

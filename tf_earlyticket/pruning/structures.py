@@ -343,11 +343,25 @@ class Channels(Structure):
         return 1 - self.cost(kept, weights) / self.cost(whole, weights)
 
     def ranked(
-        self, scores: Mapping[Key, Array], sparsity: float, previous: Mapping[Key, Mask] | None
+        self,
+        scores: Mapping[Key, Array],
+        sparsity: float,
+        previous: Mapping[Key, Mask] | None,
+        *,
+        layerwise: bool = False,
     ) -> dict[Key, Mask]:
-        """Returns masks of whole channels within the budget of a sparsity."""
+        """Returns masks of whole channels within the budget of a sparsity.
+
+        Args:
+            scores: Of every weight.
+            sparsity: Fraction that goes of what `of` says.
+            previous: Masks in which channels stay away.
+            layerwise: Whether each family keeps the same part of its channels.
+        """
         allowed = self.network.everything() if previous is None else self.whole(previous)
         importance, _ = self._importance(scores, previous)
+        if layerwise:
+            importance = self._within_families(importance, allowed)
         budget = kept_count(self.cost(self.network.everything(), scores), sparsity)
         kept = self._chosen(importance, allowed, lambda kept: self.cost(kept, scores) <= budget)
         masks = self.masks(kept, scores)
@@ -373,6 +387,14 @@ class Channels(Structure):
             totals += np.bincount(use.channels, sums, graph.channels)
             np.add.at(sizes, use.channels, counts)
         return totals / np.maximum(sizes, 1), sizes
+
+    def _within_families(self, importance: Array, allowed: Mask) -> Array:
+        """Returns the place of each channel in its family, the best 0, as a part of it below 0."""
+        places = np.zeros(importance.size)
+        for family in self.network.removable:
+            order = np.lexsort((-importance[family.channels], ~allowed[family.channels]))
+            places[family.channels[order]] = -np.arange(family.size) / family.size
+        return places
 
     def _chosen(self, importance: Array, allowed: Mask, fits: Callable[[Mask], bool]) -> Mask:
         # Of equal ones the earlier channel is first.
