@@ -349,3 +349,19 @@ def test_the_gate_sees_the_signals_of_its_epoch():
     gated.wants_probe(1, first)
     gated.update(2, Observation(signals=second))
     assert Gate.seen == [(1, first), (2, second)]
+
+
+def test_what_was_decided_on_is_the_curve_through_the_probes_and_goes_on():
+    detector = PPRSaturation(40)
+    epochs = np.arange(2, 21, 2)
+    curve = lambda epoch: 0.9 - 0.5 * np.exp(-epoch / 5.0)  # noqa: E731
+    assert detector.expected(epochs) is None
+    for epoch in epochs:
+        detector.update(int(epoch), Observation(float(curve(epoch))))
+    grid = np.array([3.0, 11.0, 20.0, 40.0])
+    mean, deviation, until = detector.expected(grid)
+    np.testing.assert_allclose(mean, curve(grid), atol=0.01)
+    assert (deviation > 0).all() and deviation[-1] > deviation[1]
+    assert until == 40
+    detector.reset()
+    assert detector.expected(epochs) is None

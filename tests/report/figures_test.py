@@ -3,6 +3,7 @@ import math
 import sys
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.colors import to_hex
@@ -137,12 +138,35 @@ def test_height_grows_with_the_layers():
 def test_ppr_marks_the_start_epoch_and_its_reason():
     report, metrics, _ = made_up_run()
     figure = figures.draw_ppr(report, metrics, {})
-    assert "start epoch 4: the last 3 probes differ" in texts(figure)
+    assert "start epoch 4" in texts(figure)
+    # In full: it says what was decided on.
+    assert report.start_reason in texts(figure)
     axes = figure.axes[0]
     assert [4, 4] in [list(line.get_xdata()) for line in axes.lines]
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     expected = [100 * value for value in report.probe.ppr_accuracy]
     assert drawn["pruned, then retrained (PPR)"] == pytest.approx(expected)
+
+
+def test_ppr_shows_what_was_decided_on_over_the_whole_training():
+    report, metrics, _ = made_up_run()
+    accuracies = [0.5, 0.7, 0.8, 0.85, 0.87, 0.88, 0.885, 0.885]
+    report.probe.epochs = list(range(1, 9))
+    report.probe.ppr_accuracy = report.probe.dense_accuracy = accuracies
+    report.probe.pruned_accuracy = [0.1] * 8
+    report.start_epoch, report.decision.latest_start_epoch = 8, 20
+    report.config = {"probe": {"detector": "ppr_saturation(tolerance=0.02)"}}
+    axes = figures.draw_ppr(report, metrics, {}).axes[0]
+    drawn = {line.get_label(): line for line in axes.lines}
+    x, y = drawn["fitted PPR accuracy"].get_data()
+    ramp = (report.schedule.end_step - report.schedule.begin_step) / report.schedule.steps_per_epoch
+    assert x[0] == 1 and x[-1] >= 8 + ramp
+    assert y[np.abs(x - 8).argmin()] == pytest.approx(88.5, abs=1)
+    tolerance = drawn["2.0 points more: worth waiting for"].get_ydata()
+    assert tolerance[0] == pytest.approx(y[np.abs(x - 8 - ramp).argmin()] + 2, abs=0.1)
+    report.decision.latest_start_epoch = None
+    axes = figures.draw_ppr(report, metrics, {}).axes[0]
+    assert "fitted PPR accuracy" not in {line.get_label() for line in axes.lines}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """When has PPR accuracy saturated? Decided online, from past probes only (paper Fig. 4 and 6)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -76,6 +78,8 @@ class PPRSaturation(Detector):
         self._epochs: list[int] = []
         self._accuracies: list[float] = []
         self._agreeing = 0
+        # Of the probes that the latest decision looked at.
+        self._first: int | None = None
 
     def wants_probe(self, epoch: int, signals: WeightSignals | None) -> bool:
         return True
@@ -130,9 +134,29 @@ class PPRSaturation(Detector):
             fit = remaining_gain(
                 epochs[first:], accuracies[first:], until + self.lead_epochs, self.lead_epochs
             )
+            self._first = first
             if fit[-1] <= MISFIT * scatter:
                 break
         return fit
+
+    def expected(self, epochs: Floats) -> tuple[Floats, Floats, float] | None:
+        """Returns the curve that the latest decision was made on; None before there was one.
+
+        Args:
+            epochs: [n], where to look at it.
+
+        Returns:
+            (expected PPR accuracy [n], its standard deviation [n], the epoch until which waiting
+            was weighed); accuracies are fractions.
+
+        Example:
+            >>> mean, deviation, until = detector.expected(np.arange(10.0, 60.0))
+        """
+        if self._first is None:
+            return None
+        probed, accuracies = np.array(self._epochs, float), np.array(self._accuracies)
+        curves = _Curves.of(probed[self._first :], accuracies[self._first :])
+        return *curves.at(epochs), self._until(probed[-1])
 
 
 def probe_noise(accuracies: Floats) -> float:
@@ -163,36 +187,92 @@ def remaining_gain(
         (expected gain, its standard deviation, fitted level at the last epoch, standard deviation
         of the noise of one probe), all as fractions.
     """
-    count = len(epochs)
-    span = epochs[-1] - epochs[0]
-    taus = span * np.geomspace(0.1, 30, 40)
-    age = epochs[None, :] - epochs[-1]
+    curves = _Curves.of(epochs, accuracies)
+    span, scale, taus = curves.span, curves.scale, curves.taus
     horizon = max(until_epoch - epochs[-1], lead_epochs)
-    # Curves are scaled to rise by one over the time observed, so that b is the same size for all.
-    scale = -np.expm1(-span / taus)[:, None]
-    first_age = age[:, :1]
-    curve = -np.expm1(-(age - first_age) / taus[:, None]) / scale
     rest = np.exp(-(span + lead_epochs) / taus) - np.exp(-(span + horizon) / taus)
     future = rest / scale[:, 0]
-
-    centred = curve - curve.mean(axis=1, keepdims=True)
-    power = (centred**2).sum(axis=1)
-    slope = centred @ (accuracies - accuracies.mean()) / power
-    fitted = accuracies.mean() + slope[:, None] * centred
-    squares = ((accuracies - fitted) ** 2).sum(axis=1)
-    # Without a floor a perfect fit would claim certainty.
-    squares = np.maximum(squares, (count - 3) * 1e-6)
-    variance = squares / (count - 3)
-    weights = (squares / squares.min()) ** (-(count - 3) / 2)
-    weights /= weights.sum()
-
-    gains = slope * future
-    gain = float(weights @ gains)
-    second_moment = weights @ (gains**2 + variance / power * future**2)
-    deviation = float(np.sqrt(max(second_moment - gain**2, 0.0)))
-    level = float(weights @ fitted[:, -1])
-    noise = float(np.sqrt(weights @ variance))
+    gains = curves.slope * future
+    gain = float(curves.weights @ gains)
+    spread = gains**2 + curves.variance / curves.power * future**2
+    deviation = float(np.sqrt(max(curves.weights @ spread - gain**2, 0.0)))
+    level = float(curves.weights @ curves.fitted[:, -1])
+    noise = float(np.sqrt(curves.weights @ curves.variance))
     return gain, deviation, level, noise
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """The saturating curve of each tau that fits probes best: arrays over tau, [taus, probes].
+
+    Attributes:
+        first: Epoch of the first probe.
+        span: Epochs from there to the last one.
+        scale: By which curves rise by one over the span, so that slopes are comparable.
+        mean: Of each curve over the probes, before it is scaled by its slope and moved.
+        level: Mean accuracy.
+        slope: What each curve is multiplied by.
+        power: Sum of squares of each curve around its mean.
+        fitted: Accuracy by each curve at each probe.
+        variance: Of the noise of one probe, by each curve.
+        weights: Likelihood of each curve; their sum is 1.
+    """
+
+    first: float
+    span: float
+    taus: Floats
+    scale: Floats
+    mean: Floats
+    level: float
+    slope: Floats
+    power: Floats
+    fitted: Floats
+    variance: Floats
+    weights: Floats
+
+    @classmethod
+    def of(cls, epochs: Floats, accuracies: Floats) -> "_Curves":
+        count = len(epochs)
+        span = epochs[-1] - epochs[0]
+        taus = span * np.geomspace(0.1, 30, 40)
+        age = epochs[None, :] - epochs[-1]
+        # Scaled to rise by one over the time observed, so that b is the same size for all.
+        scale = -np.expm1(-span / taus)[:, None]
+        curve = -np.expm1(-(age - age[:, :1]) / taus[:, None]) / scale
+        mean = curve.mean(axis=1, keepdims=True)
+        centred = curve - mean
+        power = (centred**2).sum(axis=1)
+        slope = centred @ (accuracies - accuracies.mean()) / power
+        fitted = accuracies.mean() + slope[:, None] * centred
+        squares = ((accuracies - fitted) ** 2).sum(axis=1)
+        # Without a floor a perfect fit would claim certainty.
+        squares = np.maximum(squares, (count - 3) * 1e-6)
+        weights = (squares / squares.min()) ** (-(count - 3) / 2)
+        weights /= weights.sum()
+        return cls(
+            first=float(epochs[0]),
+            span=float(span),
+            taus=taus,
+            scale=scale,
+            mean=mean,
+            level=float(accuracies.mean()),
+            slope=slope,
+            power=power,
+            fitted=fitted,
+            variance=squares / (count - 3),
+            weights=weights,
+        )
+
+    def at(self, epochs: Floats) -> tuple[Floats, Floats]:
+        """Returns the expected accuracy at epochs, [n], and its standard deviation."""
+        age = epochs[None, :] - self.first
+        centred = -np.expm1(-age / self.taus[:, None]) / self.scale - self.mean
+        values = self.level + self.slope[:, None] * centred
+        mean = self.weights @ values
+        variance = self.variance[:, None]
+        error = variance / self.fitted.shape[1] + variance / self.power[:, None] * centred**2
+        spread = self.weights @ (error + (values - mean) ** 2)
+        return mean, np.sqrt(spread)
 
 
 class GatedPPR(Detector):

@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tf_earlyticket import checks
-from tf_earlyticket.detectors.base import Observation, WeightSignals
+from tf_earlyticket.config import config_from_dict
+from tf_earlyticket.detectors.base import Observation, WeightSignals, make_detector
+from tf_earlyticket.detectors.ppr_saturation import GatedPPR, PPRSaturation
 from tf_earlyticket.detectors.weight_signals import LayerRateConvergence, MaskDistance
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.statistics import predicted_std
 from tf_earlyticket.registry import Registry
 from tf_earlyticket.report import drawing
@@ -116,9 +121,9 @@ def _own(name: str, caption: str) -> Callable[[Draw], Draw]:
     return registered
 
 
-def _mark_start(axes: "Axes", start: int | None, reason: str = "") -> None:
+def _mark_start(axes: "Axes", start: int | None) -> None:
     if start is not None:
-        drawing.mark(axes, start, drawing.plain(f"start epoch {start}{reason}", 80).rstrip(": "))
+        drawing.mark(axes, start, f"start epoch {start}")
 
 
 def _ppr_title(report: Report) -> str:
@@ -138,12 +143,13 @@ def _ppr_title(report: Report) -> str:
     "ppr",
     "The probes. After each probed epoch a copy of the network is pruned at once to the final "
     "sparsity, retrained for a short while and measured on validation data, then thrown away. "
-    "Compare Fig. 4 and 6 of the paper.",
+    "The curve, with its standard deviation, is what the start was decided on; dotted from the end "
+    "of the ramp on: what waiting would have had to gain. Compare Fig. 4 and 6 of the paper.",
 )
 def draw_ppr(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
     """Draws the probes' accuracies and the start epoch (Fig. 4 and 6 of the paper)."""
     probe, start, epochs = report.probe, report.start_epoch, list(report.probe.epochs)
-    figure, axes = drawing.new_axes(3.8, _ppr_title(report), "Epoch", "Validation accuracy (%)")
+    figure, axes = drawing.new_axes(4.4, _ppr_title(report), "Epoch", "Validation accuracy (%)")
     lines = [
         ("dense", percents(probe.dense_accuracy), drawing.GREEN, "^:"),
         ("pruned, then retrained (PPR)", percents(probe.ppr_accuracy), drawing.BLUE, "o-"),
@@ -153,14 +159,68 @@ def draw_ppr(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
         epochs, accuracy = column(metrics, "epoch"), percents(column(metrics, "val_accuracy"))
         lines = [("the model as trained", accuracy, drawing.GREEN, "^:")]
     drawing.curves(axes, epochs, lines)
+    last = drawing.last_epoch(metrics, [*epochs, start or 0])
+    if start is not None and len(probe.epochs):
+        # The curve may lead far away from what was seen.
+        limits = axes.get_ylim()
+        _draw_decision(axes, report, last)
+        axes.set_ylim(limits)
     if axes.lines:
-        drawing.legend(figure, 3)
+        drawing.legend(figure, 2)
     else:
         drawing.nothing(axes)
-    # What comes after the last probe is in the figure of the sparsity.
-    drawing.epoch_axis(axes, max([*epochs, start or 0]))
-    _mark_start(axes, start, ": " + textwrap.shorten(report.start_reason, 56, placeholder=" …"))
+    drawing.epoch_axis(axes, last)
+    if ramp := _ramp_epochs(report):
+        axes.axvspan(start, start + ramp, color=drawing.SHADE, zorder=0)
+    words = ["Epoch (grey: the ramp, in which sparsity rises)" if ramp else "Epoch"]
+    words += [textwrap.fill(drawing.plain(report.start_reason, 400), 80)]
+    axes.set_xlabel("\n".join(filter(None, words)), fontsize=drawing.SMALL)
+    _mark_start(axes, start)
     return figure
+
+
+def _ramp_epochs(report: Report) -> float:
+    schedule = report.schedule
+    if report.start_epoch is None or schedule.begin_step is None or not schedule.steps_per_epoch:
+        return 0.0
+    return (schedule.end_step - schedule.begin_step) / schedule.steps_per_epoch
+
+
+def _draw_decision(axes: "Axes", report: Report, last: float) -> None:
+    """Draws the curve through the probes that a detector of PPR accuracy decided on, if one did."""
+    detector = _judge(report)
+    first, lead = report.probe.epochs[0], detector.lead_epochs if detector else 0
+    end = report.start_epoch + lead
+    grid = np.linspace(first, max(last, end), 200)
+    found = detector.expected(np.append(grid, end)) if detector else None
+    if found is None:
+        return
+    mean, deviation, until = found
+    low, high = 100 * (mean - deviation)[:-1], 100 * np.minimum(mean + deviation, 1)[:-1]
+    axes.fill_between(grid, low, high, color=drawing.BLUE, alpha=0.15, linewidth=0, zorder=0)
+    axes.plot(grid, 100 * mean[:-1], color=drawing.BLUE, linewidth=1, label="fitted PPR accuracy")
+    level = 100 * (mean[-1] + detector.tolerance)
+    label = f"{points(detector.tolerance)} more: worth waiting for"
+    axes.plot([end, until + lead], [level, level], ":", color=drawing.INK, label=label)
+
+
+def _judge(report: Report) -> PPRSaturation | None:
+    """Returns the detector of PPR accuracy of a run as it was when it decided."""
+    latest, lead = report.decision.latest_start_epoch, round(_ramp_epochs(report))
+    try:
+        name = config_from_dict(report.config).probe.detector
+        made = make_detector(name, latest or 1, lead_epochs=lead)
+        detector = made.ppr if isinstance(made, GatedPPR) else made
+        if latest is None or not isinstance(detector, PPRSaturation):
+            return None
+        for epoch, accuracy, dense in zip(
+            report.probe.epochs, report.probe.ppr_accuracy, report.probe.dense_accuracy, strict=True
+        ):
+            detector.update(epoch, Observation(accuracy, dense_accuracy=dense))
+    except InputError:
+        # A detector or field that is not known here.
+        return None
+    return detector
 
 
 def _staircase(report: Report, metrics: Rows) -> list[tuple[float, float]]:
