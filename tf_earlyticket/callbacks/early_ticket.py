@@ -61,6 +61,8 @@ class EarlyTicket(Callback):
     Args:
         train_data: As for `et.PPRProbe`.
         validation_data: As for `et.PPRProbe`: held out from training, not the test set.
+        batch_size: As for `et.PPRProbe`.
+        validation_split: As for `et.PPRProbe`.
         detector: Decides from probes and weights; default `PPRSaturation` until the latest start
             epoch. Probes are made where it wants them and the plan below has one.
         probe_every: Epochs between probes; default: at most 20 probes, evenly spaced.
@@ -106,8 +108,10 @@ class EarlyTicket(Callback):
     def __init__(
         self,
         train_data,
-        validation_data,
+        validation_data=None,
         *,
+        batch_size: int | None = None,
+        validation_split: float | None = None,
         detector: Detector | None = None,
         probe_every: int | None = None,
         probe_first: int | None = None,
@@ -128,6 +132,8 @@ class EarlyTicket(Callback):
         self.probe = PPRProbe(
             train_data,
             validation_data,
+            batch_size=batch_size,
+            validation_split=validation_split,
             fraction=1.0 if probe_fraction is None else probe_fraction,
             learning_rate=probe_learning_rate,
             monitor=monitor,

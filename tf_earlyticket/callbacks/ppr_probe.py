@@ -12,7 +12,7 @@ import tensorflow as tf
 from tf_earlyticket import checks
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.base import PrunedModel
-from tf_earlyticket.backends.probe_data import check_first_batch, probe_dataset
+from tf_earlyticket.backends.probe_data import check_first_batch, probe_dataset, split_arrays
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.detectors.base import Observation
 from tf_earlyticket.errors import InputError, suggestion
@@ -53,9 +53,12 @@ class PPRProbe(Callback):
     Training and evaluation use the compiled steps of `fit`.
 
     Args:
-        train_data: Batched `tf.data.Dataset` to retrain on, of which an independent copy is
-            made, or a function that returns a new one for each probe. Its batches should have
-            the shapes that `fit` has, or the training step is compiled twice.
+        train_data: What to retrain on, as `fit` takes it: a batched `tf.data.Dataset`, arrays as
+            (inputs, labels) or (inputs, labels, weights of the examples), dicts or lists of them
+            for several inputs or outputs, a `Sequence` or `PyDataset`, a torch `DataLoader`; or a
+            function that returns one of these for each probe. What training reads stays as it is.
+            Batches should have the shapes that `fit` has, or the training step is compiled twice.
+            What `fit(class_weight=...)` says, a callback is not told: give weights of examples.
         validation_data: Held-out data in the same form; never the test set.
         epochs: Epochs (from 1) at whose end to probe; None for every one.
         sparsity: Fraction to prune to; default: the final sparsity of the model's schedule.
@@ -69,6 +72,9 @@ class PPRProbe(Callback):
             many batches as the retraining has steps, or all if there are fewer.
         fit_validates: Whether `fit` evaluates on the same `validation_data` at the end of each
             epoch: a probe that looks at all of it then takes the dense network's value from there.
+        batch_size: Of arrays; None: 32, as in `fit`.
+        validation_split: The last part of the arrays is held out, as `fit(validation_split=...)`
+            does, in place of `validation_data`; a fraction in (0, 1).
 
     Attributes:
         results: [ProbeResult] of every probe of this `fit`.
@@ -84,8 +90,10 @@ class PPRProbe(Callback):
     def __init__(
         self,
         train_data,
-        validation_data,
+        validation_data=None,
         *,
+        batch_size: int | None = None,
+        validation_split: float | None = None,
         epochs: Collection[int] | None = None,
         sparsity: float | None = None,
         fraction: float = 1.0,
@@ -104,8 +112,15 @@ class PPRProbe(Callback):
             raise InputError(f"learning_rate={learning_rate}: expected a number above 0.")
         if sparsity is not None and not 0 <= sparsity < 1:
             raise InputError(f"sparsity={sparsity}: expected a fraction in [0, 1).")
-        self._train_data = probe_dataset(train_data, "train_data")
-        self._validation_data = probe_dataset(validation_data, "validation_data")
+        if validation_split is not None:
+            if validation_data is not None:
+                expected = "None beside validation_data"
+                raise checks.refuse("validation_split", validation_split, expected)
+            train_data, validation_data = split_arrays(train_data, validation_split, "train_data")
+        self._train_data = probe_dataset(train_data, "train_data", batch_size=batch_size)
+        self._validation_data = probe_dataset(
+            validation_data, "validation_data", batch_size=batch_size, shuffled=False
+        )
         if getattr(validation_data, "cardinality", int)() == tf.data.INFINITE_CARDINALITY:
             raise InputError("validation_data never ends: expected a data set without repeat().")
         self.epochs, self._fit_validates = epochs, fit_validates
