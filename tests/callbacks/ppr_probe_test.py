@@ -152,10 +152,10 @@ def test_bad_arguments_are_refused(options, message):
         et.PPRProbe(data(), data(), **options)
 
 
-def test_endless_validation_data_is_refused_and_arrays_are_too():
+def test_endless_validation_data_is_refused_and_arrays_without_labels_too():
     with pytest.raises(et.InputError, match="never ends"):
         et.PPRProbe(data(), data().repeat())
-    with pytest.raises(et.InputError, match=r"train_data is a ndarray: expected .*Dataset"):
+    with pytest.raises(et.InputError, match="train_data=array.*expected what fit takes"):
         et.PPRProbe(np.ones(3), data())
 
 
