@@ -61,18 +61,27 @@ class ModelConfig:
 
 @dataclass
 class TrainConfig:
-    """How the network trains: SGD with momentum and a learning rate that drops in steps.
+    """How the network trains; by default SGD with momentum, its learning rate dropping in steps.
 
     Attributes:
         epochs: Epochs of the full schedule.
         batch_size: Global batch, divided among all replicas.
-        learning_rate: Until the first drop.
+        optimizer: "sgd", "adam", "adamw", "nadam", "adamax", "rmsprop" or "lion", maybe with
+            parameters, such as "adamw(weight_decay=0.05, beta_2=0.98)" or "sgd(nesterov=True)".
+        learning_rate: Highest value, from which the schedule begins.
+        schedule: Of the learning rate: "steps" (see `drop_epochs`), "cosine" (down to zero at the
+            end of the epochs) or "constant".
+        warmup_epochs: Epochs in which the learning rate rises evenly to what the schedule says.
+        clip_norm: Scale gradients down to this norm of all together; None: leave them.
+        label_smoothing: Part of each label that is spread evenly over all classes, in [0, 1).
         scale_with_replicas: Multiply batch size and learning rate by the number of replicas
             (linear scaling), so that `batch_size` is that of each.
-        drop_epochs: Epochs after which the learning rate is multiplied by `drop_factor`.
+        drop_epochs: With schedule "steps": epochs after which the learning rate is multiplied by
+            `drop_factor`.
         drop_factor: In (0, 1].
-        momentum: Of SGD.
-        weight_decay: The paper's lambda, on the kernels of convolutions and dense layers.
+        momentum: Of "sgd".
+        weight_decay: The paper's lambda, a part of the loss, on the kernels of convolutions and
+            dense layers. With "adamw(weight_decay=...)", which has its own, set it to 0.
         dtype_policy: "float32", "mixed_bfloat16" or "mixed_float16".
         jit_compile: Compile the training step with XLA.
         steps_per_execution: Training steps between two callbacks.
@@ -82,7 +91,12 @@ class TrainConfig:
 
     epochs: int = 60
     batch_size: int = 32
+    optimizer: str = "sgd"
     learning_rate: float = 0.1
+    schedule: str = "steps"
+    warmup_epochs: int = 0
+    clip_norm: Optional[float] = None
+    label_smoothing: float = 0.0
     scale_with_replicas: bool = False
     drop_epochs: tuple[int, ...] = (36, 48)
     drop_factor: float = 0.1

@@ -118,11 +118,8 @@ FLAGS = [
         ["--config.pruning.structure=channels", "--config.pruning.channel_multiple=0"],
         ["multiple=0", "at least 1"],
     ),
-    (
-        train,
-        ["--config.pruning.structure=channels", "--config.pruning.ranking=layerwise"],
-        ["scope='layerwise'", "global"],
-    ),
+    (train, ["--config.train.optimizer=adam(beta_3=1)"], ["adam(beta_3=1)", "beta_1"]),
+    (train, ["--config.train.schedule=linear"], ["config.train.schedule='linear'", "cosine"]),
     (train, ["--config.pruning.frequency=0"], ["frequency=0", "at least 1"]),
     (
         train,
@@ -370,7 +367,7 @@ def _with(images=IMAGES, labels=LABELS, **changes):
 
 
 DATA = {
-    "no data set": (lambda: _fit(train=IMAGES), ["train_data is a ndarray", "tf.data.Dataset"]),
+    "no data set": (lambda: _fit(train=IMAGES), ["train_data=array", "tf.data.Dataset"]),
     "no labels": (
         lambda: _fit(validation=tf.data.Dataset.from_tensors(IMAGES)),
         ["validation_data yields", "(inputs, labels)"],

@@ -114,13 +114,13 @@ def dense_only(workdir, config):
 
     from tf_earlyticket.backends.tf_keras.compat import keras
     from tf_earlyticket.data.catalog import load
-    from tf_earlyticket.job import build
+    from tf_earlyticket.job import build, recipe
 
     keras.utils.set_random_seed(config.seed)
     data = load(build.dataset_spec(config))
     model = build.build_plain_model(config)
     steps = data.steps_per_epoch(config.train.batch_size)
-    rate = build.learning_rate_schedule(config.train, steps)
+    rate = recipe.learning_rate_schedule(config.train, steps)
     model.compile(
         keras.optimizers.SGD(rate, momentum=config.train.momentum),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -769,8 +769,12 @@ class Backend(ABC):
         """Lets unnamed layers of the next model be numbered as those of the first."""
 
     @abstractmethod
-    def sgd(self, learning_rate, momentum: float, *, loss_scale: bool = False):
-        """Returns SGD with momentum, for float16 with a loss scale."""
+    def _loss_scaled(self, optimizer):
+        """Returns an optimizer that scales the loss, around another one."""
+
+    @abstractmethod
+    def warmed_up(self, learning_rate, steps: int):
+        """Returns a learning rate that rises in so many steps to another, a number or schedule."""
 
     # What follows from that, or is the same for all.
 
@@ -920,9 +924,33 @@ class Backend(ABC):
                     reasons[name] = "another weight of its layer is pruned"
         return reasons
 
-    def stepwise_learning_rate(self, boundaries: list[int], values: list[float]):
-        """Returns a learning rate that changes after the steps `boundaries`."""
-        return self.keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
+    def optimizer(self, name: str, learning_rate, *, loss_scale: bool = False, **options):
+        """Returns an optimizer, a class of `keras.optimizers`, for float16 with a loss scale."""
+        optimizer = getattr(self.keras.optimizers, name)(learning_rate, **options)
+        return self._loss_scaled(optimizer) if loss_scale else optimizer
+
+    def learning_rate_schedule(self, name: str, warmup_steps: int = 0, **arguments):
+        """Returns a learning rate of `keras.optimizers.schedules`, with a linear rise before it."""
+        schedule = getattr(self.keras.optimizers.schedules, name)(**arguments)
+        return self.warmed_up(schedule, warmup_steps) if warmup_steps else schedule
+
+    def classification_loss(self, label_smoothing: float = 0.0):
+        """Returns the cross entropy of logits and labels 0 to n - 1.
+
+        Args:
+            label_smoothing: Part of each label that is spread evenly over all classes, in [0, 1).
+        """
+        losses = self.keras.losses
+        if not label_smoothing:
+            return losses.SparseCategoricalCrossentropy(from_logits=True)
+
+        def smoothed(labels, logits):
+            spread = 0 * logits + 1 / logits.shape[-1]
+            label = losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+            even = losses.categorical_crossentropy(spread, logits, from_logits=True)
+            return (1 - label_smoothing) * label + label_smoothing * even
+
+        return smoothed
 
     def set_random_seed(self, seed: int) -> None:
         """Seeds Python, NumPy and the framework."""

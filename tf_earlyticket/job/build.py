@@ -14,9 +14,10 @@ import numpy as np
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_named, pruned, wrap_for_pruning
-from tf_earlyticket.config import Config, PruningConfig, TrainConfig
+from tf_earlyticket.config import Config, PruningConfig
 from tf_earlyticket.data.catalog import DatasetSpec, describe
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.recipe import compile_model
 from tf_earlyticket.models import build_model
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity, sparsity_in_words
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
@@ -108,18 +109,6 @@ def criterion_of(pruning: PruningConfig) -> Criterion:
         return resolve_criterion(pruning.ranking, pruning.group_size, structure_of(pruning))
 
 
-def learning_rate_schedule(config: TrainConfig, steps_per_epoch: int, framework: str = "tf_keras"):
-    """Returns the learning rate as a function of optimizer steps: constant, dropped in steps."""
-    drops = [epoch for epoch in config.drop_epochs if epoch < config.epochs]
-    if not drops:
-        return config.learning_rate
-    return backend_named(framework).stepwise_learning_rate(
-        # Keras keeps a value up to and including its boundary.
-        boundaries=[epoch * steps_per_epoch - 1 for epoch in drops],
-        values=[config.learning_rate * config.drop_factor**n for n in range(len(drops) + 1)],
-    )
-
-
 def build_plain_model(config: Config):
     """Returns the network of the config, seeded by it, neither wrapped nor compiled."""
     spec = dataset_spec(config)
@@ -149,21 +138,9 @@ def build_wrapped_model(
         strategy: Its devices.
         pruned_network: A plain one that takes its place, of which nothing more is pruned.
     """
-    backend, train = backend_named(config.model.keras), config.train
     with strategy.scope():
         model = _wrapped(config, pruned_network)
-        optimizer = backend.sgd(
-            learning_rate_schedule(train, steps_per_epoch, config.model.keras),
-            train.momentum,
-            loss_scale=train.dtype_policy == "mixed_float16",
-        )
-        model.compile(
-            optimizer,
-            backend.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-            jit_compile=train.jit_compile or backend.always_compiled,
-            steps_per_execution=train.steps_per_execution,
-        )
+        compile_model(model, config, steps_per_epoch)
     return model
 
 
@@ -247,6 +224,8 @@ def describe_run(config: Config) -> str:
             f"at the end: sparsity {words}{ranked}",
             "multiply-adds of one example and parameters, whole, masked, with channels removed:",
             *("  {:<28}{:>15}{:>13}{:>13}{:>13}{:>13}{:>13}".format(*row) for row in costs),
+            f"training: {config.train.optimizer}, learning rate {config.train.learning_rate:g}, "
+            f"schedule {config.train.schedule}",
             f"steps: {steps_per_epoch} per epoch, {steps_per_epoch * plan.epochs} in "
             f"{plan.epochs} epochs",
             f"probes: at most {len(probes)}, at epochs {', '.join(map(str, probes))}, each "

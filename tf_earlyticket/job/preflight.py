@@ -10,6 +10,7 @@ from tf_earlyticket.data.catalog import check_available
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.job.build import criterion_of, dataset_spec, plan_of
 from tf_earlyticket.job.devices import check_strategy
+from tf_earlyticket.job.recipe import check_training
 from tf_earlyticket.models import MODELS
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -58,9 +59,7 @@ def check_config(config: Config) -> None:
         name = "config.probe.learning_rate"
         checks.number(name, probe.learning_rate, above=0, high=_FLOAT32_MAX)
     checks.integer("config.seed", config.seed, 0, 2**31 - 1)
-    drops = train.drop_epochs
-    if list(drops) != sorted(set(drops)) or any(epoch < 1 for epoch in drops):
-        raise checks.refuse("config.train.drop_epochs", drops, "rising epochs, from 1")
+    check_training(train)
     with checks.prefixed("config.model."):
         MODELS.parse(config.model.name)
     of_channels = criterion_of(pruning).of_channels

@@ -64,8 +64,8 @@ def memorization_capacity(
     copy = wrap_for_pruning(strip_pruning(model), prunable=prunable)
     backend = backend_of(model)
     copy.compile(
-        backend.sgd(learning_rate, 0.9),
-        backend.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        backend.optimizer("SGD", learning_rate, momentum=0.9),
+        backend.classification_loss(),
         metrics=["accuracy"],
         jit_compile=backend.always_compiled,
     )

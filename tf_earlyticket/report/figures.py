@@ -520,11 +520,14 @@ def draw_weight_std(
     "rate (LR) in which neither it nor the mask changes.",
 )
 def _draw_weight_std(report: Report, metrics: Rows, weight_std: WeightStd) -> "Figure":
+    train = report.recipe.train
+    # Eq. 5 is of plain momentum.
+    plain = train.optimizer == "sgd" and train.clip_norm is None
     return draw_weight_std(
         metrics,
         weight_std,
-        weight_decay=report.recipe.train.weight_decay,
-        momentum=report.recipe.train.momentum,
+        weight_decay=train.weight_decay if plain else None,
+        momentum=train.momentum,
         steps_per_epoch=report.schedule.steps_per_epoch,
     )
 

@@ -216,6 +216,8 @@ class _Training:
     epochs: int = 0
     weight_decay: float | None = None
     momentum: float | None = None
+    optimizer: str = "sgd"
+    clip_norm: float | None = None
 
 
 @dataclass

@@ -18,6 +18,7 @@ from tf_earlyticket.backends.base import Backend, kept_object
 from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.keras3.compat import BACKEND as COMPUTES_WITH
 from tf_earlyticket.backends.keras3.compat import Functional, SafeModeScope, keras, reset_uids
+from tf_earlyticket.backends.keras3.masks import WarmUp
 from tf_earlyticket.backends.keras3.pruned_model import Keras3PrunedModel
 from tf_earlyticket.backends.layer_kinds import kind_of
 from tf_earlyticket.backends.layers import recurrent_states
@@ -180,9 +181,11 @@ class Keras3Backend(Backend):
     def reset_names(self):
         reset_uids()
 
-    def sgd(self, learning_rate, momentum, *, loss_scale=False):
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)
-        return keras.optimizers.LossScaleOptimizer(optimizer) if loss_scale else optimizer
+    def _loss_scaled(self, optimizer):
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+
+    def warmed_up(self, learning_rate, steps):
+        return WarmUp(learning_rate, steps)
 
 
 @contextlib.contextmanager

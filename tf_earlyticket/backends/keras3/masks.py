@@ -229,3 +229,37 @@ class OverridableSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def from_config(cls, config):
         """Returns the user's schedule."""
         return keras.optimizers.schedules.deserialize(config["schedule"])
+
+
+@keras.saving.register_keras_serializable(package="tf_earlyticket")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises in equal steps to another, which it then follows.
+
+    Args:
+        learning_rate: A number, or a schedule, a function of the optimizer step.
+        steps: Until the whole of it counts.
+    """
+
+    def __init__(self, learning_rate, steps: int):
+        self.learning_rate, self.steps = learning_rate, steps
+
+    def __call__(self, step):
+        """Returns the learning rate of the step after so many."""
+        rate = self.learning_rate(step) if callable(self.learning_rate) else self.learning_rate
+        part = keras.ops.minimum((keras.ops.cast(step, "float32") + 1) / self.steps, 1.0)
+        return keras.ops.cast(rate, "float32") * part
+
+    def get_config(self):
+        """Returns a config that holds the learning rate."""
+        rate = self.learning_rate
+        if callable(rate):
+            rate = keras.optimizers.schedules.serialize(rate)
+        return {"learning_rate": rate, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuilds the learning rate."""
+        rate = config["learning_rate"]
+        if isinstance(rate, dict):
+            rate = keras.optimizers.schedules.deserialize(rate)
+        return cls(rate, config["steps"])

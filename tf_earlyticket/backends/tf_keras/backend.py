@@ -15,7 +15,7 @@ from tf_earlyticket.backends.layers import (
     variables_of,
 )
 from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude, keras, tfmot
-from tf_earlyticket.backends.tf_keras.optimizers import OverridableSchedule
+from tf_earlyticket.backends.tf_keras.optimizers import OverridableSchedule, WarmUp
 from tf_earlyticket.backends.tf_keras.pruned_model import (
     TfKerasPrunedModel,
     generators,
@@ -169,13 +169,15 @@ class TfKerasBackend(Backend):
     def reset_names(self):
         keras.backend.reset_uids()
 
-    def sgd(self, learning_rate, momentum, *, loss_scale=False):
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum)
-        return keras.mixed_precision.LossScaleOptimizer(optimizer) if loss_scale else optimizer
+    def _loss_scaled(self, optimizer):
+        return keras.mixed_precision.LossScaleOptimizer(optimizer)
 
-    def stepwise_learning_rate(self, boundaries, values):
+    def warmed_up(self, learning_rate, steps):
+        return WarmUp(learning_rate, steps)
+
+    def learning_rate_schedule(self, name, warmup_steps=0, **arguments):
         # In place from the start, all phases of a run share one compiled training step.
-        return OverridableSchedule(super().stepwise_learning_rate(boundaries, values))
+        return OverridableSchedule(super().learning_rate_schedule(name, warmup_steps, **arguments))
 
 
 BACKEND = TfKerasBackend()

@@ -123,8 +123,43 @@ class OverridableSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return cls(schedule, config["temporary"])
 
 
+@keras.utils.register_keras_serializable(package="tf_earlyticket")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises in equal steps to another, which it then follows.
+
+    Args:
+        learning_rate: A number, or a schedule, a function of the optimizer step.
+        steps: Until the whole of it counts.
+    """
+
+    def __init__(self, learning_rate, steps: int):
+        self.learning_rate, self.steps = learning_rate, steps
+
+    def __call__(self, step):
+        """Returns the learning rate of the step after so many."""
+        rate = self.learning_rate(step) if callable(self.learning_rate) else self.learning_rate
+        part = tf.minimum((tf.cast(step, "float32") + 1) / self.steps, 1.0)
+        return tf.cast(rate, "float32") * part
+
+    def get_config(self):
+        """Returns a config that holds the learning rate."""
+        rate = self.learning_rate
+        if callable(rate):
+            rate = keras.optimizers.schedules.serialize(rate)
+        return {"learning_rate": rate, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuilds the learning rate."""
+        rate = config["learning_rate"]
+        if isinstance(rate, dict):
+            rate = keras.optimizers.schedules.deserialize(rate)
+        return cls(rate, config["steps"])
+
+
 # For .h5 files, in which Keras looks schedules up by their bare class name.
-keras.utils.get_custom_objects()["OverridableSchedule"] = OverridableSchedule
+for _schedule_class in (OverridableSchedule, WarmUp):
+    keras.utils.get_custom_objects()[_schedule_class.__name__] = _schedule_class
 
 
 def install_override(model) -> None:
