@@ -26,13 +26,22 @@ class DataConfig:
     """Which examples.
 
     Attributes:
-        name: "digits" (bundled), "cifar10" or "imagenet2012" (through TFDS).
+        name: "digits" (bundled), "cifar10" or "imagenet2012" (through TFDS); "folder": pictures in
+            folders, "arrays": a .npz file, "tfds/NAME": any prepared set of pictures of TFDS, all
+            under `--data_dir`.
         image_size: Side in pixels; None: the data set's usual one.
         validation_examples: Held out from the training set for probing; None: the usual number.
         train_examples: Use only so many training examples; None: all.
         deterministic: Hand on examples in an order that depends on seed and epoch only, so that
             a restart sees what an uninterrupted run saw. False: streamed data (ImageNet) come in
             the order in which reading and decoding finish, unless `train.deterministic`.
+        pad: Pixels added on each side before training images are cropped at random; None: the
+            usual ones, 0 for sets that their files describe.
+        flip: Whether training images are mirrored at random; None: as usual, not for sets that
+            their files describe.
+        corrupt: Pictures in folders that cannot be read: "refuse", or "skip" and say which.
+        fingerprint: Set by the program, for sets that their files describe: a hash of names and
+            sizes of the files. A run goes on only with the same.
     """
 
     name: str = "digits"
@@ -40,6 +49,10 @@ class DataConfig:
     validation_examples: Optional[int] = None
     train_examples: Optional[int] = None
     deterministic: bool = True
+    pad: Optional[int] = None
+    flip: Optional[bool] = None
+    corrupt: str = "refuse"
+    fingerprint: Optional[str] = None
 
 
 @dataclass

@@ -5,6 +5,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tf_earlyticket import data
+from tf_earlyticket.data.catalog import DATASETS
+from tf_earlyticket.data.found import find
 from tf_earlyticket.errors import InputError
 
 _DATA_DIR = Path(__file__).resolve().parents[2].parent / "shared" / "tfds"
@@ -62,3 +64,10 @@ def test_nothing_may_be_held_out():
     assert everything.spec.validation_examples == 0
     with pytest.raises(InputError, match="validation_examples=0"):
         everything.validation(10)
+
+
+def test_any_prepared_set_is_described_by_its_files(cifar10):
+    find("tfds/cifar10", _DATA_DIR)
+    spec = data.describe("tfds/cifar10", train_examples=2000, validation_examples=5000)
+    assert (spec.num_classes, spec.image_shape, spec.test_examples) == (10, (32, 32, 3), 10_000)
+    assert DATASETS.get("tfds/cifar10").classes == DATASETS.get("cifar10").classes

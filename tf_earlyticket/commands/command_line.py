@@ -120,7 +120,7 @@ def checked_config(argv: list[str], seed: int | None = None, keras: str | None =
         config.seed = seed
     if keras is not None:
         config.model.keras = keras
-    check_config(config)
+    check_config(config, getattr(flags.FLAGS, "data_dir", None))
     check_installed(config.model.keras)
     return config
 

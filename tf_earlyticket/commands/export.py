@@ -109,7 +109,7 @@ def data_of(ticket: Ticket, data_dir: str | None) -> Data | None:
     if values is None:
         return None
     config = config_from_dict({**values, "ticket": None} if isinstance(values, dict) else values)
-    check_config(config)
+    check_config(config, data_dir)
     check_available(config.data.name, data_dir)
     return load(dataset_spec(config), data_dir, deterministic=True)
 

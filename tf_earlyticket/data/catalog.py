@@ -33,6 +33,9 @@ class DatasetSpec:
         train_examples: Examples trained on per epoch, before whole batches are cut.
         validation_examples: Examples held out of the original training split.
         test_examples: Examples of the test split.
+        pad: Pixels added on each side before training images are cropped; None: as registered.
+        flip: Whether they are mirrored at random; None: as registered.
+        corrupt: What to do with pictures that cannot be read: "refuse" or "skip".
     """
 
     name: str
@@ -41,6 +44,9 @@ class DatasetSpec:
     train_examples: int
     validation_examples: int
     test_examples: int
+    pad: int | None = None
+    flip: bool | None = None
+    corrupt: str = "refuse"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Entry:
     available: Callable[[str | Path | None], object] | None
 
 
+# Beginning of the names of prepared sets of TFDS that are described by their own files.
+TFDS = "tfds/"
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
 # What TFDS cannot download by itself, and takes from its folder for that.
 _ARCHIVES = {"imagenet2012": "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar"}
@@ -133,12 +141,20 @@ def register_dataset(
     DATASETS.register(name, entry, own=own)
 
 
+def is_found(name: str) -> bool:
+    """Tells the names of sets that their files describe, see `found`, from registered ones."""
+    return name in ("folder", "arrays") or name.startswith(TFDS)
+
+
 def describe(
     name: str,
     *,
     image_size: int | None = None,
     validation_examples: int | None = None,
     train_examples: int | None = None,
+    pad: int | None = None,
+    flip: bool | None = None,
+    corrupt: str = "refuse",
 ) -> DatasetSpec:
     """Returns the specification of a data set; opens no file.
 
@@ -148,10 +164,14 @@ def describe(
         validation_examples: Examples held out of the training split; None: the usual number.
         train_examples: Upper limit on the training examples, for short runs; None: all that are
             not held out.
+        pad: As for `DatasetSpec`, like `flip` and `corrupt`.
 
     Raises:
         InputError: For an unknown name, or a number outside what the set offers.
     """
+    checks.choice("corrupt", corrupt, ("refuse", "skip"))
+    if pad is not None:
+        checks.integer("pad", pad, 0)
     entry = DATASETS.get(name)
     (size, _, channels), held_out = entry.usual.image_shape, entry.usual.validation_examples
     total = entry.usual.train_examples + held_out
@@ -171,6 +191,9 @@ def describe(
         image_shape=(size, size, channels),
         train_examples=rest,
         validation_examples=held_out,
+        pad=pad,
+        flip=flip,
+        corrupt=corrupt,
     )
 
 

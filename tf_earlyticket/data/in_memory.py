@@ -100,7 +100,9 @@ class InMemoryData(Data):
     def _batches(
         self, epochs: tf.data.Dataset, stream: Stream, batch_size: int, seed: int, fraction: float
     ) -> tf.data.Dataset:
-        entry = DATASETS.get(self.spec.name)
+        usual, spec = DATASETS.get(self.spec.name), self.spec
+        pad = usual.pad if spec.pad is None else spec.pad
+        flip = usual.flip if spec.flip is None else spec.flip
         images, labels = self._splits["train"]
         examples = tf.range(self.spec.train_examples)
         if fraction < 1.0:
@@ -117,7 +119,7 @@ class InMemoryData(Data):
             )
 
         def load(index: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            batch = random_crop_flip(tf.gather(images, index), key, pad=entry.pad, flip=entry.flip)
+            batch = random_crop_flip(tf.gather(images, index), key, pad=pad, flip=flip)
             return normalize(batch, self.spec.name), tf.gather(labels, index)
 
         # Outside flat_map, so that the next epoch's first batches are made early.

@@ -51,6 +51,9 @@ def dataset_spec(config: Config) -> DatasetSpec:
         image_size=config.data.image_size,
         validation_examples=config.data.validation_examples,
         train_examples=config.data.train_examples,
+        pad=config.data.pad,
+        flip=config.data.flip,
+        corrupt=config.data.corrupt,
     )
 
 

@@ -6,7 +6,7 @@ from operator import attrgetter
 from tf_earlyticket import checks
 from tf_earlyticket.backends import FRAMEWORKS, served_strategy
 from tf_earlyticket.config import Config, apply_target, check_fields, translate_old_fields
-from tf_earlyticket.data.catalog import check_available
+from tf_earlyticket.data.catalog import check_available, is_found
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.job.build import criterion_of, dataset_spec, plan_of
 from tf_earlyticket.job.devices import check_strategy
@@ -35,13 +35,18 @@ _CHOICES = {
 }
 
 
-def check_config(config: Config) -> None:
+def check_config(config: Config, data_dir=None) -> None:
     """Checks every field of the config, and those that must fit the size of the data set.
+
+    Args:
+        config: Gets the fingerprint of a set that its files describe.
+        data_dir: Where such a set lies.
 
     Raises:
         InputError: For the first field that cannot be used, named with its full path.
     """
     check_fields(config)
+    _find_data(config, data_dir)
     if old := translate_old_fields(config.probe):
         logger.warning("%s", old)
     apply_target(config.pruning)
@@ -83,6 +88,20 @@ def check_config(config: Config) -> None:
         _check_ticket(config)
 
 
+def _find_data(config: Config, data_dir) -> None:
+    data = config.data
+    if not is_found(data.name):
+        return
+    # Not before it is needed: it imports what reads pictures.
+    from tf_earlyticket.data.found import find
+
+    fingerprint = find(data.name, data_dir)
+    if data.fingerprint not in (None, fingerprint):
+        expected = f"{fingerprint!r}, of the files in --data_dir={data_dir}, or those it is of"
+        raise checks.refuse("config.data.fingerprint", data.fingerprint, expected)
+    data.fingerprint = fingerprint
+
+
 def _check_ticket(config: Config) -> None:
     with checks.prefixed(f"config.ticket={config.ticket!r}: "):
         ticket = Ticket.load(config.ticket)
@@ -105,7 +124,7 @@ def check_run(config: Config, data_dir, strategy: str) -> None:
     Raises:
         InputError: For the first thing that cannot be used.
     """
-    check_config(config)
+    check_config(config, data_dir)
     check_strategy(strategy)
     served_strategy(config.model.keras, strategy)
     if strategy == "multi_worker" and not config.data.deterministic:

@@ -1,0 +1,416 @@
+"""Data sets that are described by their own files: pictures in folders, arrays, any set of TFDS.
+
+`find` looks at names and sizes, decodes no picture but a few, and imports no TensorFlow; what it
+finds is entered in the registry under the name that the config has. Mean and deviation of the
+pixels are measured when the set is loaded.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tf_earlyticket import checks
+from tf_earlyticket.data.catalog import DATASETS, TFDS, DatasetSpec, Entry, dataset_folder
+from tf_earlyticket.errors import InputError
+
+logger = logging.getLogger(__name__)
+PICTURES = (".png", ".jpg", ".jpeg")
+# Of what is not divided yet: this part is the test set, and of the rest that is held out.
+_TEST_SHARE, _HELD_OUT_SHARE = 0.2, 0.1
+_LARGEST_USUAL = 224
+_LOOKED_AT = 100
+# Of pixels that are held in memory, and of pictures whose pixels are measured.
+_MOST_BYTES, _MEASURED = 8 * 2**30, 10_000
+_SPLIT_SEED = 2026
+# As users of such files name them, and as Keras' own files do.
+_ARRAY_NAMES = {
+    "train": (("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels")),
+    "test": (("test_images", "test_labels"), ("x_test", "y_test")),
+}
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def find(name: str, data_dir: str | Path | None) -> str:
+    """Enters the set that the files under `data_dir` describe in the registry.
+
+    Args:
+        name: "folder": a folder of classes, or "train" and "test" folders of such; "arrays": a
+            file `.npz`, or the folder that holds it; "tfds/NAME": a prepared set of TFDS.
+        data_dir: Where it lies.
+
+    Returns:
+        A hash that tells it from others: of the names and sizes of its files.
+
+    Raises:
+        InputError: If it is not there, or cannot be used.
+    """
+    if data_dir is None and not name.startswith(TFDS):
+        raise checks.refuse("--data_dir", None, f"where the data of config.data.name={name!r} lie")
+    if name == "folder":
+        return _find_folder(Path(data_dir).expanduser())
+    if name == "arrays":
+        return _find_arrays(Path(data_dir).expanduser())
+    return _find_prepared(name, data_dir)
+
+
+def _register(
+    name: str,
+    load: Callable[..., Arrays],
+    classes: Sequence[str],
+    counts: dict[str, int],
+    shape: tuple[int, int],
+    sizes: Sequence[int],
+) -> None:
+    """Enters a set: counts of training, held-out and test pictures; shape is (size, channels)."""
+    size, channels = shape
+    spec = DatasetSpec(
+        name,
+        len(classes),
+        (size, size, channels),
+        counts["train"] - counts["validation"],
+        counts["validation"],
+        counts["test"],
+    )
+    unknown = (0.0,) * channels, (1.0,) * channels
+    entry = Entry(spec, partial(_measured, load), *unknown, 0, False, tuple(classes), sizes, None)
+    DATASETS.register(name, entry)
+
+
+def _measured(load: Callable[[DatasetSpec], Arrays], spec: DatasetSpec) -> Any:
+    """Loads a set; enters mean and deviation of its training pixels."""
+    from tf_earlyticket.data.in_memory import in_memory
+
+    found = load(spec)
+    counts = {part: len(labels) for part, (_, labels) in found.items()}
+    missing = spec.train_examples + spec.validation_examples - counts["train"]
+    if missing > 0 or counts["test"] < spec.test_examples:
+        # Of corrupt files that were left out.
+        train = max(spec.train_examples - max(missing, 0), 0)
+        spec = dataclasses.replace(spec, train_examples=train, test_examples=counts["test"])
+        with checks.prefixed(f"config.data.name={spec.name!r}: "):
+            checks.integer("train_examples", train, 1)
+    images = found["train"][0][: spec.train_examples]
+    pixels = images[:: max(1, len(images) // _MEASURED)].astype(np.float64)
+    mean, deviation = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
+    if not deviation.all():
+        raise InputError(
+            f"config.data.name={spec.name!r}: expected pictures of more than one grey."
+        )
+    rounded = (tuple(round(float(value), 2) for value in values) for values in (mean, deviation))
+    mean, deviation = rounded
+    entry = dataclasses.replace(DATASETS.get(spec.name), mean=mean, deviation=deviation)
+    DATASETS.register(spec.name, entry)
+    return in_memory(spec, found)
+
+
+def _hash(values: Iterable[object]) -> str:
+    return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:16]
+
+
+def _held_out(train: int) -> int:
+    return max(1, round(_HELD_OUT_SHARE * train))
+
+
+# Folders of pictures.
+
+
+def _find_folder(root: Path) -> str:
+    if not root.is_dir():
+        raise checks.refuse("--data_dir", str(root), "a folder of folders of pictures")
+    divided = (root / "train").is_dir()
+    parts = {"train": root / "train", "test": root / "test"} if divided else {"train": root}
+    if divided and not parts["test"].is_dir():
+        raise checks.refuse("--data_dir", str(root), "a folder test/ beside its folder train/")
+    listed = {part: _listed(folder) for part, folder in parts.items()}
+    classes = sorted(listed["train"])
+    if len(classes) < 2:
+        expected = "at least two folders, of a class each, with pictures (.png, .jpg) in them"
+        raise checks.refuse("--data_dir", str(parts["train"]), expected)
+    for part, found in listed.items():
+        unknown = sorted(set(found) - set(classes))
+        empty = [name for name in classes if not found.get(name)]
+        if unknown or (empty and part == "train"):
+            what = f"a class {unknown[0]!r} that train/ lacks" if unknown else f"{empty[0]!r} empty"
+            raise checks.refuse(
+                "--data_dir", str(parts[part]), f"pictures of each class, not {what}"
+            )
+    files = {
+        part: [(path, label) for label, each in enumerate(classes) for path in found.get(each, [])]
+        for part, found in listed.items()
+    }
+    if not divided:
+        files = _divided(files["train"])
+    for part, found in files.items():
+        if len(found) < 2:
+            raise checks.refuse("--data_dir", str(root), f"at least two pictures for {part}")
+        # Held out is what comes last: a random part.
+        order = np.random.RandomState(_SPLIT_SEED).permutation(len(found))
+        files[part] = [found[place] for place in order]
+    counts = {part: len(found) for part, found in files.items()}
+    counts["validation"] = _held_out(counts["train"])
+    load = partial(_load_folder, files)
+    _register("folder", load, classes, counts, _look(files["train"]), range(8, 1025))
+    paths = sorted(path for found in files.values() for path, _ in found)
+    return _hash([*classes, *((str(p.relative_to(root)), p.stat().st_size) for p in paths)])
+
+
+def _listed(folder: Path) -> dict[str, list[Path]]:
+    """Returns the pictures of each class, in the order of their names."""
+    found = {}
+    for each in sorted(folder.iterdir()):
+        if each.is_dir() and not each.name.startswith("."):
+            files = (p for p in each.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+            found[each.name] = sorted(p for p in files if not p.name.startswith("."))
+    return found
+
+
+def _divided(files: list[tuple[Path, int]]) -> dict[str, list[tuple[Path, int]]]:
+    """Divides pictures into training and test ones, each class in proportion."""
+    parts: dict[str, list[tuple[Path, int]]] = {"train": [], "test": []}
+    for label in sorted({label for _, label in files}):
+        own = [file for file in files if file[1] == label]
+        order = np.random.RandomState(_SPLIT_SEED + label).permutation(len(own))
+        cut = round(_TEST_SHARE * len(own))
+        for place, number in enumerate(order):
+            parts["test" if place < cut else "train"].append(own[number])
+    return parts
+
+
+def _look(files: list[tuple[Path, int]]) -> tuple[int, int]:
+    """Returns the usual height of pictures and how many channels they have, of the first ones."""
+    shapes, grey = [], True
+    for path, _ in files[:_LOOKED_AT]:
+        try:
+            with Image.open(path) as picture:
+                shapes.append(min(picture.size))
+                grey &= picture.mode in ("1", "L", "LA", "I;16")
+        except (OSError, ValueError, Image.DecompressionBombError):
+            # Told when all are read.
+            continue
+    if not shapes:
+        raise InputError(f"{files[0][0]} and others cannot be read: expected pictures.")
+    return int(np.clip(np.median(shapes), 8, _LARGEST_USUAL)), 1 if grey else 3
+
+
+def _load_folder(files: dict[str, list], spec: DatasetSpec) -> Arrays:
+    rest = len(files["train"]) - spec.validation_examples
+    wanted = {**files, "train": files["train"][: spec.train_examples] + files["train"][rest:]}
+    size, _, channels = spec.image_shape
+    count = sum(map(len, wanted.values()))
+    needed = count * size * size * channels
+    if needed > _MOST_BYTES:
+        raise checks.refuse(
+            "config.data.image_size",
+            size,
+            f"a size at which {count:,} pictures take at most {_MOST_BYTES / 2**30:.0f} GiB of "
+            f"memory, not {needed / 2**30:.0f}",
+        )
+    read = partial(_read_picture, size=size, channels=channels)
+    found, bad = {}, []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for part, chosen in wanted.items():
+            pictures = list(pool.map(read, [path for path, _ in chosen]))
+            bad += [f"{p} ({e})" for (p, _), e in zip(chosen, pictures, strict=True) if _is_bad(e)]
+            kept = [(x, y) for x, (_, y) in zip(pictures, chosen, strict=True) if not _is_bad(x)]
+            images = np.stack([x for x, _ in kept]) if kept else np.zeros((0, *spec.image_shape))
+            found[part] = images.astype(np.uint8), np.array([y for _, y in kept], np.int32)
+    if bad:
+        words = f"{len(bad)} of {count:,} pictures cannot be read: {'; '.join(bad[:3])}"
+        if spec.corrupt == "refuse":
+            expected = "whole pictures, or config.data.corrupt='skip', which leaves them out"
+            raise InputError(f"{words}; expected {expected}.")
+        logger.warning("%s; they are left out.", words)
+    return found
+
+
+def _is_bad(picture: np.ndarray | str) -> bool:
+    return isinstance(picture, str)
+
+
+def _read_picture(path: Path, size: int, channels: int) -> np.ndarray | str:
+    """Returns a picture, uint8 [size, size, channels], or why it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return fitted(picture.convert("L" if channels == 1 else "RGB"), size)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return " ".join(str(error).replace(str(path), "it").split())[:80] or type(error).__name__
+
+
+def fitted(picture: Image.Image, size: int) -> np.ndarray:
+    """Returns the central square of a picture at a size, uint8 [size, size, channels]."""
+    side = min(picture.size)
+    left, top = ((whole - side) // 2 for whole in picture.size)
+    box = (left, top, left + side, top + side)
+    if (side, side) != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    else:
+        picture = picture.crop(box)
+    pixels = np.asarray(picture, np.uint8)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+# Arrays.
+
+
+def _find_arrays(path: Path) -> str:
+    if path.is_dir():
+        files = sorted(path.glob("*.npz"))
+        if len(files) != 1:
+            raise checks.refuse("--data_dir", str(path), f"one .npz file in it, not {len(files)}")
+        path = files[0]
+    try:
+        shapes = _shapes(path)
+        names = {part: _named(part, shapes) for part in _ARRAY_NAMES}
+        if names["train"] is None:
+            expected = "arrays images and labels, or x_train and y_train"
+            raise checks.refuse("--data_dir", str(path), f"{expected}; it has {', '.join(shapes)}")
+        with np.load(path, allow_pickle=False) as arrays:
+            labels = {p: arrays[n[1]] for p, n in names.items() if n is not None}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"--data_dir={path}: expected a .npz file of arrays ({reason:.200})."
+        ) from None
+    for part, pair in names.items():
+        if pair is not None:
+            _check_arrays(path, pair, shapes, labels[part])
+    images = shapes[names["train"][0]][0]
+    size, channels = images[1], images[3] if len(images) == 4 else 1
+    total, classes = len(labels["train"]), int(max(values.max() for values in labels.values())) + 1
+    counts = {"train": total, "test": len(labels["test"]) if "test" in labels else 0}
+    if "test" not in labels:
+        counts["test"] = round(_TEST_SHARE * total)
+        counts["train"] = total - counts["test"]
+    if min(counts.values()) < 2 or classes < 2:
+        raise checks.refuse("--data_dir", str(path), "several pictures of at least two classes")
+    counts["validation"] = _held_out(counts["train"])
+    load = partial(_load_arrays, path, names, counts["test"])
+    _register("arrays", load, [str(n) for n in range(classes)], counts, (size, channels), (size,))
+    return _hash([path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()])
+
+
+def _shapes(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Returns shape and type of each array of a file, which is not read for it."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                version = np.lib.format.read_magic(file)
+                read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+                shape, _, dtype = read(file)
+            found[name.removesuffix(".npy")] = shape, dtype
+    return found
+
+
+def _named(part: str, there: Iterable[str]) -> tuple[str, str] | None:
+    return next((pair for pair in _ARRAY_NAMES[part] if set(pair) <= set(there)), None)
+
+
+def _check_arrays(path: Path, names: tuple[str, str], shapes: dict, labels: np.ndarray) -> None:
+    shape, dtype = shapes[names[0]]
+    square = len(shape) in (3, 4) and shape[1] == shape[2] and (*shape, 1)[3] in (1, 3)
+    with checks.prefixed(f"{path}: "):
+        if not square or dtype != np.uint8:
+            expected = "uint8 [n, size, size, channels] or [n, size, size], with 1 or 3 channels"
+            raise checks.refuse(names[0], f"{dtype} {list(shape)}", expected)
+        labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+        if labels.shape != shape[:1]:
+            expected = f"a label for each of {shape[0]} pictures"
+            raise checks.refuse(names[1], f"array of shape {list(labels.shape)}", expected)
+        if not np.issubdtype(labels.dtype, np.integer) or labels.size and labels.min() < 0:
+            raise checks.refuse(names[1], f"{labels.dtype} from {labels.min()}", "integers from 0")
+
+
+def _load_arrays(
+    path: Path, names: dict[str, tuple[str, str] | None], test: int, spec: DatasetSpec
+) -> Arrays:
+    del spec
+    with np.load(path, allow_pickle=False) as arrays:
+        found = {p: [arrays[name] for name in pair] for p, pair in names.items() if pair}
+    for part, (images, labels) in found.items():
+        images = images if images.ndim == 4 else images[..., None]
+        found[part] = images, labels.reshape(-1).astype(np.int32)
+    images, labels = found["train"]
+    order = np.random.RandomState(_SPLIT_SEED).permutation(len(labels))
+    if "test" not in found:
+        found["test"] = images[order[:test]], labels[order[:test]]
+        order = order[test:]
+    found["train"] = images[order], labels[order]
+    return {part: tuple(pair) for part, pair in found.items()}
+
+
+# Prepared sets of TFDS.
+
+
+def _find_prepared(name: str, data_dir: str | Path | None) -> str:
+    folder = dataset_folder(name.removeprefix(TFDS), data_dir)
+    try:
+        splits = {
+            split["name"]: sum(map(int, split["shardLengths"]))
+            for split in json.loads((folder / "dataset_info.json").read_text())["splits"]
+        }
+        features = json.loads((folder / "features.json").read_text())
+        features = features["featuresDict"]["features"]
+        image, label = features["image"]["image"], features["label"]["classLabel"]
+        shape = [int(side) for side in image["shape"]["dimensions"]]
+        classes = int(label["numClasses"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--data_dir={data_dir}: {folder} is not a prepared set of pictures with the features "
+            f"image and label ({type(error).__name__}: {str(error):.100}); expected one."
+        ) from None
+    test = next((split for split in ("test", "validation") if splits.get(split)), None)
+    if not splits.get("train") or test is None:
+        expected = f"splits train and test; it has {', '.join(splits) or 'none'}"
+        raise checks.refuse("config.data.name", name, expected)
+    counts = {"train": splits["train"], "test": splits[test]}
+    counts["validation"] = _held_out(counts["train"])
+    fixed = len(shape) == 3 and shape[0] == shape[1] and shape[0] > 0
+    size = shape[0] if fixed else min([side for side in shape[:2] if side > 0] or [_LARGEST_USUAL])
+    labels = folder / "label.labels.txt"
+    names = labels.read_text().split("\n")[:classes] if labels.exists() else []
+    names = names if len(names) == classes else [str(number) for number in range(classes)]
+    load = partial(_load_prepared, folder, test)
+    _register(name, load, names, counts, (size, shape[2] or 3), range(8, 1025))
+    return _hash([name, folder.name, splits])
+
+
+def _load_prepared(folder: Path, test: str, spec: DatasetSpec) -> Arrays:
+    import tensorflow_datasets as tfds
+
+    size, _, channels = spec.image_shape
+    mode, found = "L" if channels == 1 else "RGB", {}
+    try:
+        builder = tfds.builder_from_directory(folder)
+        for part, split in (("train", "train"), ("test", test)):
+            images, labels = [], []
+            wanted = tfds.decode.PartialDecoding({"image": True, "label": True})
+            read = builder.as_dataset(split=split, decoders=wanted, shuffle_files=False)
+            for each in tfds.as_numpy(read):
+                picture = Image.fromarray(
+                    each["image"].squeeze(-1) if channels == 1 else each["image"]
+                )
+                images.append(fitted(picture.convert(mode), size))
+                labels.append(each["label"])
+            found[part] = np.stack(images), np.array(labels, np.int32)
+    except Exception as error:
+        # What TFDS and TensorFlow raise for damaged files differs by version.
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"config.data.name={spec.name!r}: its files in {folder} cannot be read "
+            f"({reason:.300}); expected a complete prepared data set."
+        ) from error
+    return found
