@@ -60,7 +60,11 @@ class ModelConfig:
     """Which network.
 
     Attributes:
-        name: "resnet20", "resnet56", "resnet18", "resnet50", ...
+        name: "resnet20", "resnet56", "resnet18", "resnet50", ..., or a network of
+            `keras.applications` such as "applications/MobileNetV2(alpha=0.5)", with random weights.
+        file: A network of yours, saved by Keras as `.keras` or `.h5`, in place of `name`: training
+            begins with its weights (fine-tuning). Its types of numbers are those of the file.
+        fingerprint: Set by the program: a hash of `file`. A run goes on only with the same.
         synchronized_batch_norm: On several devices, compute batch statistics over the whole batch
             instead of each device's part.
         keras: "tf_keras" (Keras 2, in TensorFlow Model Optimization's wrappers) or "keras" (Keras
@@ -68,6 +72,8 @@ class ModelConfig:
     """
 
     name: str = "resnet20"
+    file: Optional[str] = None
+    fingerprint: Optional[str] = None
     keras: str = "tf_keras"
     synchronized_batch_norm: bool = False
 
@@ -230,8 +236,8 @@ class Config:
         usual = flatten(Config().to_dict())
         own = {name: v for name, v in flatten(self.to_dict()).items() if v != usual[name]}
         digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
-        names = (self.data.name.replace("/", "-"), self.model.name.partition("(")[0])
-        return f"{'_'.join(names)}-{digest}"
+        names = (self.data.name, self.model.name.partition("(")[0])
+        return f"{'_'.join(names).replace('/', '-')}-{digest}"
 
 
 def config_from_dict(values: dict) -> Config:

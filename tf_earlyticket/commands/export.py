@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 
 from tf_earlyticket.commands import command_line
-from tf_earlyticket.config import config_from_dict
+from tf_earlyticket.config import ModelConfig, config_from_dict
 from tf_earlyticket.data.catalog import check_available, load
 from tf_earlyticket.deploy import artefacts
 from tf_earlyticket.errors import InputError
@@ -109,6 +109,8 @@ def data_of(ticket: Ticket, data_dir: str | None) -> Data | None:
     if values is None:
         return None
     config = config_from_dict({**values, "ticket": None} if isinstance(values, dict) else values)
+    # The file that training began with may be gone.
+    config.model = ModelConfig(keras=config.model.keras)
     check_config(config, data_dir)
     check_available(config.data.name, data_dir)
     return load(dataset_spec(config), data_dir, deterministic=True)

@@ -19,6 +19,7 @@ from tf_earlyticket.data.catalog import DatasetSpec, describe
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.recipe import compile_model
 from tf_earlyticket.models import build_model
+from tf_earlyticket.models.saved import load_network
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity, sparsity_in_words
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
 from tf_earlyticket.pruning.select import STRUCTURES, Criterion, resolve_criterion
@@ -119,6 +120,15 @@ def build_plain_model(config: Config):
     backend.set_random_seed(config.seed)
     # All models of a run, and of a run that goes on, have the same names.
     backend.reset_names()
+    if config.model.file is not None:
+        with checks.prefixed("config.model."):
+            return load_network(
+                config.model.file,
+                spec.image_shape,
+                spec.num_classes,
+                config.train.weight_decay,
+                config.model.keras,
+            )
     with backend.dtype_policy(config.train.dtype_policy):
         return build_model(
             config.model.name,

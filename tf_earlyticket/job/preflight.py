@@ -2,16 +2,19 @@
 
 import logging
 from operator import attrgetter
+from pathlib import Path
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import FRAMEWORKS, served_strategy
 from tf_earlyticket.config import Config, apply_target, check_fields, translate_old_fields
 from tf_earlyticket.data.catalog import check_available, is_found
 from tf_earlyticket.detectors.base import make_detector
+from tf_earlyticket.files import sha256
 from tf_earlyticket.job.build import criterion_of, dataset_spec, plan_of
 from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.job.recipe import check_training
 from tf_earlyticket.models import MODELS
+from tf_earlyticket.models.saved import check_file
 from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
@@ -65,8 +68,7 @@ def check_config(config: Config, data_dir=None) -> None:
         checks.number(name, probe.learning_rate, above=0, high=_FLOAT32_MAX)
     checks.integer("config.seed", config.seed, 0, 2**31 - 1)
     check_training(train)
-    with checks.prefixed("config.model."):
-        MODELS.parse(config.model.name)
+    _check_network(config)
     of_channels = criterion_of(pruning).of_channels
     if pruning.shrink_after_ramp and not (
         of_channels and pruning.mode == "continue" and config.ticket is None
@@ -86,6 +88,27 @@ def check_config(config: Config, data_dir=None) -> None:
         make_detector(probe.detector, plan.latest_start_epoch)
     if config.ticket is not None:
         _check_ticket(config)
+
+
+def _check_network(config: Config) -> None:
+    model = config.model
+    if model.file is None:
+        with checks.prefixed("config.model."):
+            MODELS.parse(model.name)
+        return
+    with checks.prefixed("config.model."):
+        check_file(model.file, model.keras)
+    path = Path(model.file).expanduser()
+    model.name, fingerprint = f"file/{path.stem}", sha256(path)[:16]
+    if model.fingerprint not in (None, fingerprint):
+        expected = f"{fingerprint!r}, of {path}, or the file it is of"
+        raise checks.refuse("config.model.fingerprint", model.fingerprint, expected)
+    model.fingerprint = fingerprint
+    if config.train.dtype_policy != "float32":
+        expected = "'float32' beside config.model.file, whose types are those of the file"
+        raise checks.refuse("config.train.dtype_policy", config.train.dtype_policy, expected)
+    if model.synchronized_batch_norm:
+        raise checks.refuse("config.model.synchronized_batch_norm", True, "false beside file")
 
 
 def _find_data(config: Config, data_dir) -> None:

@@ -3,10 +3,13 @@
 Importing this package imports neither TensorFlow nor Keras; building a network does.
 """
 
-import importlib
+import re
 from collections.abc import Callable
+from typing import Any
 
 from tf_earlyticket import checks
+from tf_earlyticket.models.applications import CLASSES, application
+from tf_earlyticket.models.editing import framework_of, synchronized
 from tf_earlyticket.models.resnet import (
     Network,
     resnet8,
@@ -25,7 +28,21 @@ _OWN = (resnet8, resnet20, resnet32, resnet44, resnet56, resnet110, resnet18, re
 
 __all__ = ["MODELS", "build_model", "register_model", *(build.__name__ for build in _OWN)]
 
-MODELS: Registry[Callable] = Registry("name")
+
+class _Networks(Registry[Callable]):
+    """Networks by name, and those of `keras.applications` by theirs: "applications/VGG16"."""
+
+    def parse(self, text: str) -> tuple[str, dict[str, Any]]:
+        found = re.fullmatch(r"applications/(\w+)(?:\((.*)\))?", str(text))
+        if found:
+            checks.choice("name", text.partition("(")[0], _APPLICATIONS)
+            parameters = f", {found[2]}" if found[2] else ""
+            return super().parse(f"application(name={found[1]!r}{parameters})")
+        return super().parse(text)
+
+
+_APPLICATIONS = [f"applications/{name}" for name in CLASSES]
+MODELS = _Networks("name")
 
 
 def register_model(name: str, build: Callable, *, own: bool = False) -> None:
@@ -47,6 +64,7 @@ def register_model(name: str, build: Callable, *, own: bool = False) -> None:
 
 for _build in _OWN:
     register_model(_build.__name__, _build, own=True)
+register_model("application", application, own=True)
 
 
 def build_model(
@@ -72,32 +90,7 @@ def build_model(
         InputError: For an unknown name or another argument out of range.
     """
     model = MODELS.make(name, input_shape, num_classes, weight_decay, framework=framework)
-    made_of = _framework_of(model)
+    made_of = framework_of(model)
     if made_of != framework:
         raise checks.refuse("name", name, f"one of {framework}; its function returns {made_of}'s")
     return synchronized(model) if synchronized_batch_norm else model
-
-
-def synchronized(model: Network) -> Network:
-    """Returns a copy of a model, with its weights, whose batch norms see the whole batch.
-
-    Several replicas then train as one device does with the same batch, at the cost of exchanging
-    the statistics of every such layer in every step.
-    """
-    keras = importlib.import_module(_framework_of(model))
-
-    def copy(layer):
-        config = layer.get_config()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            config["synchronized"] = True
-        return type(layer).from_config(config)
-
-    copied = keras.models.clone_model(model, clone_function=copy)
-    copied.set_weights(model.get_weights())
-    return copied
-
-
-def _framework_of(model: Network) -> str:
-    """Returns the package of the Keras that a model is of; "" if it is of none."""
-    packages = (kind.__module__.split(".")[0] for kind in type(model).__mro__)
-    return next((name for name in packages if name in ("tf_keras", "keras")), "")

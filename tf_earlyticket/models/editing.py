@@ -1,0 +1,73 @@
+"""Copies of networks with other configs of their layers."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from tf_earlyticket.models.resnet import Network
+
+# Of kernels that the paper's weight decay is on.
+_KERNELS = ("kernel_regularizer", "depthwise_regularizer", "pointwise_regularizer")
+
+
+def framework_of(model: Network) -> str:
+    """Returns the package of the Keras that a model is of; "" if it is of none."""
+    packages = (kind.__module__.split(".")[0] for kind in type(model).__mro__)
+    return next((name for name in packages if name in ("tf_keras", "keras")), "")
+
+
+def edited(model: Network, change: Callable[[Any, dict], None]) -> Network:
+    """Returns a copy of a model, with its weights, whose layers have other configs.
+
+    Args:
+        model: A functional or sequential one; models inside are copied as well.
+        change: Changes the config, a dict, of a layer.
+    """
+    keras = importlib.import_module(framework_of(model))
+
+    def copy(layer):
+        if isinstance(layer, keras.Model):
+            return edited(layer, change)
+        config = layer.get_config()
+        change(layer, config)
+        return type(layer).from_config(config)
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    copied.set_weights(model.get_weights())
+    return copied
+
+
+def with_weight_decay(model: Network, weight_decay: float) -> Network:
+    """Returns a copy of a model whose kernels decay, but for those that have a regularizer.
+
+    Args:
+        model: As for `edited`.
+        weight_decay: In the paper's form; see `resnet.resnet20`. 0: the model itself is returned.
+    """
+    if not weight_decay:
+        return model
+    keras = importlib.import_module(framework_of(model))
+
+    def change(layer, config: dict) -> None:
+        if any(config.get(name) for name in _KERNELS):
+            return
+        for name in _KERNELS:
+            if name in config:
+                config[name] = keras.regularizers.L2(weight_decay / 2)
+
+    return edited(model, change)
+
+
+def synchronized(model: Network) -> Network:
+    """Returns a copy of a model, with its weights, whose batch norms see the whole batch.
+
+    Several replicas then train as one device does with the same batch, at the cost of exchanging
+    the statistics of every such layer in every step.
+    """
+    keras = importlib.import_module(framework_of(model))
+
+    def change(layer, config: dict) -> None:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = True
+
+    return edited(model, change)
