@@ -140,7 +140,8 @@ class PruningConfig:
         ramp_epochs: Length of the ramp, 0 is one-shot; None: a fifth of the epochs.
         hold_epochs: Epochs at the final sparsity at least; None: 15 % of the epochs.
         frequency: Steps between mask updates; None: about 20 updates in the ramp.
-        ranking: "global" or "layerwise" magnitude.
+        ranking: "global", "layerwise", "erk" or "lamp", of magnitudes or of another score, such as
+            "global(score='taylor', batches=8)".
         group_size: Weights along the input channels that live or die together.
         structure: What else lives or dies together, such as "channels": whole channels, which the
             exported network is without. None: as `group_size` says.

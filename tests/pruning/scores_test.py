@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.scores import SCORES, ScoreContext, magnitude
+from tf_earlyticket.pruning.scores import SCORES, ScoreContext, lamp, magnitude
 
 
 def test_weights_are_by_name_or_by_index():
@@ -105,3 +105,48 @@ def test_magnitude_is_a_score_by_name():
     assert SCORES.get("magnitude") is magnitude
     with pytest.raises(InputError, match="score='size': expected one of magnitude"):
         SCORES.get("size")
+
+
+WEIGHTS = {"a": np.array([[1.0, -2.0], [3.0, 4.0]]), "b": np.array([[[0.5], [-1.0]]])}
+GRADIENTS = {"a": np.array([[1.0, 1.0], [-1.0, 0.0]]), "b": np.array([[[2.0], [0.5]]])}
+INPUTS = {"a": np.array([1.0, 10.0]), "b": np.array([2.0, 0.0])}
+
+
+@pytest.mark.parametrize(
+    ("name", "a", "b"),
+    [
+        ("taylor", [[1, 2], [3, 0]], [1, 0.5]),
+        ("snip", [[1, 2], [3, 0]], [1, 0.5]),
+        ("movement", [[-1, 2], [3, 0]], [-1, 0.5]),
+        ("wanda", [[1, 2], [30, 40]], [1, 0]),
+    ],
+)
+def test_scores_that_look_at_data(name, a, b):
+    asked = []
+
+    def measure(values):
+        return lambda batches: asked.append(batches) or values
+
+    context = ScoreContext(WEIGHTS, gradients=measure(GRADIENTS), activations=measure(INPUTS))
+    found = SCORES.get(name)(context, batches=7)
+    np.testing.assert_allclose(found["a"], a)
+    np.testing.assert_allclose(found["b"].ravel(), b)
+    assert asked == [7]
+
+
+def test_inputs_of_a_transposed_convolution_are_its_last_axis():
+    context = ScoreContext({"a": np.ones((1, 2, 3))}, activations=lambda _: {"a": np.arange(3.0)})
+    np.testing.assert_array_equal(SCORES.get("wanda")(context)["a"], [[[0, 1, 2]] * 2])
+
+
+def test_random_scores_are_the_same_each_time_and_differ_by_seed():
+    score, context = SCORES.get("random"), ScoreContext(WEIGHTS)
+    for key in WEIGHTS:
+        np.testing.assert_array_equal(score(context)[key], score(context, seed=0)[key])
+        assert (score(context)[key] != score(context, seed=1)[key]).all()
+
+
+def test_lamp_is_the_share_of_what_is_not_smaller():
+    found = lamp(ScoreContext({"a": np.array([[3.0, -1.0], [0.0, 2.0]]), "b": np.zeros((1, 2))}))
+    np.testing.assert_allclose(found["a"], [[1, 1 / 14], [0, 4 / 13]])
+    np.testing.assert_array_equal(found["b"], 0)

@@ -147,8 +147,10 @@ def wrap_for_pruning(
             `PruningSchedule`.
         prunable: Which layers to prune instead, also frozen ones: a function of a layer, or the
             layers, or their names ("backbone/conv1" in a nested model, "each/conv" in a layer).
-        ranking: "global" (one ranking over all prunable weights), "layerwise", or one of your own
-            (`et.register_ranking`). Each layer keeps at least one weight or group, unless it is
+        ranking: "global" (one ranking over all prunable weights), "layerwise", "erk" (a density
+            by the shape of each layer), "lamp", or one of your own (`et.register_ranking`); scores
+            by name: "global(score='taylor', batches=8)", see `docs/choosing.md`. Each layer keeps
+            at least one weight or group, unless it is
             asked otherwise: "global(empty_layers=True)".
         group_size: Number of consecutive weights along a kernel's input channels that live or die
             together (paper appendix B); 1 is element-wise.

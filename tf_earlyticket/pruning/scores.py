@@ -4,6 +4,7 @@ A score is a function of a `ScoreContext` that returns an array like each weight
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from tf_earlyticket.registry import Registry
 # By name, so that bfloat16 works without ml_dtypes.
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
-Measure = Callable[[int], Mapping[str, Array]]
+# By the keys of the weights.
+Measure = Callable[[int], Mapping[Any, Array]]
 
 
 class ScoreContext:
@@ -46,9 +48,9 @@ class ScoreContext:
         self.weights = unpack("weights", weights)
         check_finite("weights", self.weights)
         self._measures = {"gradients": gradients, "activations": activations}
-        self._known: dict[tuple[str, int], Mapping[str, Array]] = {}
+        self._known: dict[tuple[str, int], Mapping[Any, Array]] = {}
 
-    def gradients(self, batches: int = 1) -> Mapping[str, Array]:
+    def gradients(self, batches: int = 1) -> Mapping[Any, Array]:
         """Returns the gradient of the loss in each weight, an array like it, by name.
 
         Args:
@@ -59,7 +61,7 @@ class ScoreContext:
         """
         return self._measured("gradients", batches)
 
-    def activations(self, batches: int = 1) -> Mapping[str, Array]:
+    def activations(self, batches: int = 1) -> Mapping[Any, Array]:
         """Returns the mean magnitude of what each weight is multiplied with, [c_in], by name.
 
         Args:
@@ -70,7 +72,7 @@ class ScoreContext:
         """
         return self._measured("activations", batches)
 
-    def _measured(self, what: str, batches: int) -> Mapping[str, Array]:
+    def _measured(self, what: str, batches: int) -> Mapping[Any, Array]:
         batches = checks.integer("batches", batches, 1)
         measure = self._measures[what]
         if measure is None:
@@ -106,5 +108,64 @@ def magnitude(context: ScoreContext) -> dict[Key, Array]:
     }
 
 
-SCORES: Registry[Score] = Registry("score")
-SCORES.register("magnitude", magnitude, own=True)
+def taylor(context: ScoreContext, batches: int = 4) -> dict[Key, Array]:
+    """What the loss would change by to first order without a weight: |w g| (also called SNIP).
+
+    SNIP (Lee et al., 2019) takes it of the initial weights, Molchanov et al. (2019) while training;
+    here it is of the weights that are there.
+    """
+    gradients = context.gradients(batches)
+    return {key: np.abs(weight * gradients[key]) for key, weight in context.weights.items()}
+
+
+def movement(context: ScoreContext, batches: int = 4) -> dict[Key, Array]:
+    """Whether a step of gradient descent moves a weight away from zero: -w g (Sanh et al., 2020).
+
+    They sum it over training; this is what it is now, over some batches.
+    """
+    gradients = context.gradients(batches)
+    return {key: -weight * gradients[key] for key, weight in context.weights.items()}
+
+
+def wanda(context: ScoreContext, batches: int = 4) -> dict[Key, Array]:
+    """The magnitude of a weight times that of what it is multiplied with (Sun et al., 2023).
+
+    Inputs count by their mean magnitude, where the paper takes their norm.
+    """
+    inputs, found = context.activations(batches), {}
+    for key, weight in context.weights.items():
+        # Transposed convolutions have their inputs last.
+        axis = -2 if inputs[key].size == weight.shape[-2] else -1
+        shape = [1] * weight.ndim
+        shape[axis] = inputs[key].size
+        found[key] = np.abs(weight) * inputs[key].reshape(shape)
+    return found
+
+
+def random(context: ScoreContext, seed: int = 0) -> dict[Key, Array]:
+    """A number for each weight that has nothing to do with it, the same each time: the control."""
+    draws = np.random.default_rng(checks.integer("seed", seed, 0))
+    return {key: draws.random(weight.shape, np.float32) for key, weight in context.weights.items()}
+
+
+def lamp(context: ScoreContext) -> dict[Key, Array]:
+    """The square of a weight over the sum of squares of those of its layer that are not smaller.
+
+    Layer-adaptive magnitude (Lee et al., 2021): ranked over all layers together, it leaves small
+    layers denser.
+    """
+    found = {}
+    for key, weight in context.weights.items():
+        squares = np.square(weight.astype(np.float64).ravel())
+        order = np.argsort(squares, kind="stable")
+        rest = np.cumsum(squares[order][::-1])[::-1]
+        scores = np.zeros(squares.size)
+        scores[order] = squares[order] / np.where(rest > 0, rest, 1.0)
+        found[key] = scores.reshape(weight.shape)
+    return found
+
+
+SCORES: Registry[Callable[..., Mapping[Key, Array]]] = Registry("score")
+for _score in (magnitude, taylor, movement, wanda, random, lamp):
+    SCORES.register(_score.__name__, _score, own=True)
+SCORES.register("snip", taylor, own=True)

@@ -9,12 +9,14 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tf_earlyticket import checks
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.budgets import erk_counts
 from tf_earlyticket.pruning.channels import ChannelGraph
 from tf_earlyticket.pruning.masks import (
     Array,
@@ -26,7 +28,14 @@ from tf_earlyticket.pruning.masks import (
     match_masks,
     repack,
 )
-from tf_earlyticket.pruning.scores import SCORES, Score, ScoreContext, check_finite, magnitude
+from tf_earlyticket.pruning.scores import (
+    SCORES,
+    Score,
+    ScoreContext,
+    check_finite,
+    lamp,
+    magnitude,
+)
 from tf_earlyticket.pruning.structures import (
     Channels,
     Elements,
@@ -38,7 +47,7 @@ from tf_earlyticket.pruning.structures import (
 )
 from tf_earlyticket.registry import Registry, parameters_of
 
-SCOPES = ("global", "layerwise")
+SCOPES = ("global", "layerwise", "erk")
 # How far users may round the sparsity of a pattern: 0.667 for 1:3.
 _ROUNDED = 1e-3
 Make = TypeVar("Make", bound=Callable[..., Any])
@@ -83,14 +92,15 @@ class Criterion:
     Attributes:
         score: How important each weight is, see `ScoreContext`.
         structure: Which weights live or die together.
-        scope: "global", all units in one ranking, or "layerwise", each tensor by itself; of
-            channels, the same part of each family.
+        scope: "global", all units in one ranking; "layerwise", each tensor by itself, or of
+            channels the same part of each family; "erk", each by itself to a density of its own,
+            see `budgets.erk_counts`.
         empty_layers: Whether a tensor may lose all its weights. Else its best unit stays, also
             where the sparsity asks for fewer weights than there are tensors.
         names: What to give `resolve_criterion` for this one; empty if it was not made by it.
 
     Raises:
-        InputError: The scope is unknown, or "layerwise" for units that span tensors.
+        InputError: The scope is unknown, or one of single tensors for units that span them.
     """
 
     score: Score
@@ -101,9 +111,11 @@ class Criterion:
 
     def __post_init__(self) -> None:
         checks.choice("scope", self.scope, SCOPES)
-        alone = self.structure.within_tensors or self.of_channels
-        if self.scope == "layerwise" and not alone:
+        layerwise = self.scope == "layerwise" and self.of_channels
+        if self.scope != "global" and not (self.structure.within_tensors or layerwise):
             raise checks.refuse("scope", self.scope, f"global for {type(self.structure).__name__}")
+        if self.scope == "erk" and self.structure.fixed_sparsity is not None:
+            raise checks.refuse("scope", self.scope, f"another one for {self.structure}")
 
     def masks(
         self, weights: Arrays | ScoreContext, sparsity: float, previous: Arrays | None = None
@@ -139,10 +151,14 @@ class Criterion:
         if self.scope == "global" or self.of_channels:
             return repack(context.collection, self._ranked(scores, sparsity, earlier))
         masks: dict[Key, Mask] = {}
+        budgets = {key: kept_count(score.size, sparsity) for key, score in scores.items()}
+        if self.scope == "erk":
+            total = kept_count(sum(score.size for score in scores.values()), sparsity)
+            budgets = erk_counts({key: score.shape for key, score in scores.items()}, total)
         for key, score in scores.items():
             before = None if earlier is None else {key: earlier[key]}
             with checks.prefixed(f"weights[{key!r}]: "):
-                masks |= self._ranked({key: score}, sparsity, before)
+                masks |= self._ranked({key: score}, sparsity, before, budgets[key])
         return repack(context.collection, masks)
 
     def check_sparsity(self, name: str, sparsity: float, *, final: bool = False) -> None:
@@ -194,7 +210,11 @@ class Criterion:
         return scores
 
     def _ranked(
-        self, scores: Mapping[Key, Array], sparsity: float, previous: Mapping[Key, Mask] | None
+        self,
+        scores: Mapping[Key, Array],
+        sparsity: float,
+        previous: Mapping[Key, Mask] | None,
+        budget: int | None = None,
     ) -> dict[Key, Mask]:
         if isinstance(self.structure, Channels):
             # Channels cross in kernels: what one costs depends on which others are there.
@@ -202,7 +222,8 @@ class Criterion:
             return self.structure.ranked(scores, sparsity, previous, layerwise=layerwise)
         unit_scores, sizes = self.structure.units(scores)
         allowed = None if previous is None else self.structure.whole(previous)
-        budget = kept_count(sum(score.size for score in scores.values()), sparsity)
+        if budget is None:
+            budget = kept_count(sum(score.size for score in scores.values()), sparsity)
         first = self.structure.protected(scores, previous)
         if first is not None:
             fixed = self.structure.fixed_sparsity
@@ -279,7 +300,7 @@ class Ranking:
 
     Attributes:
         score: How important each weight is: a function of a `ScoreContext`.
-        scope: "global" or "layerwise".
+        scope: "global", "layerwise" or "erk".
         structure: A name, see `register_structure`, or a `Structure`; None: as `group_size` says.
         empty_layers: Whether a layer may lose all its weights; else it keeps at least one.
     """
@@ -311,15 +332,28 @@ STRUCTURES = _Structures("structure")
 
 def _scoped(scope: str) -> Callable[..., Ranking]:
     def make(
-        score: str = "magnitude", structure: str | None = None, empty_layers: bool = False
+        score: str = "magnitude",
+        structure: str | None = None,
+        empty_layers: bool = False,
+        batches: int | None = None,
+        seed: int | None = None,
     ) -> Ranking:
-        return Ranking(SCORES.get(score), scope, structure, empty_layers)
+        options = {"batches": batches, "seed": seed}
+        options = {key: value for key, value in options.items() if value is not None}
+        measure = SCORES.get(score)
+        for key, value in options.items():
+            if key not in parameters_of(measure):
+                raise checks.refuse(key, value, f"none with score={score!r}")
+        return Ranking(
+            partial(measure, **options) if options else measure, scope, structure, empty_layers
+        )
 
     return make
 
 
 for _scope in SCOPES:
     RANKINGS.register(_scope, _scoped(_scope), own=True)
+RANKINGS.register("lamp", lambda: Ranking(lamp), own=True)
 STRUCTURES.register("elements", Elements, own=True)
 STRUCTURES.register("input_groups", InputGroups, own=True)
 STRUCTURES.register("output_groups", OutputGroups, own=True)
@@ -386,7 +420,7 @@ def resolve_criterion(
     """Returns what the names that users give stand for.
 
     Args:
-        ranking: "global", "layerwise" or a registered name, maybe with parameters.
+        ranking: "global", "layerwise", "erk", "lamp" or a registered name, maybe with parameters.
         group_size: Consecutive weights along the input channels that live or die together, >= 1.
         structure: A registered name, maybe with parameters, or what one makes, in place of
             `group_size`.
