@@ -150,6 +150,9 @@ class PruningConfig:
         channel_multiple: Of "channels": their number is a multiple of it; None: 8, or 16 in
             bfloat16.
         channel_floor: Of "channels": part of each family of channels that stays; None: 0.1.
+        update: What becomes of masks during the ramp: "shrink" (pruned weights never return),
+            "alternate" (sparse and dense phases by turns) or "swap" (weak weights are exchanged for
+            those with large gradients), with parameters if need be: "swap(fraction=0.2)".
         shrink_after_ramp: Of "channels": when the ramp ends, take the channels out that nothing
             reads and train on without them, faster; False: they are masked until the export.
         rewind_epoch: Epochs after which the ticket's rewind weights are taken; 0: initial ones.
@@ -167,6 +170,7 @@ class PruningConfig:
     target: Optional[str] = None
     channel_multiple: Optional[int] = None
     channel_floor: Optional[float] = None
+    update: str = "shrink"
     shrink_after_ramp: bool = False
     rewind_epoch: int = 0
 

@@ -129,6 +129,7 @@ def wrap_for_pruning(
     ranking: str = "global",
     group_size: int = 1,
     structure: str | Structure | None = None,
+    update: str = "shrink",
     copy: bool = True,
 ):
     """Returns a copy of `model` that is ready for pruning. Not compiled.
@@ -160,6 +161,10 @@ def wrap_for_pruning(
             which fixes the final sparsity, see `et.structures.NofM`. "1x4", "1x2": blocks along the
             output channels. Also another structure by name, or an object of `et.structures`.
             None: as `group_size` says.
+        update: What becomes of masks during the ramp: "shrink" (pruned weights never return),
+            "alternate" (sparse and dense phases by turns), or "swap" (weak weights are exchanged
+            for those with large gradients), maybe with parameters: "swap(fraction=0.2)", see
+            `tf_earlyticket.pruning.updates`. Weights outside the present masks are always zero.
         copy: False, for Keras 3 only, prunes the model itself: for one that cannot be copied, or
             to save its memory. It stays compiled if it is.
 
@@ -174,7 +179,7 @@ def wrap_for_pruning(
     backend = backend_of(model)
     criterion = resolve_criterion(ranking, group_size, structure)
     schedule = backend.schedule_class() if schedule is None else schedule
-    return backend.wrap(model, schedule, prunable, criterion, copy)
+    return backend.wrap(model, schedule, prunable, criterion, update, copy)
 
 
 def strip_pruning(model):

@@ -38,6 +38,7 @@ from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSpars
 from tf_earlyticket.pruning.scores import ScoreContext
 from tf_earlyticket.pruning.select import Criterion
 from tf_earlyticket.pruning.structures import Channels
+from tf_earlyticket.pruning.updates import Update, progress, resolve_update
 from tf_earlyticket.version import __version__, installed_versions
 
 logger = logging.getLogger(__name__)
@@ -117,17 +118,21 @@ class PrunedModel(ABC):
         weights: Its prunable variables by name.
         schedule: Its own, a copy of the user's.
         criterion: Which weights are kept.
+        update: What becomes of masks at the steps of the schedule.
 
     Attributes:
         model: As given.
         criterion: As given.
+        update: As given.
         record: What its ticket should tell of its training in this process.
         score_data: Returns batches for scores that look at more than weights, the same each time;
             set by callbacks that have training data.
     """
 
-    def __init__(self, model, weights: Mapping[str, Any], schedule, criterion: Criterion):
-        self.model, self.criterion = model, criterion
+    def __init__(
+        self, model, weights: Mapping[str, Any], schedule, criterion: Criterion, update: Update
+    ):
+        self.model, self.criterion, self.update = model, criterion, update
         if criterion.of_channels:
             layers = named_layers(model)
             graph = walk(model, layers, named_weights(model)).only(weights)
@@ -301,6 +306,28 @@ class PrunedModel(ABC):
         previous = self.masks() if previous is None else previous
         return self.criterion.masks(self.score_context(), sparsity, previous)
 
+    def updated_masks(self, sparsity: float, step: int, *, again: bool = False) -> Arrays | None:
+        """Masks that are due at a step by the model's update, None if the present ones are.
+
+        Args:
+            sparsity: As `due_sparsity` gave it.
+            step: Training steps done.
+            again: Whether the update may have been made before: a run that goes on asks for it.
+
+        Raises:
+            InputError: As `ranked_masks`, or if gradients are asked for and not finite.
+        """
+        present, ramp = self.masks(), self.sparsity_schedule()
+        part = 1.0 if ramp is None else progress(ramp, step)
+        if self.update.is_done(self.criterion, sparsity, present, part, again):
+            return None
+        return self.update.masks(self.criterion, self.score_context(), sparsity, present, part)
+
+    def masks_may_grow(self, step: int) -> bool:
+        """Whether pruned weights may still return after a step."""
+        ramp = self.sparsity_schedule()
+        return self.update.grows and (ramp is None or step < ramp.end_step)
+
     def score_context(self) -> ScoreContext:
         """What the criterion's score may look at: more than weights once `score_data` is set."""
         if self.score_data is None:
@@ -315,6 +342,9 @@ class PrunedModel(ABC):
         sums = {name: np.zeros(w.shape) for name, w in self.weight_views().items()}
         count = 0
         with self.sandbox():
+            # Also of pruned weights, which are zero: they may return.
+            masks = self._mask_variables()
+            self._assign(masks, {name: np.ones(w.shape, bool) for name, w in self._weights.items()})
             for batch in self._score_batches(batches):
                 for name, gradient in self._gradients(batch).items():
                     sums[name] += gradient
@@ -443,7 +473,9 @@ class PrunedModel(ABC):
         """The sparsity of the last update due in (after_step, step], None if none is due."""
         schedule = self.sparsity_schedule()
         due = schedule.last_update_step(step) if schedule else None
-        return None if due is None or due <= after_step else schedule.sparsity_at(due)
+        if due is None or due <= after_step:
+            return None
+        return self.update.sparsity_at(schedule, due)
 
     def begin_schedule(self, step: int, *, ramp_steps: int, frequency: int) -> None:
         """Sets begin, length and frequency of the schedule.
@@ -619,7 +651,9 @@ class Backend(ABC):
         """Raises InputError if a model cannot be wrapped."""
 
     @abstractmethod
-    def _wrapped(self, model, schedule, chosen: list[str], criterion: Criterion, copy: bool):
+    def _wrapped(
+        self, model, schedule, chosen: list[str], criterion: Criterion, update: str, copy: bool
+    ):
         """Returns a copy of a model, or itself, in which layers are ready for pruning."""
 
     @abstractmethod
@@ -778,7 +812,15 @@ class Backend(ABC):
 
     # What follows from that, or is the same for all.
 
-    def wrap(self, model, schedule, prunable: Prunable, criterion: Criterion, copy: bool = True):
+    def wrap(
+        self,
+        model,
+        schedule,
+        prunable: Prunable,
+        criterion: Criterion,
+        update: str = "shrink",
+        copy: bool = True,
+    ):
         """Returns a model that is ready for pruning; see `wrap_for_pruning`."""
         if not copy and not self.prunes_in_place:
             raise checks.refuse(
@@ -792,6 +834,11 @@ class Backend(ABC):
                 f"schedule is a {type(schedule).__name__}: expected "
                 f"{self.schedule_kind.__name__} such as EarlyTicketPolynomialDecay()."
             )
+        updated = resolve_update(update)
+        updated.check(criterion)
+        if updated.grows and not isinstance(schedule, EarlyTicketSchedule):
+            expected = f"'shrink' with a {type(schedule).__name__}"
+            raise checks.refuse("update", update, expected)
         self._check_model(model)
         choice = self.choose(model, prunable, criterion)
         if not choice.chosen:
@@ -812,7 +859,7 @@ class Backend(ABC):
         if criterion.of_channels:
             final = getattr(schedule, "final_sparsity", 0)
             self.check_channels(model, final, criterion, prunable)
-        return self._wrapped(model, schedule, choice.chosen, criterion, copy)
+        return self._wrapped(model, schedule, choice.chosen, criterion, update, copy)
 
     def choose(
         self, model, prunable: Prunable = None, criterion: Criterion | None = None

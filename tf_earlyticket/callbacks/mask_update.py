@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.backends.probe_data import probe_dataset
@@ -32,7 +33,8 @@ class MaskUpdate(Callback):
     """Prunes by the schedule of a wrapped model; `et.EarlyTicket` contains one.
 
     Steps are optimizer steps. Masks are computed on the host from all prunable weights, written
-    at once, and only ever shrink. Must stand before callbacks that save checkpoints.
+    at once; whether they only ever shrink is the model's `update`. Must stand before callbacks that
+    save checkpoints.
 
     Epochs at another sparsity are no match for those that follow. So `EarlyStopping` waits until
     the final sparsity is reached, with its patience and its best weights, and what other callbacks
@@ -41,8 +43,8 @@ class MaskUpdate(Callback):
     names layers that keep less than 1 % of their weights.
 
     Args:
-        train_data: Batches for rankings that look at gradients, as for `et.PPRProbe`; None where
-            the ranking looks at weights alone.
+        train_data: Batches for rankings and updates that look at gradients, as for `et.PPRProbe`;
+            None where they look at weights alone.
 
     Attributes:
         updates: [(step, sparsity reached)] of every mask update of this `fit`.
@@ -77,7 +79,7 @@ class MaskUpdate(Callback):
         if self._train_data is not None:
             self.adapter.score_data = self._train_data
         self.updates = []
-        self._asked, self._thin = 0.0, set()
+        self._asked, self._step, self._thin = 0.0, -1, set()
         self._masks = self.adapter.masks()
         self._first_epoch, self._said = True, not self.warns
         self._waiting = {
@@ -101,13 +103,16 @@ class MaskUpdate(Callback):
         self._per_call = self.adapter.steps_per_call()
         if self._first_epoch:
             self._first_epoch = False
+            if self.adapter.update.needs_gradients and self.adapter.score_data is None:
+                expected = "et.MaskUpdate(train_data=...) with it, or et.EarlyTicket"
+                raise checks.refuse("update", self.adapter.update, expected)
             self.adapter.apply_masks()
             schedule = self.adapter.sparsity_schedule()
             if schedule is not None and schedule.begin_step < schedule.end_step:
                 check_frequency(schedule.frequency, self._per_call)
             # What was due by now is due at once.
             self._step = -1
-            self.update(self.adapter.step())
+            self.update(self.adapter.step(), again=True)
             self._masks = self.adapter.masks()
             self._say_if_short(epoch)
             self._say_if_thin(self._masks)
@@ -125,6 +130,8 @@ class MaskUpdate(Callback):
         final = self.adapter.final_sparsity_in_force()
         if final is None:
             return self.begins_later
+        if more is None and self.adapter.masks_may_grow(self._step):
+            return True
         # Then what is left stays, however many weights structures or layers keep together.
         if self._asked >= final:
             return False
@@ -172,12 +179,17 @@ class MaskUpdate(Callback):
         # The last call of an epoch may make fewer steps than the others, and Keras not say so.
         self.update(step if self._per_call == 1 else self.adapter.step())
 
-    def update(self, step: int) -> None:
-        """Brings the masks to the sparsity due at `step`, if an update is due since the last."""
+    def update(self, step: int, *, again: bool = False) -> None:
+        """Brings the masks to the sparsity due at `step`, if an update is due since the last.
+
+        Args:
+            step: Training steps done.
+            again: Whether it may have been made before, by the `fit` that this one goes on with.
+        """
         sparsity = self.adapter.due_sparsity(self._step, step)
         self._step = step
         if sparsity is not None:
-            self.prune_to(sparsity, step)
+            self.prune_to(sparsity, step, again=again)
 
     def begin(self, ramp_steps: int, frequency: int) -> None:
         """Begins the model's schedule at the present step and makes the update due there."""
@@ -186,24 +198,18 @@ class MaskUpdate(Callback):
         self._step = step - 1
         self.update(step)
 
-    def prune_to(self, sparsity: float, step: int) -> None:
-        """Prunes to `sparsity`, a fraction, unless the masks are there already."""
-        masks, criterion = self.adapter.masks(), self.adapter.criterion
-        total = sum(mask.size for mask in masks.values())
-        kept = sum(int(mask.sum()) for mask in masks.values())
+    def prune_to(self, sparsity: float, step: int, *, again: bool = False) -> None:
+        """Brings the masks to `sparsity`, a fraction, by the model's update."""
         # What has diverged is told at the epoch's end, where others have had their say.
         if not self.adapter.finite():
             return
         self._asked = sparsity
-        # As the schedule counts: multiply-adds, maybe.
-        there = criterion.of_channels and criterion.sparsity(masks) >= sparsity
-        if there or (not criterion.of_channels and kept <= kept_count(total, sparsity)):
-            return
+        present = self.adapter.masks()
         try:
-            masks = self.adapter.ranked_masks(sparsity, masks)
+            masks = self.adapter.updated_masks(sparsity, step, again=again)
         except InputError as error:
             raise RunError(f"No mask can be made at step {step}: {error}") from error
-        if sum(int(mask.sum()) for mask in masks.values()) < kept:
+        if masks is not None and any(np.any(masks[name] != present[name]) for name in present):
             self.adapter.set_masks(masks)
             self._changed = True
             self._forget_best()

@@ -178,6 +178,7 @@ def _wrapped(config: Config, pruned_network=None):
             ranking=pruning.ranking,
             group_size=pruning.group_size,
             structure=structure_of(pruning),
+            update=pruning.update,
         )
 
 

@@ -15,6 +15,7 @@ from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.job.recipe import check_training
 from tf_earlyticket.models import MODELS
 from tf_earlyticket.models.saved import check_file
+from tf_earlyticket.pruning.updates import resolve_update
 from tf_earlyticket.tickets.ticket import Ticket
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,17 @@ def check_config(config: Config, data_dir=None) -> None:
     checks.integer("config.seed", config.seed, 0, 2**31 - 1)
     check_training(train)
     _check_network(config)
-    of_channels = criterion_of(pruning).of_channels
+    criterion = criterion_of(pruning)
+    of_channels = criterion.of_channels
+    with checks.prefixed("config.pruning."):
+        update = resolve_update(pruning.update)
+        update.check(criterion)
+        if update.grows and (pruning.mode == "rewind" or config.ticket is not None):
+            raise checks.refuse(
+                "update",
+                pruning.update,
+                "'shrink' with mode='rewind' or a ticket: there is no ramp",
+            )
     if pruning.shrink_after_ramp and not (
         of_channels and pruning.mode == "continue" and config.ticket is None
     ):

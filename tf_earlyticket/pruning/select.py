@@ -190,7 +190,7 @@ class Criterion:
         assert isinstance(self.structure, Channels)
         return replace(self, structure=self.structure.bound(graph, multiple))
 
-    def sparsity(self, masks: Mapping[Key, Mask]) -> float:
+    def sparsity(self, masks: Mapping[Any, Mask]) -> float:
         """Returns the part that masks take away of what the schedule's sparsity is a part of."""
         if isinstance(self.structure, Channels):
             return self.structure.sparsity(masks)

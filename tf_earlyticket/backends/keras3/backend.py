@@ -25,6 +25,7 @@ from tf_earlyticket.backends.layers import recurrent_states
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_npz, replacing
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
+from tf_earlyticket.pruning.updates import resolve_update
 
 logger = logging.getLogger(__name__)
 # A process has one backend, so another one does it.
@@ -78,10 +79,11 @@ class Keras3Backend(Backend):
             return super()._output_layers(model, layers)
         return _last_called(model, layers.values())
 
-    def _wrapped(self, model, schedule, chosen, criterion, copy):
+    def _wrapped(self, model, schedule, chosen, criterion, update, copy):
         pruned = Copier(self).copy(model) if copy else model
         weights = self.prunable_weights(pruned, chosen)
-        Keras3PrunedModel(pruned, weights, schedule, criterion, in_place=not copy)
+        updated = resolve_update(update)
+        Keras3PrunedModel(pruned, weights, schedule, criterion, updated, in_place=not copy)
         return pruned
 
     def exportable(self, model):

@@ -40,8 +40,8 @@ class Keras3PrunedModel(PrunedModel):
         in_place: Whether the model is the user's own.
     """
 
-    def __init__(self, model, weights, schedule, criterion, *, in_place=False):
-        super().__init__(model, weights, schedule, criterion)
+    def __init__(self, model, weights, schedule, criterion, update, *, in_place=False):
+        super().__init__(model, weights, schedule, criterion, update)
         self.in_place = in_place
         begun = schedule.sparsity()
         steps = (schedule.begin_step, schedule.ramp_steps, begun.frequency) if begun else None

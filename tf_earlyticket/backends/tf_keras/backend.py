@@ -60,7 +60,7 @@ class TfKerasBackend(Backend):
                 f"Model {model.name!r} is wrapped for pruning already: expected a plain model."
             )
 
-    def _wrapped(self, model, schedule, chosen, criterion, copy):
+    def _wrapped(self, model, schedule, chosen, criterion, update, copy):
         layers = named_layers(model)
         ids = {id(layers[name]) for name in chosen}
 
@@ -73,7 +73,9 @@ class TfKerasBackend(Backend):
                 # Attention, for one, makes its layers' weights at its first call only.
                 if variables_of(old) and not new.built and new is not copy:
                     new.build_from_config(old.get_build_config())
-            return MaskedPruneLowMagnitude(copy, schedule, inside=inside, **criterion.names)
+            return MaskedPruneLowMagnitude(
+                copy, schedule, inside=inside, update=update, **criterion.names
+            )
 
         with _resettable_random_state():
             return Copier(self, wrap=wrap).copy(model)

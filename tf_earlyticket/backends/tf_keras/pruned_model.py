@@ -11,6 +11,7 @@ from tf_earlyticket.backends.tf_keras import optimizers
 from tf_earlyticket.backends.tf_keras.compat import keras
 from tf_earlyticket.backends.tf_keras.wrapper import UNSET, MaskedPruneLowMagnitude
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.updates import resolve_update
 
 
 class TfKerasPrunedModel(PrunedModel):
@@ -37,7 +38,9 @@ class TfKerasPrunedModel(PrunedModel):
             for weight, mask, threshold in wrapper.pruning_vars
         }
         weights = {name: weight for name, (weight, _, _) in self._pruning_variables.items()}
-        super().__init__(model, weights, first.pruning_schedule, first.criterion)
+        super().__init__(
+            model, weights, first.pruning_schedule, first.criterion, resolve_update(first.update)
+        )
         self._slots: list[list[tf.Variable]] = []
         self._masking = None
 

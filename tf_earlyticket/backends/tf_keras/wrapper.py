@@ -110,6 +110,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         group_size: As for `wrap_for_pruning`.
         inside: Which of the layer and those inside it are pruned, as places in model order.
         structure: As for `wrap_for_pruning`, a name.
+        update: As for `wrap_for_pruning`.
         **kwargs: As for `PruneLowMagnitude`.
 
     Raises:
@@ -125,6 +126,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         group_size=1,
         structure=None,
         inside=(0,),
+        update="shrink",
         **kwargs,
     ):
         # Without the layer's own policy the wrapper would read its variables in another type.
@@ -141,6 +143,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         self.supports_masking = layer.supports_masking
         self._activity_regularizer = getattr(layer, "_activity_regularizer", None)
         self.criterion = resolve_criterion(ranking, group_size, structure)
+        self.update = update
         self.attended = False
 
     def build(self, input_shape):
@@ -211,7 +214,8 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
 
     def get_config(self):
         """Returns the wrapper's config; the layer and the schedule are nested in it."""
-        return {**super().get_config(), **self.criterion.names, "inside": list(self.inside)}
+        own = {"inside": list(self.inside), "update": self.update}
+        return {**super().get_config(), **self.criterion.names, **own}
 
 
 @tf.autograph.experimental.do_not_convert
