@@ -2,6 +2,7 @@
 
     python tools/torture.py --kills=100
     python tools/torture.py --kills=20 --shrunk --output=FILE
+    KERAS_BACKEND=jax python tools/torture.py --keras=keras --kills=100 --output=FILE
     python tools/torture.py --damage=400
 
 Each kill is SIGKILL (every fifth: SIGTERM, which a run may answer by saving) at a random moment of
@@ -33,6 +34,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from tf_earlyticket.files import read_npz
 from tf_earlyticket.tickets.ticket import Ticket
 
 # A digits run of a quarter of a minute with probes, a ramp, a dense baseline and an export.
@@ -132,7 +134,12 @@ def _contents(workdir: Path):
     for phase in PHASES:
         if not (workdir / "checkpoints" / phase).exists():
             continue
-        path = tf.train.latest_checkpoint(str(workdir / "checkpoints" / phase))
+        directory = workdir / "checkpoints" / phase
+        # Of Keras 3.
+        if saved := sorted(directory.glob("ckpt-*.npz"), key=lambda path: int(path.stem[5:])):
+            yield from (array.tobytes() for array in read_npz(saved[-1]).values())
+            continue
+        path = tf.train.latest_checkpoint(str(directory))
         reader = tf.train.load_checkpoint(path)
         for name in sorted(reader.get_variable_to_shape_map()):
             if not any(part in name for part in _IGNORED):
@@ -233,12 +240,16 @@ def main(argv: list[str]) -> None:
             sys.exit(1)
         return
     config = CONFIG + SHRUNK if flags.FLAGS.shrunk else CONFIG
+    if flags.FLAGS.keras != "tf_keras":
+        config += (f"--keras={flags.FLAGS.keras}",)
     with tempfile.TemporaryDirectory() as folder:
         found = torture(flags.FLAGS.kills, flags.FLAGS.seed, Path(folder), config)
     print(
         f"{found['kills']} kills, {found['survived']} survived, "
         f"{found['differing_bytes']} differing bytes"
     )
+    if backend := os.environ.get("KERAS_BACKEND"):
+        found["keras_backend"] = backend
     benchmarking.write(Path(flags.FLAGS.output), found)
     if found["survived"] < found["kills"]:
         sys.exit(1)
@@ -246,6 +257,7 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_integer("kills", 100, "How many.", lower_bound=1)
+    flags.DEFINE_enum("keras", "tf_keras", ["tf_keras", "keras"], "Of the runs that are killed.")
     flags.DEFINE_bool("shrunk", False, "Runs that go on with a small network after the ramp.")
     flags.DEFINE_integer("damage", 0, "So many damages of files instead.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Of the moments, and of the damages.")
