@@ -94,12 +94,24 @@ def test_a_search_without_checkpoints_is_made_again_before_its_ticket_is_trained
     _assert_same(*again(act, "rewind"))
 
 
-def test_a_dense_network_that_is_gone_is_trained_again_from_the_branch(again):
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_dense_network_that_is_gone_is_trained_again_from_the_branch(again, tmp_path, gone):
+    dense = tmp_path / "whole" / "checkpoints" / "dense"
+
     def act(workdir):
         _without_outcome(workdir)
-        shutil.rmtree(workdir / "checkpoints/dense")
+        if gone:
+            shutil.rmtree(dense)
+            return
+        # Stopped after its first epoch, the only one that there is a checkpoint of.
+        for path in dense.glob("*"):
+            if path.name == "result.json" or "-5" in path.name:
+                path.unlink()
+        _flip(dense / "ckpt-6.index")
 
+    branch = tmp_path / "whole" / "checkpoints" / "branch"
     _assert_same(*again(act))
+    assert list(branch.glob("state-*.json"))
 
 
 def test_without_the_branch_the_dense_network_is_trained_from_its_beginning(again):

@@ -593,9 +593,21 @@ def _mask_keeper() -> MaskUpdate:
 
 
 def _train_on(run: Run, name: str, start: Callable[[], int] = lambda: 0) -> TrainingResult:
-    """Trains the model, its masks unchanged, to the schedule's end."""
-    phase = Phase(run, name)
-    phase.train([_mask_keeper()], start)
+    """Trains the model, its masks unchanged, to the schedule's end.
+
+    Where none of its own checkpoints can be used, it begins anew.
+    """
+    phase, own = Phase(run, name), run.paths.directory(name)
+    try:
+        phase.train([_mask_keeper()], start)
+    except NoCheckpoint as damaged:
+        if not own.exists():
+            raise
+        logger.warning("The phase %s begins anew: %s", name, damaged)
+        shutil.rmtree(own)
+        wait_for_workers(run.strategy)
+        phase = Phase(run, name)
+        phase.train([_mask_keeper()], start)
     return TrainingResult(phase.rows)
 
 
