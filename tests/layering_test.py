@@ -30,11 +30,20 @@ STAGES = [
     {"backends"},
     {"tickets"},
     {"callbacks"},
-    {"deploy", "report"},
+    {"analysis", "deploy", "report"},
     {"job"},
     {"paper"},
     {"commands"},
-    {"train", "export", "inspect", "compare", "study_detectors", "reproduce", "bench"},
+    {
+        "train",
+        "export",
+        "inspect",
+        "compare",
+        "study_detectors",
+        "reproduce",
+        "bench",
+        "sensitivity",
+    },
 ]
 RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}
 

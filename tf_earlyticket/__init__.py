@@ -51,6 +51,7 @@ _HOMES = {
     "register_structure": "pruning.select",
     "remove_channels": "deploy.remove_channels",
     "rewind": "tickets.rewind",
+    "sensitivity": "analysis.sensitivity",
     "strip_pruning": "backends",
     "train_and_evaluate": "job.job",
     "weight_statistics": "pruning.statistics",

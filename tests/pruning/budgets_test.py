@@ -1,5 +1,6 @@
 """How many weights each layer keeps by its shape."""
 
+import json
 import math
 
 import numpy as np
@@ -8,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.budgets import apportioned, erk_counts
+from tf_earlyticket.pruning.budgets import (
+    apportioned,
+    balanced_sparsities,
+    budget_counts,
+    erk_counts,
+)
 from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.pruning.structures import Channels
 
@@ -71,3 +77,62 @@ def test_scores_and_scopes_are_named_together():
         resolve_criterion("erk", structure=Channels())
     with pytest.raises(InputError, match="scope='erk': expected another one"):
         resolve_criterion("erk", structure="2:4")
+
+
+def test_the_largest_loss_of_a_layer_is_smallest():
+    losses = {"tough": {0.5: 0.0, 0.9: 0.1}, "frail": {0.5: 0.2, 0.9: 0.4}}
+    sizes = {"tough": 300, "frail": 100}
+    found = balanced_sparsities(losses, sizes, 0.6)
+    assert (300 * found["tough"] + 100 * found["frail"]) / 400 == pytest.approx(0.6)
+    # Both cost the same: a tenth of what the frail one loses at half.
+    tough, frail = (found["tough"] - 0.5) / 0.4 * 0.1, found["frail"] / 0.5 * 0.2
+    assert tough == pytest.approx(frail)
+    whole = balanced_sparsities(losses, sizes, 0.9)
+    assert whole == pytest.approx({"tough": 0.9, "frail": 0.9})
+    free = balanced_sparsities({"a": {0.9: 0.0}, "b": {0.9: -0.1}}, {"a": 10, "b": 10}, 0.45)
+    assert free == pytest.approx({"a": 0.45, "b": 0.45})
+    with pytest.raises(InputError, match="sparsity=0.95: expected at most 0.9"):
+        balanced_sparsities(losses, sizes, 0.95)
+
+
+LOSSES = st.dictionaries(
+    st.text("ab", min_size=1, max_size=3),
+    st.dictionaries(st.sampled_from([0.3, 0.5, 0.8, 0.9]), st.floats(-0.2, 1), min_size=1),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(LOSSES, st.floats(0, 0.99), st.integers(1, 500))
+def test_sparsities_of_layers_come_to_that_of_all(losses, sparsity, size):
+    sizes = {key: size + 7 * number for number, key in enumerate(losses)}
+    most = sum(sizes[key] * max(found) for key, found in losses.items()) / sum(sizes.values())
+    if sparsity > most:
+        return
+    found = balanced_sparsities(losses, sizes, sparsity)
+    total = sum(sizes[key] * part for key, part in found.items())
+    assert total == pytest.approx(sparsity * sum(sizes.values()), abs=1e-6 * size + 1e-9)
+    assert all(0 <= found[key] <= max(losses[key]) for key in losses)
+    counts = budget_counts(found, sizes, sparsity)
+    assert sum(counts.values()) == round((1 - sparsity) * sum(sizes.values()))
+    before = budget_counts(found, sizes, sparsity / 2)
+    assert all(counts[key] <= before[key] for key in counts)
+
+
+def test_a_ranking_takes_budgets_from_a_file(tmp_path):
+    weights = {"a": np.arange(1.0, 101).reshape(10, 10), "b": np.arange(1.0, 51).reshape(5, 10)}
+    file = tmp_path / "budgets.json"
+    file.write_text(json.dumps({"budgets": {"a": 0.8, "b": 0.2}}))
+    criterion, masks = resolve_criterion(f"budgets(file={str(file)!r})"), None
+    for sparsity in (0.3, 0.6):
+        masks = criterion.masks(weights, sparsity, masks)
+        assert sum(int(mask.sum()) for mask in masks.values()) == round((1 - sparsity) * 150)
+    assert (masks["a"].sum(), masks["b"].sum()) == (20, 40)
+    with pytest.raises(InputError, match="sparsity=0.7: expected at most 0.6"):
+        criterion.masks(weights, 0.7)
+    with pytest.raises(InputError, match="budgets=.*'b' is in one of both alone"):
+        criterion.masks({"a": weights["a"]}, 0.5)
+    for text in ("", "[]", '{"budgets": {"a": 2}}'):
+        file.write_text(text)
+        with pytest.raises(InputError, match="file=|budgets"):
+            resolve_criterion(f"budgets(file={str(file)!r})")

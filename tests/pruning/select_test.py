@@ -437,9 +437,9 @@ def test_names_become_one_criterion_and_come_back(arguments, score, structure, s
     [
         (
             {"ranking": "local"},
-            "ranking='local': expected one of global, layerwise, erk, lamp. Did you mean",
+            "ranking='local': expected one of global, layerwise, erk, lamp, budgets. Did you mean",
         ),
-        ({"ranking": 3}, "ranking=3: expected one of global, layerwise."),
+        ({"ranking": 3}, "ranking=3: expected one of global, layerwise, erk"),
         ({"ranking": "global(score='size')"}, "ranking=.*: score='size': expected one of magn"),
         ({"group_size": 0}, "group_size=0: expected an integer of at least 1.$"),
         ({"group_size": 2.0}, "group_size=2.0: expected an integer of at least 1.$"),

@@ -6,6 +6,7 @@ What users name, `ranking="global", group_size=8`, becomes one `Criterion` at th
 
 import contextlib
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ import numpy as np
 
 from tf_earlyticket import checks
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.budgets import erk_counts
+from tf_earlyticket.pruning.budgets import budget_counts, erk_counts
 from tf_earlyticket.pruning.channels import ChannelGraph
 from tf_earlyticket.pruning.masks import (
     Array,
@@ -47,7 +48,7 @@ from tf_earlyticket.pruning.structures import (
 )
 from tf_earlyticket.registry import Registry, parameters_of
 
-SCOPES = ("global", "layerwise", "erk")
+SCOPES = ("global", "layerwise", "erk", "budgets")
 # How far users may round the sparsity of a pattern: 0.667 for 1:3.
 _ROUNDED = 1e-3
 Make = TypeVar("Make", bound=Callable[..., Any])
@@ -94,9 +95,10 @@ class Criterion:
         structure: Which weights live or die together.
         scope: "global", all units in one ranking; "layerwise", each tensor by itself, or of
             channels the same part of each family; "erk", each by itself to a density of its own,
-            see `budgets.erk_counts`.
+            see `budgets.erk_counts`; "budgets", to the sparsities given for each.
         empty_layers: Whether a tensor may lose all its weights. Else its best unit stays, also
             where the sparsity asks for fewer weights than there are tensors.
+        budgets: With scope "budgets": where each tensor ends, fractions by name.
         names: What to give `resolve_criterion` for this one; empty if it was not made by it.
 
     Raises:
@@ -107,6 +109,7 @@ class Criterion:
     structure: Structure
     scope: str = "global"
     empty_layers: bool = False
+    budgets: Mapping[Key, float] | None = None
     names: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -114,7 +117,7 @@ class Criterion:
         layerwise = self.scope == "layerwise" and self.of_channels
         if self.scope != "global" and not (self.structure.within_tensors or layerwise):
             raise checks.refuse("scope", self.scope, f"global for {type(self.structure).__name__}")
-        if self.scope == "erk" and self.structure.fixed_sparsity is not None:
+        if self.scope in ("erk", "budgets") and self.structure.fixed_sparsity is not None:
             raise checks.refuse("scope", self.scope, f"another one for {self.structure}")
 
     def masks(
@@ -155,6 +158,9 @@ class Criterion:
         if self.scope == "erk":
             total = kept_count(sum(score.size for score in scores.values()), sparsity)
             budgets = erk_counts({key: score.shape for key, score in scores.items()}, total)
+        elif self.scope == "budgets":
+            sizes = {key: score.size for key, score in scores.items()}
+            budgets = budget_counts(self.budgets or {}, sizes, sparsity)
         for key, score in scores.items():
             before = None if earlier is None else {key: earlier[key]}
             with checks.prefixed(f"weights[{key!r}]: "):
@@ -303,12 +309,14 @@ class Ranking:
         scope: "global", "layerwise" or "erk".
         structure: A name, see `register_structure`, or a `Structure`; None: as `group_size` says.
         empty_layers: Whether a layer may lose all its weights; else it keeps at least one.
+        budgets: With scope "budgets": the sparsity at which each weight ends, by its name.
     """
 
     score: Score = magnitude
     scope: str = "global"
     structure: str | Structure | None = None
     empty_layers: bool = False
+    budgets: Mapping[Key, float] | None = None
 
 
 class _Structures(Registry[Callable[..., Structure]]):
@@ -351,9 +359,27 @@ def _scoped(scope: str) -> Callable[..., Ranking]:
     return make
 
 
-for _scope in SCOPES:
+def _budgets(file: str = "", score: str = "magnitude") -> Ranking:
+    """Ranks each layer by itself, to the sparsity that a file of `sensitivity` gives it."""
+    try:
+        with open(file, encoding="utf-8") as opened:
+            found = json.load(opened)["budgets"]
+        budgets: dict[Key, float] = {
+            str(name): checks.number(f"budgets[{name!r}]", value, low=0, below=1)
+            for name, value in found.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        expected = 'a JSON file with {"budgets": {NAME: SPARSITY}}, as sensitivity writes it'
+        raise checks.refuse("file", file, expected) from None
+    return Ranking(SCORES.get(score), "budgets", budgets=budgets)
+
+
+for _scope in SCOPES[:3]:
     RANKINGS.register(_scope, _scoped(_scope), own=True)
 RANKINGS.register("lamp", lambda: Ranking(lamp), own=True)
+RANKINGS.register("budgets", _budgets, own=True)
 STRUCTURES.register("elements", Elements, own=True)
 STRUCTURES.register("input_groups", InputGroups, own=True)
 STRUCTURES.register("output_groups", OutputGroups, own=True)
@@ -446,7 +472,7 @@ def resolve_criterion(
     names = {"ranking": ranking, "group_size": group_size}
     if structure is not None:
         names["structure"] = structure if isinstance(structure, str) else _text_of(structure)
-    return Criterion(made.score, units, made.scope, made.empty_layers, names)
+    return Criterion(made.score, units, made.scope, made.empty_layers, made.budgets, names)
 
 
 def _text_of(structure: Structure) -> str:
