@@ -151,8 +151,9 @@ class PruningConfig:
             bfloat16.
         channel_floor: Of "channels": part of each family of channels that stays; None: 0.1.
         update: What becomes of masks during the ramp: "shrink" (pruned weights never return),
-            "alternate" (sparse and dense phases by turns) or "swap" (weak weights are exchanged for
-            those with large gradients), with parameters if need be: "swap(fraction=0.2)".
+            "regrow" (they train on and may), "alternate" (sparse and dense phases by turns) or
+            "swap" (weak weights are exchanged for those with large gradients), with parameters if
+            need be: "regrow(threshold='feather')", "swap(fraction=0.2)".
         shrink_after_ramp: Of "channels": when the ramp ends, take the channels out that nothing
             reads and train on without them, faster; False: they are masked until the export.
         rewind_epoch: Epochs after which the ticket's rewind weights are taken; 0: initial ones.

@@ -10,7 +10,9 @@ from tf_earlyticket.callbacks.callback import Callback
 UPDATES = [
     pytest.param("shrink", marks=pytest.mark.slow),
     pytest.param("alternate(turns=2)", marks=pytest.mark.slow),
-    "swap",
+    pytest.param("swap", marks=pytest.mark.slow),
+    pytest.param("regrow", marks=pytest.mark.slow),
+    "regrow(threshold='feather')",
 ]
 EPOCHS, STEPS = 3, 4
 
@@ -102,3 +104,40 @@ def test_what_an_update_needs_is_asked_for(network, make, batches):
         et.wrap_for_pruning(network(), structure="channels", update="alternate")
     with pytest.raises(et.InputError, match=r"update=Swap.*expected et.MaskUpdate\(train_data"):
         make("swap").fit(batches, verbose=0, callbacks=[et.MaskUpdate()])
+
+
+@pytest.mark.parametrize("clip", [None, 1e9], ids=["plain", "clipped"])
+def test_regrow_is_a_straight_through_estimate(keras, clip):
+    random = np.random.RandomState(0)
+    inputs, targets = random.normal(size=(8, 3)), random.normal(size=(8, 1))
+    layers = keras.layers
+    dense = [layers.Dense(n, use_bias=False, name=k) for k, n in (("one", 2), ("out", 1))]
+    plain = keras.Sequential([layers.Input((3,)), *dense])
+    model = et.wrap_for_pruning(plain, prunable=["one"], update="regrow")
+    model.compile(keras.optimizers.SGD(0.1, global_clipnorm=clip), "mse")
+    adapter = pruned(model)
+    adapter.prepare()
+    adapter.begin_schedule(0, ramp_steps=9, frequency=1)
+    mask = np.array([[True, False], [False, True], [True, False]])
+    latent = adapter.weights()["one/kernel"]
+    adapter.write_update({"one/kernel": mask}, 0)
+    for _ in range(2):
+        out = adapter.all_weights()["out/kernel"]
+        error = inputs @ (latent * mask) @ out - targets
+        latent = latent - 0.1 * inputs.T @ (2 / 8 * error) @ out.T
+        model.train_on_batch(inputs.astype(np.float32), targets.astype(np.float32))
+        found = adapter.score_context().weights["one/kernel"]
+        np.testing.assert_allclose(found, latent, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(adapter.weights()["one/kernel"], found * mask)
+    # The end of the ramp.
+    adapter.write_update({"one/kernel": mask}, 9)
+    model.train_on_batch(inputs.astype(np.float32), targets.astype(np.float32))
+    found = adapter.score_context().weights["one/kernel"]
+    assert not found[~mask].any() and adapter.violations() == 0
+
+
+def test_regrow_refuses_averages_of_weights(keras, make):
+    model = make("regrow")
+    model.compile(keras.optimizers.SGD(use_ema=True), "mse")
+    with pytest.raises(et.InputError, match="use_ema=True: expected False with Regrow"):
+        pruned(model).prepare()

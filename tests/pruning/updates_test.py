@@ -10,7 +10,7 @@ from tf_earlyticket.pruning.masks import kept_count
 from tf_earlyticket.pruning.schedule import PolynomialSparsity
 from tf_earlyticket.pruning.scores import ScoreContext
 from tf_earlyticket.pruning.select import resolve_criterion
-from tf_earlyticket.pruning.updates import progress, resolve_update
+from tf_earlyticket.pruning.updates import progress, resolve_update, seen
 
 RAMP = PolynomialSparsity(0.0, 0.8, begin_step=10, end_step=110, frequency=10)
 CRITERION = resolve_criterion()
@@ -86,7 +86,9 @@ def test_swap_is_not_made_twice_by_a_run_that_goes_on():
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.sampled_from(["shrink", "alternate", "alternate(turns=1)", "swap", "swap(fraction=0.9)"]),
+    st.sampled_from(
+        ["shrink", "alternate", "alternate(turns=1)", "swap", "swap(fraction=0.9)", "regrow"]
+    ),
     st.integers(0, 2**16),
     st.sampled_from([1, 4]),
     st.floats(0, 0.9),
@@ -127,3 +129,25 @@ def test_whatever_the_update_masks_have_the_sparsity_due_and_end_at_the_final_on
 def test_what_cannot_be_is_refused(name, structure, message):
     with pytest.raises(InputError, match=message.replace("(", r"\(")):
         resolve_update(name).check(resolve_criterion(structure=structure))
+
+
+def test_regrow_ranks_all_latent_weights_at_each_update():
+    update, mask = resolve_update("regrow"), _bools("1100")
+    found = _next(update, [1.0, 2.0, -3.0, 0.5], 0.5, mask, 0.5)
+    np.testing.assert_array_equal(found, _bools("0110"))
+    assert not update.is_done(CRITERION, 0.5, {"w": mask}, 0.5, again=False)
+    assert update.is_done(CRITERION, 0.5, {"w": mask}, 0.5, again=True)
+    with pytest.raises(InputError, match="threshold='feather': expected 'hard'"):
+        resolve_update("regrow(threshold='feather')").check(resolve_criterion(group_size=4))
+
+
+def test_what_the_network_sees_of_latent_weights():
+    latent, mask = np.array([4.0, -2.0, 1.0, 0.5], np.float32), _bools("1100")
+    weight, threshold = seen(latent, mask, None)
+    np.testing.assert_array_equal(weight, np.array([4, -2, 0, 0], np.float32))
+    assert threshold == 0 and weight.dtype == np.float32
+    weight, threshold = seen(latent, mask, 3)
+    np.testing.assert_allclose(weight, [4 * (1 - 1 / 64), -2 * (1 - 1 / 8), 0, 0])
+    assert threshold == 1
+    weight, threshold = seen(latent, mask | True, 3)
+    np.testing.assert_array_equal(weight, latent)

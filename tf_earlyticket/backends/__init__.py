@@ -162,9 +162,10 @@ def wrap_for_pruning(
             output channels. Also another structure by name, or an object of `et.structures`.
             None: as `group_size` says.
         update: What becomes of masks during the ramp: "shrink" (pruned weights never return),
-            "alternate" (sparse and dense phases by turns), or "swap" (weak weights are exchanged
-            for those with large gradients), maybe with parameters: "swap(fraction=0.2)", see
-            `tf_earlyticket.pruning.updates`. Weights outside the present masks are always zero.
+            "regrow" (they go on training, unseen, and may), "alternate" (sparse and dense phases
+            by turns), or "swap" (weak weights are exchanged for those with large gradients), maybe
+            with parameters: "swap(fraction=0.2)", see `tf_earlyticket.pruning.updates`. Weights
+            outside the present masks are always zero.
         copy: False, for Keras 3 only, prunes the model itself: for one that cannot be copied, or
             to save its memory. It stays compiled if it is.
 

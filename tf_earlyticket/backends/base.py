@@ -38,11 +38,13 @@ from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSpars
 from tf_earlyticket.pruning.scores import ScoreContext
 from tf_earlyticket.pruning.select import Criterion
 from tf_earlyticket.pruning.structures import Channels
-from tf_earlyticket.pruning.updates import Update, progress, resolve_update
+from tf_earlyticket.pruning.updates import Update, progress, resolve_update, seen
 from tf_earlyticket.version import __version__, installed_versions
 
 logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
+# The threshold of latent weights that are no more: of pruned weights nothing is kept.
+CLOSED = -1.0
 # Of a wrapped model. With this beginning, neither Keras looks into it when it saves a model.
 _ATTRIBUTE = "__tf_earlyticket__"
 
@@ -167,6 +169,13 @@ class PrunedModel(ABC):
         """Writes masks; zeroes pruned weights and their optimizer slots."""
 
     @abstractmethod
+    def _latent_variables(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the network does not see of each weight, and its threshold; none unless latent.
+
+        Where the threshold is not `CLOSED`, every optimizer step moves weight and rest together.
+        """
+
+    @abstractmethod
     def _read_steps(self) -> tuple[int, int, int] | None:
         """Begin, ramp and frequency as checkpoints restore them; None before the begin."""
 
@@ -243,6 +252,8 @@ class PrunedModel(ABC):
             InputError: If the model is not compiled, or its optimizer cannot keep weights sparse.
         """
         self._check_compiled()
+        if self.update.latent and getattr(self._optimizer, "use_ema", False):
+            raise checks.refuse("use_ema", True, f"False with {self.update}, or update='shrink'")
         self._prepare_optimizer()
 
     def named_layers(self) -> dict[str, Any]:
@@ -271,6 +282,7 @@ class PrunedModel(ABC):
         check_weights(weights, variables)
         self._assign(variables, weights)
         weights_were_written(self.model)
+        self._close()
         self.apply_masks()
 
     def masks(self) -> Arrays:
@@ -330,13 +342,19 @@ class PrunedModel(ABC):
 
     def score_context(self) -> ScoreContext:
         """What the criterion's score may look at: more than weights once `score_data` is set."""
+        weights = self._latent_weights()
         if self.score_data is None:
-            return ScoreContext(self.weight_views())
+            return ScoreContext(weights)
         return ScoreContext(
-            self.weight_views(),
+            weights,
             gradients=self._mean_gradients,
             activations=self._mean_activations,
         )
+
+    def _latent_weights(self) -> Arrays:
+        """The prunable weights with what the network does not see of them."""
+        weights, (rests, _) = self.weight_views(), self._latent_variables()
+        return {name: weights[name] + rest for name, rest in self._read(rests).items()} or weights
 
     def _mean_gradients(self, batches: int) -> Arrays:
         sums = {name: np.zeros(w.shape) for name, w in self.weight_views().items()}
@@ -390,12 +408,42 @@ class PrunedModel(ABC):
             InputError: If names or shapes differ from the model's, or a mask is not 0/1.
         """
         self._write_masks(self.check_masks(masks))
+        self._close()
+
+    def write_update(self, masks: Arrays, step: int) -> None:
+        """Writes the masks of `updated_masks`; pruned weights go on training if they may return."""
+        if self.update.latent and self.masks_may_grow(step):
+            self._write_latent(masks)
+        else:
+            self.set_masks(masks)
+
+    def _write_latent(self, masks: Arrays) -> None:
+        rests, thresholds = self._latent_variables()
+        latent = self._latent_weights()
+        found = {n: seen(weight, masks[n], self.update.power) for n, weight in latent.items()}
+        self._assign(self._mask_variables(), masks)
+        self._assign(self._weights, {name: weight for name, (weight, _) in found.items()})
+        self._assign(rests, {name: latent[name] - weight for name, (weight, _) in found.items()})
+        self._assign(thresholds, {n: np.float32(threshold) for n, (_, threshold) in found.items()})
+
+    def _close(self) -> None:
+        """Forgets latent weights: what is pruned is gone."""
+        rests, thresholds = self._latent_variables()
+        self._assign(rests, {name: np.zeros(rest.shape) for name, rest in rests.items()})
+        self._assign(thresholds, dict.fromkeys(thresholds, np.float32(CLOSED)))
+
+    def _is_open(self) -> bool:
+        _, thresholds = self._latent_variables()
+        return any(value != CLOSED for value in self._read(thresholds).values())
 
     def apply_masks(self) -> None:
         """Zeroes pruned weights and their slots again, after something else wrote weights."""
         masks = self.masks()
+        if self._is_open():
+            if self.violations():
+                self._write_latent(masks)
         # Compiles nothing while nothing is pruned.
-        if not all(mask.all() for mask in masks.values()):
+        elif not all(mask.all() for mask in masks.values()):
             self._write_masks(masks)
 
     def violations(self) -> int:

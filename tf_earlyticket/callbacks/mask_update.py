@@ -209,8 +209,12 @@ class MaskUpdate(Callback):
             masks = self.adapter.updated_masks(sparsity, step, again=again)
         except InputError as error:
             raise RunError(f"No mask can be made at step {step}: {error}") from error
-        if masks is not None and any(np.any(masks[name] != present[name]) for name in present):
-            self.adapter.set_masks(masks)
+        if masks is None:
+            return
+        changed = any(np.any(masks[name] != present[name]) for name in present)
+        if changed or self.adapter.update.latent:
+            self.adapter.write_update(masks, step)
+        if changed:
             self._changed = True
             self._forget_best()
             self.updates.append((step, mask_sparsity(masks)))

@@ -15,6 +15,7 @@ from tf_earlyticket import checks
 from tf_earlyticket.pruning.masks import Array, Key, Mask, kept_count
 from tf_earlyticket.pruning.scores import ScoreContext, check_finite
 from tf_earlyticket.pruning.select import Criterion, select
+from tf_earlyticket.pruning.structures import Elements
 from tf_earlyticket.registry import Registry
 
 Masks = Mapping[str, Mask]
@@ -47,10 +48,17 @@ class Update:
     Attributes:
         grows: Whether pruned weights may return before the ramp's end.
         needs_gradients: Whether it looks at gradients, which takes training data.
+        latent: Whether pruned weights go on training, out of sight of the network.
     """
 
     grows: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
+    latent: ClassVar[bool] = False
+
+    @property
+    def power(self) -> float | None:
+        """How softly the network sees latent weights near the threshold; None: as they are."""
+        return None
 
     def check(self, criterion: Criterion) -> None:
         """Checks that masks of a criterion can be updated in this way.
@@ -218,6 +226,80 @@ class Swap(Update):
         }
 
 
+@dataclass(frozen=True)
+class Regrow(Update):
+    """`regrow`: pruned weights go on training until the ramp ends, and may return.
+
+    A straight-through estimate: the network computes with masked weights, and the gradients there
+    move the latent weights behind them, also those that are pruned. At each update masks are ranked
+    anew by the latent weights. When the ramp ends, latent values of pruned weights are gone, and
+    training goes on as with `shrink`.
+
+    Attributes:
+        threshold: "hard": kept weights are seen as they are; "feather": as
+            w (1 - (t / |w|)^power), with t the largest magnitude that is pruned in their tensor,
+            so that a weight enters and leaves without a jump (Feather, Glentis Georgoulakis et
+            al. 2023). For single weights, ranked by magnitude.
+        softness: The power of Feather, > 0.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    threshold: str = "hard"
+    softness: float = 3.0
+    grows: ClassVar[bool] = True
+    latent: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.choice("threshold", self.threshold, ("hard", "feather"))
+        checks.number("softness", self.softness, above=0)
+
+    @property
+    def power(self) -> float | None:
+        return self.softness if self.threshold == "feather" else None
+
+    def check(self, criterion: Criterion) -> None:
+        super().check(criterion)
+        if self.power is not None and not isinstance(criterion.structure, Elements):
+            expected = f"'hard' with {criterion.structure}"
+            raise checks.refuse("threshold", self.threshold, expected)
+
+    def is_done(
+        self, criterion: Criterion, sparsity: float, present: Masks, part: float, again: bool
+    ) -> bool:
+        return again and _is_there(criterion, sparsity, present)
+
+    def masks(
+        self,
+        criterion: Criterion,
+        context: ScoreContext,
+        sparsity: float,
+        present: Masks,
+        part: float,
+    ) -> dict[str, Mask]:
+        found: dict[str, Mask] = criterion.masks(context, sparsity)
+        return found
+
+
+def seen(latent: Array, mask: Mask, power: float | None) -> tuple[Array, float]:
+    """Returns what the network sees of latent weights, and the threshold in force.
+
+    Args:
+        latent: Weights, float.
+        mask: Bool, of the same shape.
+        power: As `Update.power`.
+    """
+    if power is None or mask.all():
+        return np.where(mask, latent, 0).astype(latent.dtype), 0.0
+    magnitude = np.abs(latent.astype(np.float64))
+    threshold = float(magnitude[~mask].max())
+    part = np.where(
+        magnitude > threshold, 1 - (threshold / np.maximum(magnitude, 1e-30)) ** power, 0
+    )
+    return np.where(mask, latent * part, 0).astype(latent.dtype), threshold
+
+
 def _exchanged(
     criterion: Criterion,
     key: str,
@@ -251,7 +333,7 @@ def _is_there(criterion: Criterion, sparsity: float, masks: Masks) -> bool:
 
 
 UPDATES: Registry[type[Update]] = Registry("update")
-for _update in (Shrink, Alternate, Swap):
+for _update in (Shrink, Alternate, Swap, Regrow):
     UPDATES.register(_update.__name__.lower(), _update, own=True)
 
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from tf_earlyticket.backends.base import CLOSED
 from tf_earlyticket.backends.copying import scope
 from tf_earlyticket.backends.keras3.compat import KerasSaveable, keras
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.updates import Update
 
 UNSET = -1
 _optimizers = keras.optimizers
@@ -41,6 +43,38 @@ class MaskConstraint(keras.constraints.Constraint):
         return masked_array(w, self.mask)
 
 
+class LatentConstraint(MaskConstraint):
+    """Lets pruned weights train out of sight: what the optimizer did to a weight stays in the rest.
+
+    Args:
+        mask: A variable, True = kept.
+        rest: A variable: what the network does not see of the weight.
+        threshold: A variable: of what is seen, or `CLOSED`.
+        power: As `Update.power`.
+        inner: The user's own constraint of the weight, applied first.
+    """
+
+    def __init__(self, mask, rest, threshold, power, inner=None):
+        super().__init__(mask)
+        self.rest, self.threshold, self.power, self.latent_inner = rest, threshold, power, inner
+
+    def __call__(self, w):
+        """Returns what is seen of the weight, and writes the rest."""
+        ops = keras.ops
+        latent = ops.convert_to_tensor(w) + ops.convert_to_tensor(self.rest)
+        if self.latent_inner is not None:
+            latent = self.latent_inner(latent)
+        weight, threshold = latent, ops.convert_to_tensor(self.threshold)
+        if self.power is not None:
+            magnitude, low = ops.abs(latent), ops.maximum(ops.cast(threshold, latent.dtype), 0)
+            part = 1 - (low / ops.maximum(magnitude, 1e-30)) ** self.power
+            # Not the other way round: NaN stays NaN.
+            weight = latent * ops.where(magnitude <= low, ops.zeros_like(part), part)
+        weight = masked_array(weight, self.mask)
+        self.rest.assign(masked_array(latent - weight, threshold != CLOSED))
+        return weight
+
+
 def masked_array(values, mask):
     """Returns values as a tensor, zero where a mask is False, whatever they are there."""
     values = keras.ops.convert_to_tensor(values)
@@ -63,10 +97,13 @@ class Masks:
         masks: Bool variables by the weight's name.
         schedule_steps: Begin, ramp and frequency; `UNSET` before the begin.
         learning_rate: Overrides a learning-rate schedule; `UNSET`: does not.
+        rests: What the network does not see of weights that train while they are pruned, by name.
+        thresholds: Of what it sees, see `seen`; `CLOSED`: they do not.
     """
 
-    def __init__(self, model, weights: dict[str, object], steps: tuple[int, int, int] | None):
+    def __init__(self, model, weights: dict[str, object], steps, update: Update):
         self.weights = weights
+        self.rests, self.thresholds = {}, {}
         with scope(model):
             self.masks = {
                 name: variable(
@@ -76,12 +113,30 @@ class Masks:
             }
             self.schedule_steps = variable(steps or (UNSET,) * 3, "int32", "schedule_steps")
             self.learning_rate = variable(UNSET, "float32", "learning_rate_override")
+            for name, weight in weights.items() if update.latent else ():
+                flat = name.replace("/", "_")
+                zeros = keras.ops.zeros(weight.shape, weight.dtype)
+                self.rests[name] = variable(zeros, weight.dtype, f"{flat}_rest")
+                self.thresholds[name] = variable(CLOSED, "float32", f"{flat}_threshold")
         for name, weight in weights.items():
-            weight.constraint = MaskConstraint(self.masks[name], weight.constraint)
+            mask, inner = self.masks[name], weight.constraint
+            if update.latent:
+                rest, threshold = self.rests[name], self.thresholds[name]
+                weight.constraint = LatentConstraint(mask, rest, threshold, update.power, inner)
+            else:
+                weight.constraint = MaskConstraint(mask, inner)
 
     def variables(self) -> list:
         """Returns all of them, in the order in which they are saved."""
-        return [*self.masks.values(), self.schedule_steps, self.learning_rate]
+        own = [*self.masks.values(), self.schedule_steps, self.learning_rate]
+        return own + [*self.rests.values(), *self.thresholds.values()]
+
+    def trained(self, name: str):
+        """Returns which of a weight's numbers train, as a tensor: kept ones, or all."""
+        mask = keras.ops.convert_to_tensor(self.masks[name])
+        if name not in self.thresholds:
+            return mask
+        return keras.ops.logical_or(mask, self.thresholds[name] != CLOSED)
 
     def attach(self, optimizer) -> bool:
         """Makes the variables state of an optimizer; returns whether they were not before.
@@ -108,7 +163,7 @@ class Masks:
 
         The constraint keeps pruned weights at zero, but comes after the others have been moved.
         """
-        of_weight = {id(weight): self.masks[name] for name, weight in self.weights.items()}
+        of_weight = {id(weight): name for name, weight in self.weights.items()}
         apply = optimizer.apply
 
         def apply_masked(grads, trainable_variables=None):
@@ -118,7 +173,7 @@ class Masks:
             masked = [
                 gradient
                 if gradient is None or id(weight) not in of_weight
-                else masked_array(gradient, of_weight[id(weight)])
+                else masked_array(gradient, self.trained(of_weight[id(weight)]))
                 for gradient, weight in zip(grads, weights, strict=True)
             ]
             return apply(masked, trainable_variables)

@@ -45,7 +45,7 @@ class Keras3PrunedModel(PrunedModel):
         self.in_place = in_place
         begun = schedule.sparsity()
         steps = (schedule.begin_step, schedule.ramp_steps, begun.frequency) if begun else None
-        self.state = Masks(model, self._weights, steps)
+        self.state = Masks(model, self._weights, steps, update)
         compile_model = model.compile
 
         def compile_and_attach(*arguments, **options):
@@ -88,6 +88,9 @@ class Keras3PrunedModel(PrunedModel):
             self.state.masks[name].assign(mask)
             for variable in (weight, *slots(self._optimizer, weight)):
                 variable.assign(masked_array(variable.value, mask))
+
+    def _latent_variables(self):
+        return self.state.rests, self.state.thresholds
 
     def _read_steps(self):
         self._sync()

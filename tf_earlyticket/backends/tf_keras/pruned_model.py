@@ -98,6 +98,11 @@ class TfKerasPrunedModel(PrunedModel):
         for wrapper in self._wrappers:
             wrapper.pruning_step.assign(step)
 
+    def _latent_variables(self):
+        latent = [each for wrapper in self._wrappers for each in wrapper.latent]
+        pairs = dict(zip(self._weights, latent, strict=False))
+        return {n: rest for n, (rest, _) in pairs.items()}, {n: t for n, (_, t) in pairs.items()}
+
     def _read_steps(self):
         # All wrappers have the same; another kind of schedule has none.
         variable = getattr(self._wrappers[0], "schedule_steps", None)

@@ -6,6 +6,8 @@ import warnings
 
 import tensorflow as tf
 
+from tf_earlyticket import checks
+from tf_earlyticket.backends.base import CLOSED
 from tf_earlyticket.backends.layer_kinds import (
     cannot_be_pruned,
     kind_of,
@@ -22,6 +24,7 @@ from tf_earlyticket.backends.tf_keras.compat import (
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 from tf_earlyticket.pruning.select import resolve_criterion
+from tf_earlyticket.pruning.updates import resolve_update
 
 UNSET = -1
 UNATTENDED = (
@@ -144,21 +147,37 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         self._activity_regularizer = getattr(layer, "_activity_regularizer", None)
         self.criterion = resolve_criterion(ranking, group_size, structure)
         self.update = update
+        self.latent = []
         self.attended = False
 
     def build(self, input_shape):
         """Creates the masks (ones) and the schedule's steps, unset unless it has a begin."""
         super().build(input_shape)
         self._owners = []
+        update = resolve_update(self.update)
+        if update.latent and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise checks.refuse("update", self.update, "'shrink' on several devices")
         for weight, mask, _ in self.pruning_vars:
             owners = _owners_of(self.layer, weight)
             # The innermost computes with it.
             owner, name = owners[-1]
             self._owners.append((owner, name))
+            if update.latent:
+                rest = self.add_weight("rest", weight.shape, mask.dtype, "zeros", trainable=False)
+                threshold = self.add_weight(
+                    "latent_threshold",
+                    [],
+                    tf.float32,
+                    keras.initializers.Constant(CLOSED),
+                    trainable=False,
+                )
+                self.latent.append((rest, threshold))
+                _constrain(weight, _latent_values(weight, mask, rest, threshold, update.power))
+                continue
             regularizer = getattr(owner, f"{name}_regularizer", None)
             moved = weight.constraint is not None or len(owners) > 1
             if moved or type(regularizer) not in (type(None), *_KEEP_ZEROS):
-                _constrain(weight, mask)
+                _constrain(weight, _masked_values(weight, mask))
         if isinstance(self.pruning_schedule, EarlyTicketPolynomialDecay):
             schedule = self.pruning_schedule
             begun = schedule.begin_step is not None
@@ -196,15 +215,18 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
     def _masked_gradients(self):
         variables = []
         try:
-            for (owner, name), (_, mask, _) in zip(self._owners, self.pruning_vars, strict=True):
+            for place, (owner, name) in enumerate(self._owners):
+                _, mask, _ = self.pruning_vars[place]
                 variable = getattr(owner, name)
                 variables.append((owner, name, variable))
                 compute_dtype = variable.dtype
                 # In the variable's own type: XLA may otherwise fuse the cast differently.
                 with enable_auto_cast_variables(None):
-                    weight = masked_gradient(
-                        tf.convert_to_tensor(variable), tf.convert_to_tensor(mask)
-                    )
+                    trained = tf.convert_to_tensor(mask)
+                    if self.latent:
+                        _, threshold = self.latent[place]
+                        trained = tf.maximum(trained, tf.cast(threshold != CLOSED, trained.dtype))
+                    weight = masked_gradient(tf.convert_to_tensor(variable), trained)
                 # Past Keras' attribute tracking, which would forget the variable.
                 object.__setattr__(owner, name, tf.cast(weight, compute_dtype))
             yield
@@ -257,7 +279,7 @@ def _owners_of(layer, weight) -> list[tuple[object, str]]:
     )
 
 
-def _constrain(weight, mask) -> None:
+def _masked_values(weight, mask):
     """Keeps zeros also from what moves a weight past the layer: constraints, regularizers."""
     own = weight.constraint
 
@@ -266,6 +288,29 @@ def _constrain(weight, mask) -> None:
         kept = tf.convert_to_tensor(mask) > 0
         return tf.where(kept, tf.convert_to_tensor(value), tf.zeros_like(value))
 
+    return constraint
+
+
+def _latent_values(weight, mask, rest, threshold, power):
+    """Lets pruned weights train out of sight: what the optimizer did to one stays in the rest."""
+    own = weight.constraint
+
+    def constraint(value):
+        latent = tf.convert_to_tensor(value) + tf.convert_to_tensor(rest)
+        latent = seen = latent if own is None else own(latent)
+        if power is not None:
+            magnitude, low = tf.abs(latent), tf.maximum(tf.cast(threshold, latent.dtype), 0)
+            part = 1 - (low / tf.maximum(magnitude, 1e-30)) ** power
+            # Not the other way round: NaN stays NaN.
+            seen = latent * tf.where(magnitude <= low, tf.zeros_like(part), part)
+        seen = tf.where(tf.convert_to_tensor(mask) > 0, seen, tf.zeros_like(seen))
+        rest.assign(tf.where(threshold != CLOSED, latent - seen, tf.zeros_like(latent)))
+        return seen
+
+    return constraint
+
+
+def _constrain(weight, constraint) -> None:
     # An automatically cast variable has the variable inside, one of several replicas one of each.
     inside = getattr(weight, "_variable", weight)
     for part in getattr(inside, "values", None) or [inside]:
