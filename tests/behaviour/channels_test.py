@@ -399,7 +399,14 @@ def _train(model, examples, epochs):
     )
 
 
-@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "Adafactor"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        name if name in ("SGD", "Adam") else pytest.param(name, marks=pytest.mark.slow)
+        for name in OPTIMIZERS
+        if name != "Adafactor"
+    ],
+)
 def test_a_small_network_trains_on_as_the_masked_one_does(half_way, examples, optimizer):
     model, make_small, cut = half_way(optimizer)
     small, forgetful = make_small(), make_small()

@@ -134,7 +134,13 @@ def _of_words(keras, mode):
     return keras.Model(i, layers.Dense(3, name="last")(x))
 
 
-@pytest.mark.parametrize("mode", ["text", "tf_idf", "words", "padded", "given"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        *("text", "words", "given"),
+        *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("tf_idf", "padded")),
+    ],
+)
 def test_vocabularies_survive_wrapping_tickets_and_export(keras, compiled, mode, tmp_path):
     if _on_jax(keras):
         # Keras itself: JAX computes with no strings, such layers belong into tf.data there.

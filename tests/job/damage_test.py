@@ -72,8 +72,22 @@ def _assert_same(before, after):
             assert after[part]["test_accuracy"] == pytest.approx(expected, abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["ckpt-6.index", "ckpt-6.data-00000-of-00001", "state-6.json"])
-@pytest.mark.parametrize("damage", [_flip, Path.unlink])
+_DATA = "ckpt-6.data-00000-of-00001"
+_SLOW = [
+    (_flip, _DATA),
+    (_flip, "state-6.json"),
+    (Path.unlink, _DATA),
+    (Path.unlink, "ckpt-6.index"),
+]
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        *((_flip, "ckpt-6.index"), (Path.unlink, "state-6.json")),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in _SLOW),
+    ],
+)
 def test_the_epoch_before_never_passes_for_the_end_of_a_search(again, caplog, name, damage):
     def act(workdir):
         _without_outcome(workdir)

@@ -20,7 +20,15 @@ JOBS = ["keras_whole", "keras_interrupted", "keras_terminated"]
 @pytest.fixture(scope="module", params=[pytest.param("tensorflow", marks=pytest.mark.slow), "jax"])
 def runs(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": request.param}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "KERAS_BACKEND": request.param,
+        # The jobs compile the same network.
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
     command = [sys.executable, str(ROOT / "tests/helpers/jobs.py"), str(folder), *JOBS]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     return folder
