@@ -46,5 +46,19 @@ def test_the_kept_result_is_what_the_project_promises():
     found = json.loads(path.read_text())
     assert found["kills"] == found["survived"] == len(found["moments"]) >= 100
     assert found["differing_bytes"] == 0
+    page = " ".join((ROOT / "docs" / "reliability.md").read_text().split())
     said = f"{found['kills']} kills, {found['survived']} survived, 0 differing bytes"
-    assert said in (ROOT / "docs" / "reliability.md").read_text()
+    assert said in page
+    for backend in ("tensorflow", "jax"):
+        found = json.loads(path.with_name(f"torture_keras3_{backend}.json").read_text())
+        assert found["kills"] == found["survived"] and found["keras_backend"] == backend
+        said = f"{found['kills']} kills, {found['survived']} survived, 0 differing bytes, on each"
+        assert said in page
+    damages = json.loads(path.with_name("damage.json").read_text())
+    assert damages["different"] == damages["crashed"] == 0 and set(damages["seen"]) == {
+        *("tf_keras", "keras_tensorflow", "keras_jax")
+    }
+    told = ", ".join(
+        f"{damages[kind]} {kind}" for kind in ("same", "refused", "different", "crashed")
+    )
+    assert f"{damages['damages']} damages, 50 under each Keras: {told}" in page
