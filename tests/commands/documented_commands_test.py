@@ -9,7 +9,10 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
 
 import tf_earlyticket as et
 from tf_earlyticket.paper.item import ITEMS
@@ -30,7 +33,10 @@ ADDED = {
     "train": (*LITTLE, "--config.train.dense_baseline=true"),
     "study_detectors": (*LITTLE, "--seeds=0", "--start_epochs=1"),
     "bench": ("--runtime=tensorflow", "--batch=1", "--threads=1", "--processes=1", "--rounds=1"),
+    "sensitivity": ("--sparsities=0.9", "--batches=1"),
 }
+# They take what a run has made.
+OF_A_RUN = ("export", "bench", "inspect", "compare", "sensitivity")
 
 
 def _commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
@@ -61,7 +67,7 @@ def test_the_commands_run_one_after_the_other(call_program, tmp_path, monkeypatc
         if program != "reproduce" and arguments
     ]
     assert [program for program, _ in commands] == [
-        *("train", "export", "bench", "inspect", "compare", "study_detectors")
+        *("train", "export", "bench", "inspect", "compare", "sensitivity", "study_detectors")
     ]
     out = {}
     for program, arguments in commands:
@@ -76,7 +82,8 @@ def test_the_commands_run_one_after_the_other(call_program, tmp_path, monkeypatc
     assert timing["path"] == "runs/mine"
     assert timing["dense_accuracy"] == report["dense"]["test_accuracy"]
     assert json.loads((tmp_path / "runs/mine.json").read_text())["rows"] == [timing]
-    for name in ("runs/mine/figures/timings.png", "bench.png"):
+    assert json.loads((tmp_path / "sensitivity.json").read_text())["layers"]
+    for name in ("runs/mine/figures/timings.png", "bench.png", "sensitivity.png"):
         assert (tmp_path / name).stat().st_size > 5000
     assert "Where it runs" in (tmp_path / "runs/mine/report.html").read_text()
     assert "stage3_block1_conv2" in out["inspect"]
@@ -84,16 +91,44 @@ def test_the_commands_run_one_after_the_other(call_program, tmp_path, monkeypatc
     assert json.loads((tmp_path / "runs/study/study.json").read_text())["summary"]
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """What the pages' commands find where their reader is: configs, pictures, a prepared set."""
+    place = tmp_path_factory.mktemp("reader")
+    (place / "configs").symlink_to(ROOT / "configs")
+    pictures = np.random.RandomState(0).randint(0, 256, (60, 32, 32, 3), np.uint8)
+    labels = np.arange(60) % 2
+    np.savez(place / "pictures.npz", images=pictures, labels=labels)
+    for number, picture in enumerate(pictures):
+        folder = place / "pictures" / f"class_{labels[number]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    examples = [
+        {"image": picture, "label": label} for picture, label in zip(pictures, labels, strict=True)
+    ]
+    features = {
+        "image": tfds.features.Image(shape=(32, 32, 3)),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="cifar100",
+        version="3.0.2",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={part: iter(enumerate(examples)) for part in ("train", "test")},
+        data_dir=place / "DIR",
+    )
+    return place
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_the_flags_of_every_command_are_accepted(page, call_program, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_the_flags_of_every_command_are_accepted(page, place, call_program, monkeypatch):
+    monkeypatch.chdir(place)
     worker = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(worker))
     for program, arguments in dict.fromkeys(_commands(page)):
         ticket = any(argument.startswith("--config.ticket=") for argument in arguments)
-        if program in ("export", "bench", "inspect", "compare") or ticket:
-            # They take what a run has made: the test above.
-            continue
+        if program in OF_A_RUN or ticket:
+            continue  # Those of docs/commands.md run above.
         if program == "reproduce":
             items = (
                 ITEMS if "--item=$item" in arguments or "--item=" not in str(arguments) else [None]

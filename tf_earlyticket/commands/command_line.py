@@ -17,6 +17,7 @@ from tf_earlyticket import checks
 from tf_earlyticket.backends import check_installed
 from tf_earlyticket.commands import notices
 from tf_earlyticket.config import Config, field_paths
+from tf_earlyticket.data.catalog import is_found
 from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion
 from tf_earlyticket.job import default_config
 from tf_earlyticket.job.build import describe_run
@@ -120,6 +121,10 @@ def checked_config(argv: list[str], seed: int | None = None, keras: str | None =
         config.seed = seed
     if keras is not None:
         config.model.keras = keras
+    overridden = config_flags.get_override_values(flags.FLAGS["config"])
+    if is_found(config.data.name) and "data.name" in overridden:
+        # Those of the config file were of its own data set.
+        config.data.validation_examples = overridden.get("data.validation_examples")
     check_config(config, getattr(flags.FLAGS, "data_dir", None))
     check_installed(config.model.keras)
     return config
