@@ -54,6 +54,7 @@ _HOMES = {
     "sensitivity": "analysis.sensitivity",
     "strip_pruning": "backends",
     "train_and_evaluate": "job.job",
+    "train_family": "job.family",
     "weight_statistics": "pruning.statistics",
     "wrap_for_pruning": "backends",
 }

@@ -50,6 +50,19 @@ def _channels_config(mode="continue", keras="tf_keras", shrinks=False):
     )
 
 
+def family_config(keras="tf_keras", **fields):
+    """Returns a family of two whose tickets start after different epochs, with the baseline."""
+    return tiny_config(
+        model__keras=keras,
+        train__epochs=8,
+        pruning__ramp_epochs=1,
+        pruning__hold_epochs=2,
+        pruning__family=(0.5, 0.9),
+        probe__detector="mask_distance(threshold=0.03, window=3)",
+        **fields,
+    )
+
+
 def interrupted(workdir, config, points, terminate=False):
     """Starts a run again and again, each time interrupting it at the next point.
 
@@ -58,7 +71,10 @@ def interrupted(workdir, config, points, terminate=False):
     from tf_earlyticket.errors import Interrupted
     from tf_earlyticket.job import job as run_module
     from tf_earlyticket.job import phases
+    from tf_earlyticket.job.family import train_family
     from tf_earlyticket.job.log import Progress, make_progress
+
+    train = train_family if config.pruning.family else run_module.train_and_evaluate
 
     class Bomb(Progress):
         """Runs before the checkpoint of the epoch."""
@@ -97,7 +113,7 @@ def interrupted(workdir, config, points, terminate=False):
     try:
         for _ in range(len(points) + 1):
             try:
-                run_module.train_and_evaluate(config, workdir)
+                train(config, workdir)
             except (Bang, Interrupted) as error:
                 assert isinstance(error, Interrupted) == terminate
                 continue
@@ -133,6 +149,8 @@ def dense_only(workdir, config):
 
 
 def main(folder, jobs):
+    from tf_earlyticket.config import family_of
+    from tf_earlyticket.job.family import train_family
     from tf_earlyticket.job.job import train_and_evaluate
 
     for job in jobs:
@@ -164,6 +182,17 @@ def main(folder, jobs):
                 interrupted(workdir, config, points, terminate="terminated" in job)
             else:
                 train_and_evaluate(config, workdir)
+        elif job.startswith("family"):
+            # Such as "family_keras_interrupted"; "family_0.5_keras": the ticket by itself.
+            config = family_config("keras" if "_keras" in job else "tf_keras")
+            goal = job.split("_")[1]
+            if "interrupted" in job:
+                points = [("dense", 2, 0), ("dense", 5, 1), ("dense", 8), ("search", 5)]
+                interrupted(workdir, config, [*points, ("search", 8, 2), "export_ticket"])
+            elif goal in family_of(config):
+                train_and_evaluate(family_of(config)[goal], workdir)
+            else:
+                train_family(config, workdir)
         elif job == "interrupted":
             points = [("search", 2, 0), ("search", 5, 2), "export_ticket"]
             interrupted(workdir, tiny_config(), points)

@@ -81,6 +81,8 @@ class EarlyTicket(Callback):
             one percent of that. A larger one is taken for a fraction.
         rewind_epoch: Epochs after which weights are copied for the ticket; 0: initial weights.
             Pruning starts later than that.
+        sparsity: Fraction that probes and signals look at; default: the final one of the model's
+            schedule.
         before_start: Called with the start epoch when pruning is about to start.
         stop_at_start: Stop training at the start epoch instead of pruning (mode `rewind`).
         fit_validates: As for `et.PPRProbe`.
@@ -123,6 +125,7 @@ class EarlyTicket(Callback):
         monitor: str = "accuracy",
         mode: str = "auto",
         rewind_epoch: int = 0,
+        sparsity: float | None = None,
         before_start: Callable[[int], None] | None = None,
         stop_at_start: bool = False,
         fit_validates: bool = False,
@@ -134,6 +137,7 @@ class EarlyTicket(Callback):
             validation_data,
             batch_size=batch_size,
             validation_split=validation_split,
+            sparsity=sparsity,
             fraction=1.0 if probe_fraction is None else probe_fraction,
             learning_rate=probe_learning_rate,
             monitor=monitor,
@@ -145,7 +149,7 @@ class EarlyTicket(Callback):
         self.mask_update.begins_later = self.mask_update.warns = not stop_at_start
         self.statistics = WeightStatistics()
         self.detector, self._own_detector = detector, detector is None
-        self._verbose, self._rewind_epoch = verbose, rewind_epoch
+        self._verbose, self._rewind_epoch, self._sparsity = verbose, rewind_epoch, sparsity
         self._before_start, self._stop_at_start = before_start, stop_at_start
         self._lengths = {
             "ramp_epochs": ramp_epochs,
@@ -204,7 +208,8 @@ class EarlyTicket(Callback):
         # Some have none of their own: they never want a probe.
         if type(self.detector).wants_probe is not Detector.wants_probe:
             self.probe.epochs = plan.probe_epochs
-        self._tracker = SignalTracker(adapter.final_sparsity(), adapter.criterion)
+        sparsity = adapter.final_sparsity() if self._sparsity is None else self._sparsity
+        self._tracker = SignalTracker(sparsity, adapter.criterion)
 
     def _resolve_plan(self, steps_per_epoch: int | None) -> Plan:
         schedule = self.adapter.early_ticket_schedule()
@@ -234,7 +239,8 @@ class EarlyTicket(Callback):
             # A checkpoint from before the start was restored since `on_train_begin`.
             self._begin_search()
         if self._restored is not None:
-            self._restore(self._restored, searching=schedule is None)
+            searching = schedule is None and self._restored.start_epoch is None
+            self._restore(self._restored, searching=searching)
             self._restored = None
         # Then the rewind weights of the earlier `fit` stay: the present ones are trained.
         self._pruned_before = mask_sparsity(self.adapter.masks()) > 0
@@ -308,6 +314,11 @@ class EarlyTicket(Callback):
             print(f"\nPruning starts after epoch {epoch}: {reason}.")
         if self._before_start is not None:
             self._before_start(epoch)
+        self._begin()
+
+    def _begin(self):
+        """Begins to prune, or leaves that to others."""
+        plan = self.plan
         if self._stop_at_start:
             self.model.stop_training = True
             return

@@ -16,7 +16,7 @@ from ml_collections import config_flags
 from tf_earlyticket import checks
 from tf_earlyticket.backends import check_installed
 from tf_earlyticket.commands import notices
-from tf_earlyticket.config import Config, field_paths
+from tf_earlyticket.config import Config, family_of, field_paths
 from tf_earlyticket.data.catalog import is_found
 from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion
 from tf_earlyticket.job import default_config
@@ -175,6 +175,10 @@ def numbers(flag: str, texts: Sequence[str] | None, kind: type = int) -> tuple |
 def print_dry_run(config: Config) -> None:
     """Prints what a run of the config would do. Imports TensorFlow."""
     import_tensorflow()
+    family = family_of(config)
+    if family:
+        print(f"a family of {len(family)} tickets, {', '.join(family)}; of the last:")
+        config = [*family.values()][-1]
     print(describe_run(config))
 
 
@@ -235,11 +239,11 @@ def parse(argv: list[str], define: Callable[[], None]) -> list[str]:
         InputError: For an unknown flag or field, or a value of the wrong type.
     """
     try:
-        arguments = given_arguments()
+        sys.argv[1:] = arguments = [_family(argument) for argument in given_arguments()]
         # The config's fields become flags of their own while it is defined, so that fails too.
         define()
         _show_in_help(argv[0])
-        return flags.FLAGS(argv)
+        return flags.FLAGS([*argv[:1], *arguments])
     except SystemExit as error:
         # absl ends --help with status 1; asking for help is no failure.
         if any(argument.lstrip("-").startswith("help") for argument in arguments):
@@ -252,6 +256,15 @@ def parse(argv: list[str], define: Callable[[], None]) -> list[str]:
         raise
     except Exception as error:
         raise InputError(_explain(error)) from error
+
+
+def _family(argument: str) -> str:
+    """Returns an argument with several final sparsities as the field that takes them."""
+    name, joined, value = argument.partition("=")
+    single = "config.pruning.final_sparsity"
+    if name.lstrip("-") == single and "," in value:
+        return f"--config.pruning.family={value}"
+    return argument
 
 
 def _show_in_help(program: str) -> None:

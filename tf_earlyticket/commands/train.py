@@ -4,6 +4,7 @@ from absl import flags
 
 from tf_earlyticket.backends import FRAMEWORKS, backend_named
 from tf_earlyticket.commands import command_line
+from tf_earlyticket.config import family_of
 from tf_earlyticket.job.devices import check_strategy, is_chief
 from tf_earlyticket.job.log import PROGRESS_MODES, Display
 from tf_earlyticket.job.preflight import check_run
@@ -51,10 +52,13 @@ def main(argv: list[str]) -> None:
     display.tell("run", workdir=str(workdir))
 
     command_line.import_tensorflow()
+    from tf_earlyticket.job.family import train_family
     from tf_earlyticket.job.job import train_and_evaluate
 
+    members = family_of(config)
+    train = train_family if members else train_and_evaluate
     prefix = backend_named(config.model.keras).command_prefix
-    report = train_and_evaluate(
+    report = train(
         config,
         workdir,
         data_dir=values.data_dir,
@@ -64,7 +68,10 @@ def main(argv: list[str]) -> None:
         flags="".join(f"{argument}\n" for argument in arguments),
         display=display,
     )
-    if is_chief(values.strategy):
+    if members:
+        display.say(family_summary(report, paths))
+        display.tell("finished", report=str(paths.report), family=report["family"])
+    elif is_chief(values.strategy):
         display.say(summary(report, paths))
         display.tell(
             "finished",
@@ -72,6 +79,27 @@ def main(argv: list[str]) -> None:
             saved_model=str(paths.saved_model),
             **{part: report[part] for part in ("start_epoch", "start_reason", "ticket", "cost")},
         )
+
+
+def family_summary(report: dict, paths: RunPaths) -> str:
+    """Returns the outcome of a family, a line for each ticket."""
+    lines, dense, cost = [], report["dense"], report["cost"]
+    for member in report["family"]:
+        sparsity = sparsity_in_words(member["sparsity"], member["network_sparsity"])
+        lines.append(
+            f"Ticket {member['goal']}: {sparsity} sparse, test accuracy "
+            f"{100 * member['test_accuracy']:.2f} %, pruned from epoch {member['start_epoch']} on, "
+            f"in {paths.workdir / member['ticket']}"
+        )
+    if dense:
+        lines.append(f"Dense: test accuracy {100 * dense['test_accuracy']:.2f} %.")
+    lines += [
+        f"Cost: {cost['total_epochs']:.1f} epochs, {cost['dense_epochs']:.0f} of them in the dense "
+        f"training that all share; a run for each ticket would take "
+        f"{cost['single_runs_epochs']:.1f}.",
+        f"Report: {paths.report_html}",
+    ]
+    return "\n".join(lines)
 
 
 def summary(report: dict, paths: RunPaths) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from tf_earlyticket.files import (
     read_sealed,
     sha256,
     write_arrays,
+    write_bytes,
     write_sealed,
 )
 from tf_earlyticket.job.devices import TERMINATION
@@ -213,6 +215,22 @@ class RunCheckpoint(Callback):
     def _write(self, epoch: int, step: int, metrics: list | None = None) -> None:
         backend, directory = backend_of(self.model), self._directory
         pruned(self.model).synchronize_replicas()
+        make_directory(directory)
+        backend.write_state(self.model, directory / _name(epoch, step))
+        model_files = self._files(epoch, step)
+        self._seal(epoch, step, metrics, _names_of(self.model), backend.made_with(), model_files)
+
+    def _seal(
+        self,
+        epoch: int,
+        step: int,
+        metrics: list | None,
+        names: list[str],
+        made_with: dict[str, str],
+        model_files: list[Path],
+    ) -> None:
+        """Makes the files of a model a checkpoint, with rows and the searcher's state."""
+        directory = self._directory
         searcher = None if self._searcher is None else self._searcher.get_state()
         arrays: dict[str, np.ndarray] = {}
 
@@ -224,12 +242,11 @@ class RunCheckpoint(Callback):
             return name
 
         values = msgspec.to_builtins(searcher, enc_hook=set_aside, str_keys=True)
-        make_directory(directory)
+        array_file = directory / _state_name(epoch, step, ".safetensors")
         if arrays:
-            write_arrays(directory / _state_name(epoch, step, ".safetensors"), arrays)
-        backend.write_state(self.model, directory / _name(epoch, step))
-        files = {path.name: sha256(path) for path in self._files(epoch, step) if path.exists()}
-        names, made_with = _names_of(self.model), backend.made_with()
+            write_arrays(array_file, arrays)
+        made = [*model_files, *([array_file] if arrays else [])]
+        files = {path.name: sha256(path) for path in made if path.exists()}
         state = _State(self._metrics_log.rows, values, metrics, names, files, made_with)
         # Last: it makes the files a checkpoint.
         write_sealed(directory / _state_name(epoch, step), vars(state))
@@ -255,6 +272,35 @@ class RunCheckpoint(Callback):
         except msgspec.ValidationError as error:
             raise ValueError(f"its state is of another form: {error}") from None
 
+    def hand_over(self, epoch: int, other: "RunCheckpoint", searcher_of: Callable) -> None:
+        """Copies the checkpoint of the end of an epoch to a phase that is to go on from there.
+
+        Args:
+            epoch: Which one, of those kept.
+            other: Where it goes, with its own log's rows; its searcher is given its state.
+            searcher_of: Returns that state from the one in this checkpoint.
+
+        Raises:
+            NoCheckpoint: If it is damaged or gone.
+        """
+        try:
+            state = self._read_state(epoch, 0)
+        except (OSError, ValueError) as error:
+            raise NoCheckpoint(f"{self._directory / _name(epoch, 0)}: {error}") from error
+        if other._searcher is not None:
+            other._searcher.set_state(searcher_of(state.searcher))
+        make_directory(other._directory)
+        copies = []
+        for path in self._files(epoch, 0):
+            copies.append(other._directory / path.name)
+            write_bytes(copies[-1], path.read_bytes())
+        other._seal(epoch, 0, None, state.names, state.made_with, copies)
+        backend_of(self.model).point_to(other._directory, _name(epoch, 0))
+
+    def is_there(self) -> bool:
+        """Tells whether there is a checkpoint, maybe a damaged one."""
+        return bool(self._kept(self._restored_from))
+
     def latest(self) -> str:
         """Returns the path of the latest checkpoint, in words where there is none."""
         kept = self._kept(self._directory)
@@ -266,17 +312,20 @@ class RunCheckpoint(Callback):
         return [(int(name[1]), int(name[2] or 0)) for name in names if name]
 
     def _files(self, epoch: int, step: int) -> list[Path]:
-        """Returns the files of a checkpoint beside its state, where they are there."""
+        """Returns the files of a checkpoint that hold the model, where they are there."""
         backend, name = backend_of(self.model), _name(epoch, step)
         return [
             self._directory / f"{name}{backend.state_index}",
             *sorted(self._directory.glob(f"{name}{backend.state_others}")),
-            self._directory / _state_name(epoch, step, ".safetensors"),
         ]
 
     def _remove(self, epoch: int, step: int) -> None:
         # The state first: without it there is no checkpoint.
-        for path in (self._directory / _state_name(epoch, step), *self._files(epoch, step)):
+        state, arrays = (
+            self._directory / _state_name(epoch, step, ending)
+            for ending in (".json", ".safetensors")
+        )
+        for path in (state, *self._files(epoch, step), arrays):
             path.unlink(missing_ok=True)
 
 

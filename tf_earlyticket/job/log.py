@@ -79,9 +79,8 @@ class MetricsLog(Callback):
             "step": pruned(self.model).step(),
             "learning_rate": self._learning_rate,
             "seconds": time.perf_counter() - self._started,
-            "phase": self._phase,
         }
-        self.rows.append({column: _plain(values.get(column)) for column in COLUMNS})
+        self.add(values)
         if self._path is not None:
             rows = sorted(
                 [*self._other_rows, *self.rows], key=lambda row: TRAININGS.index(row["phase"])
@@ -89,6 +88,11 @@ class MetricsLog(Callback):
             write_csv(self._path, rows, COLUMNS)
         if self._writer is not None:
             self._summarize(epoch + 1)
+
+    def add(self, values: Mapping) -> None:
+        """Appends a row of this phase with those of the values that have a column."""
+        values = {**values, "phase": self._phase}
+        self.rows.append({column: _plain(values.get(column)) for column in COLUMNS})
 
     def _summarize(self, epoch: int) -> None:
         import tensorflow as tf

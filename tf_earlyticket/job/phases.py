@@ -342,7 +342,7 @@ class StopIfDiverged(Callback):
         self._losses = []
 
 
-class _KeepRewindWeights(Callback):
+class KeepRewindWeights(Callback):
     """Writes the weights of the rewind epoch to a file."""
 
     def __init__(self, run: Run, done_within: int):
@@ -400,12 +400,9 @@ def _search(run: Run) -> SearchResult:
     phase = Phase(run, "search", searcher=early_ticket)
     branch = run.checkpoint("branch", phase.log)
     branch.set_model(run.model)
-    done, within = phase.begin(), phase.checkpoint.first_step
-    if done + bool(within) > plan.rewind_epoch:
-        record = adapter.record
-        record.rewind_weights, record.rewind_epoch = run.rewind_weights(), plan.rewind_epoch
+    done, within = begin_search(run, phase)
     if not (stop and early_ticket.get_state().start_epoch) and not (shrinks and _ended(adapter)):
-        phase.fit(done, [early_ticket, _KeepRewindWeights(run, within), *shrinks])
+        phase.fit(done, [early_ticket, KeepRewindWeights(run, within), *shrinks])
     state, schedule = early_ticket.get_state(), adapter.sparsity_schedule()
     steps = None
     if schedule is not None:
@@ -417,6 +414,15 @@ def _search(run: Run) -> SearchResult:
         latest_start_epoch=plan.latest_start_epoch,
         schedule=steps,
     )
+
+
+def begin_search(run: Run, phase: Phase) -> tuple[int, int]:
+    """Restores a search for a start epoch; returns the epochs, and steps within the next, done."""
+    done, within = phase.begin(), phase.checkpoint.first_step
+    if done + bool(within) > run.plan.rewind_epoch:
+        record = pruned(run.model).record
+        record.rewind_weights, record.rewind_epoch = run.rewind_weights(), run.plan.rewind_epoch
+    return done, within
 
 
 class _StopAfterRamp(Callback):
@@ -558,7 +564,7 @@ def train_dense(run: Run, start_epoch: int) -> TrainingResult:
         wait_for_workers(run.strategy)
         # On a model of its own: nothing of it comes from the ticket.
         fresh = dataclasses.replace(run)
-        Phase(fresh, "branch", logged=False).train([_mask_keeper()], last_epoch=start_epoch)
+        Phase(fresh, "branch", logged=False).train([mask_keeper()], last_epoch=start_epoch)
         return finish(fresh)
 
     return run.once("dense", TrainingResult, make)
@@ -585,7 +591,7 @@ def train_ticket(run: Run) -> tuple[SearchResult, TrainingResult, TrainingResult
     return found, retrained, dense
 
 
-def _mask_keeper() -> MaskUpdate:
+def mask_keeper() -> MaskUpdate:
     """Returns the callback of a training that prunes nothing more, as it should."""
     update = MaskUpdate()
     update.warns = False
@@ -599,7 +605,7 @@ def _train_on(run: Run, name: str, start: Callable[[], int] = lambda: 0) -> Trai
     """
     phase, own = Phase(run, name), run.paths.directory(name)
     try:
-        phase.train([_mask_keeper()], start)
+        phase.train([mask_keeper()], start)
     except NoCheckpoint as damaged:
         if not own.exists():
             raise
@@ -607,7 +613,7 @@ def _train_on(run: Run, name: str, start: Callable[[], int] = lambda: 0) -> Trai
         shutil.rmtree(own)
         wait_for_workers(run.strategy)
         phase = Phase(run, name)
-        phase.train([_mask_keeper()], start)
+        phase.train([mask_keeper()], start)
     return TrainingResult(phase.rows)
 
 

@@ -6,7 +6,13 @@ from pathlib import Path
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import FRAMEWORKS, served_strategy
-from tf_earlyticket.config import Config, apply_target, check_fields, translate_old_fields
+from tf_earlyticket.config import (
+    Config,
+    apply_target,
+    check_fields,
+    family_of,
+    translate_old_fields,
+)
 from tf_earlyticket.data.catalog import check_available, is_found
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.files import sha256
@@ -51,6 +57,14 @@ def check_config(config: Config, data_dir=None) -> None:
     """
     check_fields(config)
     _find_data(config, data_dir)
+    if family_of(config):
+        _check_network(config)
+        if config.ticket is not None:
+            expected = "None with a family: a ticket that is given has its sparsity"
+            raise checks.refuse("config.ticket", config.ticket, expected)
+        for member in family_of(config).values():
+            check_config(member, data_dir)
+        return
     if old := translate_old_fields(config.probe):
         logger.warning("%s", old)
     apply_target(config.pruning)
@@ -164,4 +178,7 @@ def check_run(config: Config, data_dir, strategy: str) -> None:
     if strategy == "multi_worker" and not config.data.deterministic:
         expected = "true with --strategy=multi_worker, where workers share one order of examples"
         raise checks.refuse("config.data.deterministic", False, expected)
+    if strategy == "multi_worker" and family_of(config):
+        expected = "of one process with a family of tickets"
+        raise checks.refuse("--strategy", strategy, expected)
     check_available(config.data.name, data_dir)

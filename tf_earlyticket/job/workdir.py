@@ -46,6 +46,8 @@ class RunPaths:
         self.ticket = self.workdir / "ticket"
         self.saved_model = self.ticket / "saved_model"
         self.checksums = self.workdir / "checksums.json"
+        # Of a family: a run for each goal.
+        self.tickets = self.workdir / "tickets"
 
     @property
     def writes(self) -> bool:
@@ -93,7 +95,9 @@ class RunPaths:
         if config.ticket is not None and Path(config.ticket).resolve() == own:
             expected = "a ticket outside of the --workdir, whose own it would be replaced by"
             raise checks.refuse("config.ticket", config.ticket, expected)
-        for folder in (self.checkpoints, self.figures, self.tensorboard, self.ticket):
+        for folder in (
+            *(self.checkpoints, self.figures, self.tensorboard, self.ticket, self.tickets),
+        ):
             if folder.exists() and not folder.is_dir():
                 expected = f"a directory of an earlier run, got a file {folder.name!r} in it"
                 raise checks.refuse("--workdir", str(self.workdir), expected)

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -46,6 +47,24 @@ def artefact_rows(artefacts: Sequence[Artefact]) -> list[list[str]]:
     ]
 
 
+def render(template: str, **values: Any) -> str:
+    """Returns a page as HTML.
+
+    Args:
+        template: Name of a template beside this module.
+        values: What it needs, all of it.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tf_earlyticket.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(_FILTERS)
+    return environment.get_template(template).render(**values)
+
+
 def write_html(
     report: Report, metrics: Rows, weight_std: WeightStd, figures: Mapping[str, Path], path: Path
 ) -> None:
@@ -58,15 +77,8 @@ def write_html(
         figures: The PNG files by name, as `figures.draw_all` returns them.
         path: The file to write; an older one is replaced in one step.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tf_earlyticket.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(_FILTERS)
-    page = environment.get_template("report.html.jinja").render(
+    page = render(
+        "report.html.jinja",
         report=report,
         figures=figures,
         spread=weight_std.get("layers") or {},

@@ -1,0 +1,121 @@
+"""A family of tickets: each is what its own run makes, wherever the family was interrupted."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compare_runs import differences
+from jobs import family_config, tiny_config
+
+import tf_earlyticket as et
+from tf_earlyticket.config import Config, family_of
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.preflight import check_config, check_run
+
+JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"
+
+
+def _do(folder, *jobs, backend="tensorflow"):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(et.__file__).parents[1]),
+        "KERAS_BACKEND": backend,
+    }
+    command = [sys.executable, str(JOBS), str(folder), *jobs]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def _assert_members_are_single_runs(family, singles):
+    report = json.loads((family / "report.json").read_text())
+    starts = []
+    for member in report["family"]:
+        single = singles[member["goal"]]
+        assert differences(single, (family / member["ticket"]).parent) == []
+        alone = json.loads((single / "report.json").read_text())
+        assert member["test_accuracy"] == alone["ticket"]["test_accuracy"]
+        assert report["dense"] == alone["dense"]
+        starts.append(member["start_epoch"])
+    assert len(set(starts)) == 2, starts
+    cost = report["cost"]
+    assert cost["dense_epochs"] == 8
+    assert cost["total_epochs"] == 8 + sum(8 - (start - 1) for start in starts)
+    assert cost["single_runs_epochs"] == sum(8 + (8 - start) for start in starts)
+    for name in ("report.html", "figures/family.png"):
+        assert (family / name).stat().st_size > 2000
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("family")
+    _do(folder, "family_interrupted", "family_0.5", "family_0.9")
+    return folder
+
+
+def test_an_interrupted_family_has_the_tickets_of_single_runs(runs):
+    singles = {goal: runs / f"family_{goal}" for goal in ("0.5", "0.9")}
+    _assert_members_are_single_runs(runs / "family_interrupted", singles)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["tickets/0.5", "checkpoints", "report.json"])
+def test_what_is_lost_is_made_again(runs, tmp_path, lost):
+    family = tmp_path / "family_whole"
+    shutil.copytree(runs / "family_interrupted", family)
+    there = family / lost
+    shutil.rmtree(there) if there.is_dir() else there.unlink()
+    _do(tmp_path, "family_whole")
+    singles = {goal: runs / f"family_{goal}" for goal in ("0.5", "0.9")}
+    if lost == "report.json":
+        _assert_members_are_single_runs(family, singles)
+    for goal, single in singles.items():
+        assert differences(single, family / "tickets" / goal) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_a_family_of_keras_3(tmp_path, backend):
+    jobs = ("keras_interrupted", "keras_whole", "0.5_keras", "0.9_keras")
+    _do(tmp_path, *(f"family_{job}" for job in jobs), backend=backend)
+    singles = {goal: tmp_path / f"family_{goal}_keras" for goal in ("0.5", "0.9")}
+    _assert_members_are_single_runs(tmp_path / "family_keras_whole", singles)
+    _assert_members_are_single_runs(tmp_path / "family_keras_interrupted", singles)
+
+
+def test_goals_of_channels_are_parts_of_the_multiply_adds():
+    config = tiny_config(pruning__structure="channels", pruning__target="macs:0.5,0.25")
+    assert {goal: each.pruning.target for goal, each in family_of(config).items()} == {
+        "macs-0.5": "macs:0.5",
+        "macs-0.25": "macs:0.25",
+    }
+    check_config(config)
+    assert family_of(Config()) == {}
+
+
+BAD = {
+    "twice": ({"pruning__family": (0.5, 0.5)}, "config.pruning.final_sparsity="),
+    "one": ({"pruning__family": (0.5,)}, "at least two goals"),
+    "beside one": ({"pruning__family": (0.5, 0.9), "pruning__final_sparsity": 0.7}, "family="),
+    "out of range": ({"pruning__family": (0.5, 1.0)}, "config.pruning.final_sparsity=1.0"),
+    "no part": ({"pruning__structure": "channels", "pruning__target": "macs:0.5,x"}, "macs:PART"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_goals_are_told_in_a_line(name):
+    fields, words = BAD[name]
+    with pytest.raises(InputError, match=words) as error:
+        check_config(tiny_config(**fields))
+    assert "\n" not in str(error.value)
+
+
+def test_a_family_is_of_one_process_and_of_no_ticket():
+    with pytest.raises(InputError, match="--strategy"):
+        check_run(family_config(), None, "multi_worker")
+    config = family_config()
+    config.ticket = "somewhere"
+    with pytest.raises(InputError, match="config.ticket"):
+        check_config(config)

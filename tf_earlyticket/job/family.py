@@ -1,0 +1,347 @@
+"""A family of tickets: one dense training, a start epoch and a ticket for each goal.
+
+While the network trains dense, each goal looks for its start with probes of its own. The state of
+the epoch before that start is handed over to a run of this goal alone, in `tickets/GOAL`, which
+goes on from there as after an interruption. So each ticket is the one that its own run makes, bit
+for bit, and what is lost of one run costs no other.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from tf_earlyticket.backends import backend_named, served_strategy
+from tf_earlyticket.callbacks.callback import Callback
+from tf_earlyticket.callbacks.early_ticket import EarlyTicket, SearchState
+from tf_earlyticket.config import Config, family_of
+from tf_earlyticket.data.catalog import load
+from tf_earlyticket.deploy.artefacts import sizes
+from tf_earlyticket.detectors.base import make_detector
+from tf_earlyticket.files import write_bytes, write_text
+from tf_earlyticket.job.build import dataset_spec
+from tf_earlyticket.job.checkpoint import NoCheckpoint
+from tf_earlyticket.job.devices import config_for_replicas, make_strategy
+from tf_earlyticket.job.job import train_and_evaluate
+from tf_earlyticket.job.log import Display, MetricsLog
+from tf_earlyticket.job.phases import KeepRewindWeights, Phase, Run, begin_search, mask_keeper
+from tf_earlyticket.job.preflight import check_run
+from tf_earlyticket.job.results import TrainingResult
+from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.report.family import FamilyCost, FamilyReport, Member, write_family
+from tf_earlyticket.report.report import SCHEMA_VERSION, Dense, Report, environment
+
+logger = logging.getLogger(__name__)
+
+
+def train_family(
+    config: Config,
+    workdir,
+    *,
+    data_dir=None,
+    strategy: str = "auto",
+    tpu: str | None = None,
+    command: str = "",
+    flags: str = "",
+    display: Display = Display(),  # noqa: B008, it is frozen
+) -> dict:
+    """Makes the tickets of a family, or continues in a `workdir` where that was begun.
+
+    Args:
+        config: With several goals, see `config.family_of`.
+        workdir: Directory of the family; each ticket's run is in `tickets/GOAL` there.
+        data_dir: As for `train_and_evaluate`, with `strategy`, `tpu`, `command`, `flags` and
+            `display`.
+
+    Returns:
+        The content of the family's `report.json`.
+
+    Raises:
+        InputError: Before any work, for a config, data set or workdir that cannot be used.
+        RunError: As `train_and_evaluate`.
+
+    Example:
+        >>> config = et.Config()
+        >>> config.pruning.family = (0.5, 0.8)
+        >>> report = et.train_family(config, "runs/family")
+    """
+    check_run(config, data_dir, strategy)
+    paths, members = RunPaths(workdir), family_of(config)
+    paths.check(config)
+    places = {goal: RunPaths(paths.tickets / goal) for goal in members}
+    devices = make_strategy(served_strategy(config.model.keras, strategy), tpu)
+    data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
+    runs = {
+        goal: Run(config_for_replicas(member, devices), places[goal], data, devices, display)
+        for goal, member in members.items()
+    }
+    first = next(iter(runs.values()))
+    shared = Run(first.config, paths, data, devices, display)
+    backend_named(config.model.keras).set_random_seed(config.seed)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    finished = all(place.report.exists() for place in places.values())
+    if not finished:
+        shared.prepare()
+    paths.claim(config)
+    with paths.locked():
+        if flags:
+            write_text(paths.flags, flags)
+        if not finished:
+            for goal, member in members.items():
+                places[goal].claim(member)
+            shared.once("dense", TrainingResult, lambda: _train_shared(shared, runs))
+        reports = {}
+        for goal, member in members.items():
+            display.say(f"Ticket {goal}: {places[goal].workdir}")
+            reports[goal] = train_and_evaluate(
+                member,
+                places[goal].workdir,
+                data_dir=data_dir,
+                strategy=strategy,
+                tpu=tpu,
+                command=command,
+                display=display,
+            )
+        rows = shared.rows("dense")
+        report = FamilyReport(
+            schema_version=SCHEMA_VERSION,
+            config=config.to_dict(),
+            environment=environment(strategy, devices.num_replicas_in_sync),
+            command=command,
+            dense=_dense(reports),
+            family=[_member(goal, report, places[goal]) for goal, report in reports.items()],
+            cost=_cost(reports, len(rows)),
+            dense_macs=_dense_macs(reports),
+        )
+        write_family(report, paths.workdir)
+        return report.to_json()
+
+
+class _Watch(EarlyTicket):
+    """Looks for the start of one goal's pruning while the network trains on dense.
+
+    Args:
+        run: Of the goal alone.
+        started: Called with the start epoch.
+    """
+
+    def __init__(self, run: Run, started: Callable[[int], None]):
+        config, plan = run.config, run.plan
+        probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
+        validation = run.data.validation(config.train.batch_size)
+        super().__init__(
+            lambda: probe_data,
+            lambda: validation,
+            detector=make_detector(
+                config.probe.detector, plan.latest_start_epoch, lead_epochs=plan.ramp_epochs
+            ),
+            probe_every=config.probe.every_epochs,
+            probe_first=config.probe.first_epoch,
+            probe_fraction=plan.probe_fraction,
+            probe_validation_fraction=config.probe.validation_fraction,
+            probe_learning_rate=plan.probe_learning_rate,
+            ramp_epochs=plan.ramp_epochs,
+            hold_epochs=plan.hold_epochs,
+            rewind_epoch=plan.rewind_epoch,
+            sparsity=config.pruning.final_sparsity,
+            before_start=started,
+            stop_at_start=True,
+            fit_validates=True,
+            verbose=0,
+        )
+        # Nothing is pruned here.
+        self.mask_update = _NoUpdate()
+
+    def on_epoch_end(self, epoch, logs=None):
+        # What one goal's probe found is no value of the network that all share.
+        if self.start_epoch is None:
+            super().on_epoch_end(epoch, dict(logs or {}))
+
+    def _check_epochs_left(self, schedule, done):
+        if self.start_epoch is None:
+            super()._check_epochs_left(schedule, done)
+
+    def _begin(self):
+        pass
+
+
+class _NoUpdate(Callback):
+    """In place of a `MaskUpdate`."""
+
+    updates = ()
+
+
+class _Watches:
+    """The state of all goals' searches, as `Restartable` has it."""
+
+    state_kind = tuple[SearchState, ...]
+
+    def __init__(self, watches: Mapping[str, _Watch]):
+        self._watches = list(watches.values())
+
+    def get_state(self) -> tuple[SearchState, ...]:
+        return tuple(watch.get_state() for watch in self._watches)
+
+    def set_state(self, state: tuple[SearchState, ...]) -> None:
+        for watch, own in zip(self._watches, state, strict=True):
+            watch.set_state(own)
+
+
+class _Given:
+    """A `Restartable` with the state that it was given."""
+
+    state_kind = SearchState
+
+    def __init__(self):
+        self._state = SearchState()
+
+    def get_state(self) -> SearchState:
+        return self._state
+
+    def set_state(self, state: SearchState) -> None:
+        self._state = state
+
+
+class _StopWhenAllStarted(Callback):
+    """Ends the dense training when no goal needs it any more."""
+
+    def __init__(self, watches: Mapping[str, _Watch]):
+        super().__init__()
+        self._watches = watches.values()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if all(watch.start_epoch is not None for watch in self._watches):
+            self.model.stop_training = True
+
+
+def _train_shared(shared: Run, runs: Mapping[str, Run]) -> TrainingResult:
+    """Trains dense until all goals have started, to the end with the dense baseline."""
+
+    def started(goal: str) -> Callable[[int], None]:
+        def hand_over(epoch: int) -> None:
+            watch = watches[goal]
+            shared.display.say(f"Ticket {goal} starts after epoch {epoch}: {watch.start_reason}.")
+            _hand_over_search(phase, shared, runs[goal], place=list(runs).index(goal), epoch=epoch)
+
+        return hand_over
+
+    watches = {goal: _Watch(run, started(goal)) for goal, run in runs.items()}
+    phase = Phase(shared, "dense", searcher=_Watches(watches))
+    done, within = begin_search(shared, phase)
+    baseline = shared.config.train.dense_baseline
+    ends = [] if baseline else [_StopWhenAllStarted(watches)]
+    states = [watch.get_state() for watch in watches.values()]
+    if baseline or any(state.start_epoch is None for state in states):
+        keeper = KeepRewindWeights(shared, within)
+        phase.fit(done, [mask_keeper(), *watches.values(), keeper, *ends])
+    if baseline:
+        phase.checkpoint.set_model(shared.model)
+        for goal, run in runs.items():
+            _hand_over_dense(phase, run, watches[goal].get_state().start_epoch)
+    return TrainingResult(phase.rows)
+
+
+def _hand_over_search(phase: Phase, shared: Run, run: Run, place: int, epoch: int) -> None:
+    """Lets the run of a goal go on from the end of the epoch before its start.
+
+    Args:
+        phase: The training that all share.
+        shared: Its run.
+        run: Of the goal alone.
+        place: Of the goal among the states of the searches.
+        epoch: At whose end pruning starts; the end of the first one is no loss to train again.
+    """
+    given, log = _Given(), MetricsLog("search")
+    checkpoint = run.checkpoint("search", log, given)
+    if epoch == 1 or checkpoint.is_there() or run.paths.report.exists():
+        return
+
+    def own(states: tuple[SearchState, ...]) -> SearchState:
+        probes = {probe.epoch: probe for probe in states[place].probes}
+        for row in phase.rows[: epoch - 1]:
+            probe = probes.get(row["epoch"])
+            ppr_accuracy = probe and probe.observation.ppr_accuracy
+            others = sum(
+                each.seconds
+                for other, state in enumerate(states)
+                for each in state.probes
+                if other != place and each.epoch == row["epoch"]
+            )
+            log.add({**row, "ppr_accuracy": ppr_accuracy, "seconds": row["seconds"] - others})
+        return states[place]
+
+    try:
+        write_bytes(run.paths.rewind_weights, shared.paths.rewind_weights.read_bytes())
+        phase.checkpoint.hand_over(epoch - 1, checkpoint, own)
+    except (NoCheckpoint, OSError) as error:
+        logger.warning(
+            "The ticket in %s is trained from its beginning: %s", run.paths.workdir, error
+        )
+
+
+def _hand_over_dense(phase: Phase, run: Run, start_epoch: int) -> None:
+    """Gives the run of a goal the dense network that it would have trained for comparison."""
+    log = MetricsLog("dense")
+    checkpoint = run.checkpoint("dense", log)
+    if checkpoint.is_there() or run.paths.result("dense").exists() or run.paths.report.exists():
+        return
+    for row in phase.rows[start_epoch:]:
+        log.add(row)
+    try:
+        phase.checkpoint.hand_over(phase.rows[-1]["epoch"], checkpoint, lambda states: None)
+    except NoCheckpoint as error:
+        logger.warning("The dense network of %s is trained by itself: %s", run.paths.workdir, error)
+        return
+    run.finish("dense", TrainingResult(log.rows))
+
+
+def _dense(reports: Mapping[str, dict]) -> Dense | None:
+    found = next(iter(reports.values()))["dense"]
+    return None if found is None else Dense(**found)
+
+
+def _member(goal: str, values: dict, paths: RunPaths) -> Member:
+    report = Report.from_json(values)
+    ticket, dense, seen = report.ticket, report.dense, report.probe
+    predicted = None
+    losses = [
+        dense - ppr
+        for dense, ppr in zip(seen.dense_accuracy, seen.ppr_accuracy, strict=True)
+        if None not in (dense, ppr)
+    ]
+    if dense is not None and losses:
+        predicted = dense.test_accuracy - losses[-1]
+    return Member(
+        goal=goal,
+        start_epoch=report.start_epoch,
+        sparsity=ticket.sparsity,
+        network_sparsity=ticket.network_sparsity,
+        test_accuracy=ticket.test_accuracy,
+        predicted_accuracy=predicted,
+        macs=report.macs.ticket if report.macs else None,
+        bytes=sizes(paths.saved_model)["compressed_bytes"],
+        ticket=str(paths.ticket.relative_to(paths.workdir.parents[1])),
+    )
+
+
+def _cost(reports: Mapping[str, dict], dense_epochs: int) -> FamilyCost:
+    """Returns what a family cost, in epochs, and its tickets' own runs would have."""
+    costs = {goal: (report["cost"], report["start_epoch"]) for goal, report in reports.items()}
+    probes = sum(cost["probe_epochs"] for cost, _ in costs.values())
+    # Those before the one at whose end pruning started are shared.
+    own = sum(cost["train_epochs"] - (start - 1) for cost, start in costs.values())
+    single = sum(cost["total_epochs"] + cost["baseline_epochs"] for cost, _ in costs.values())
+    total = dense_epochs + own + probes
+    return FamilyCost(
+        total_epochs=total,
+        dense_epochs=float(dense_epochs),
+        probe_epochs=probes,
+        single_runs_epochs=single,
+        ratio=total / single,
+    )
+
+
+def _dense_macs(reports: Mapping[str, dict]) -> int | None:
+    macs = next(iter(reports.values()))["macs"]
+    return None if macs is None else macs["dense"]
