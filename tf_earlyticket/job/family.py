@@ -50,8 +50,12 @@ def train_family(
     Args:
         config: With several goals, see `config.family_of`.
         workdir: Directory of the family; each ticket's run is in `tickets/GOAL` there.
-        data_dir: As for `train_and_evaluate`, with `strategy`, `tpu`, `command`, `flags` and
-            `display`.
+        data_dir: Where TFDS data sets lie; default TFDS's own directory.
+        strategy: Devices, see `make_strategy`; not "multi_worker".
+        tpu: Name or address of the TPU, for strategy "tpu".
+        command: Command line that repeats the family, for the report.
+        flags: The same as the content of `flags.txt`; "": none is written.
+        display: What to show meanwhile.
 
     Returns:
         The content of the family's `report.json`.
