@@ -26,10 +26,18 @@ from tf_earlyticket.report import drawing
 from tf_earlyticket.report.report import read_timings
 
 TOOLS = Path(__file__).parent
-BENCHMARKS = ("input", "scaling", "masks", "probe", "overhead", "latency")
+BENCHMARKS = ("input", "scaling", "masks", "probe", "overhead", "streams", "startup", "latency")
 PAGES = {
     "scaling.md": ("input", "scaling"),
-    "performance.md": ("input", "masks", "probe", "overhead", "latency"),
+    "performance.md": (
+        "input",
+        "masks",
+        "probe",
+        "overhead",
+        "streams",
+        "startup",
+        "latency",
+    ),
 }
 _SETTINGS = {
     "step_graph16": "step, ResNet20, batch 16",
@@ -73,7 +81,8 @@ def page(name: str, results: Path = benchmarking.RESULTS) -> str:
     found = _results(PAGES[name], results)
     if name == "performance.md":
         latency = found["latency"]
-        found["targets"] = targets(**{k: v for k, v in found.items() if k != "latency"})
+        measured = ("input", "masks", "probe", "overhead")
+        found["targets"] = targets(**{name: found[name] for name in measured})
         table = latencies(latency["rows"])
         found["latency"] = latency | {"table": table, "left_out": left_out(table)}
     filters = {"ms": milliseconds, "ratio": ratio, "fine": fine}

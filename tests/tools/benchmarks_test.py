@@ -8,6 +8,7 @@ from pathlib import Path
 
 import benchmark_all
 import benchmark_scaling
+import benchmark_startup
 import benchmarking
 import pytest
 from reports import made_up_timing
@@ -124,7 +125,9 @@ def test_a_latency_has_its_target_and_is_met_by_its_upper_bound():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["input", "scaling", "masks", "probe", "overhead"])
+@pytest.mark.parametrize(
+    "name", ["input", "scaling", "masks", "probe", "overhead", "streams", "startup"]
+)
 def test_the_benchmark_runs(name, tmp_path):
     output = tmp_path / "results.json"
     command = [sys.executable, ROOT / "tools" / f"benchmark_{name}.py", "--quick", "--rounds=2"]
@@ -205,10 +208,23 @@ def _check_overhead(results):
         _check_ratio(ratio)
 
 
+def _check_streams(results):
+    (row,) = results["streams"]
+    assert row["data"] == "digits" and row["steps"] > 0
+    assert all(row[each]["ratio"] > 0 for each in ("epoch", "probe"))
+
+
+def _check_startup(results):
+    assert [row["stage"] for row in results["stages"]] == [*benchmark_startup.STAGES.values()]
+    assert all(0 < row["least"] <= row["seconds"] <= row["most"] for row in results["stages"])
+
+
 CHECKS = {
     "input": _check_input,
     "scaling": _check_scaling,
     "masks": _check_masks,
     "probe": _check_probe,
     "overhead": _check_overhead,
+    "streams": _check_streams,
+    "startup": _check_startup,
 }
