@@ -138,6 +138,10 @@ class PruningConfig:
         final_sparsity: Fraction of prunable weights that are zero at the end. In a command several,
             such as 0.5,0.8,0.9, make a family of tickets from one dense training.
         family: Set by several values of `final_sparsity`, whose place it takes.
+        goal: What the ticket has to reach, in place of a sparsity: "accuracy>=dense-0.5" (points,
+            on held-out data), "accuracy>=97.5" (percent), "size<=100kB", "macs<=0.5",
+            "latency<=2ms@litert", joined by commas. Tickets are made of `family`, or of the usual
+            sparsities, until one meets it.
         initial_sparsity: Fraction pruned at once at the start of the ramp.
         ramp_epochs: Length of the ramp, 0 is one-shot; None: a fifth of the epochs.
         hold_epochs: Epochs at the final sparsity at least; None: 15 % of the epochs.
@@ -164,6 +168,7 @@ class PruningConfig:
     mode: str = "continue"
     final_sparsity: float = 0.8
     family: tuple[float, ...] = ()
+    goal: Optional[str] = None
     initial_sparsity: float = 0.0
     ramp_epochs: Optional[int] = None
     hold_epochs: Optional[int] = None
@@ -300,45 +305,6 @@ def translate_old_fields(probe: ProbeConfig) -> str:
         "config.probe.tolerance, threshold and start_epoch are parameters of the detector's name "
         f'now: write --config.probe.detector="{probe.detector}".'
     )
-
-
-def family_of(config: Config) -> dict[str, Config]:
-    """Returns the configs of the tickets of a family by goal, such as "0.8" or "macs-0.5".
-
-    Each is the config of the run that makes this ticket alone; {} if one ticket is asked for.
-
-    Raises:
-        InputError: If goals are given twice, or together with a single one.
-
-    Example:
-        >>> config = Config()
-        >>> config.pruning.family = (0.5, 0.9)
-        >>> {goal: each.pruning.final_sparsity for goal, each in family_of(config).items()}
-        {'0.5': 0.5, '0.9': 0.9}
-    """
-    pruning = config.pruning
-    unit, _, parts = (pruning.target or "").partition(":")
-    if "," in parts:
-        name, value = "target", pruning.target
-        members = {f"{unit}-{part}": {"target": f"{unit}:{part}"} for part in parts.split(",")}
-        count = parts.count(",") + 1
-    elif pruning.family:
-        name, value, count = "final_sparsity", pruning.family, len(pruning.family)
-        members = {f"{goal:g}": {"final_sparsity": goal, "family": ()} for goal in pruning.family}
-    else:
-        return {}
-    if len(members) < count or count < 2:
-        raise checks.refuse(f"config.pruning.{name}", value, "at least two goals, each once")
-    if pruning.family and (
-        pruning.target or pruning.final_sparsity != PruningConfig.final_sparsity
-    ):
-        expected = "them in place of final_sparsity and target"
-        raise checks.refuse("config.pruning.family", pruning.family, expected)
-    family = {}
-    for goal, fields in members.items():
-        family[goal] = config_from_dict(config.to_dict())
-        family[goal].pruning = dataclasses.replace(family[goal].pruning, **fields)
-    return family
 
 
 def apply_target(pruning: PruningConfig) -> None:

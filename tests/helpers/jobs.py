@@ -149,7 +149,7 @@ def dense_only(workdir, config):
 
 
 def main(folder, jobs):
-    from tf_earlyticket.config import family_of
+    from tf_earlyticket.job.build import family_of
     from tf_earlyticket.job.family import train_family
     from tf_earlyticket.job.job import train_and_evaluate
 

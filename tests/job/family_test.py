@@ -12,8 +12,9 @@ from compare_runs import differences
 from jobs import family_config, tiny_config
 
 import tf_earlyticket as et
-from tf_earlyticket.config import Config, family_of
+from tf_earlyticket.config import Config
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.build import family_of
 from tf_earlyticket.job.preflight import check_config, check_run
 
 JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"

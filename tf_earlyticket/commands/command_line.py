@@ -16,11 +16,11 @@ from ml_collections import config_flags
 from tf_earlyticket import checks
 from tf_earlyticket.backends import check_installed
 from tf_earlyticket.commands import notices
-from tf_earlyticket.config import Config, family_of, field_paths
+from tf_earlyticket.config import Config, field_paths
 from tf_earlyticket.data.catalog import is_found
 from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion
 from tf_earlyticket.job import default_config
-from tf_earlyticket.job.build import describe_run
+from tf_earlyticket.job.build import describe_run, family_of
 from tf_earlyticket.job.devices import STRATEGIES
 from tf_earlyticket.job.preflight import check_config
 

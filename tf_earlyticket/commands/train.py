@@ -4,7 +4,8 @@ from absl import flags
 
 from tf_earlyticket.backends import FRAMEWORKS, backend_named
 from tf_earlyticket.commands import command_line
-from tf_earlyticket.config import family_of
+from tf_earlyticket.errors import RunError
+from tf_earlyticket.job.build import family_of
 from tf_earlyticket.job.devices import check_strategy, is_chief
 from tf_earlyticket.job.log import PROGRESS_MODES, Display
 from tf_earlyticket.job.preflight import check_run
@@ -70,7 +71,13 @@ def main(argv: list[str]) -> None:
     )
     if members:
         display.say(family_summary(report, paths))
-        display.tell("finished", report=str(paths.report), family=report["family"])
+        goal = report["goal"]
+        display.tell("finished", report=str(paths.report), family=report["family"], goal=goal)
+        if goal and not goal["met"]:
+            raise RunError(
+                f"config.pruning.goal={goal['text']!r} is not met: the nearest ticket, "
+                f"{paths.workdir / goal['ticket']}, has {' and '.join(goal['missed'])}."
+            )
     elif is_chief(values.strategy):
         display.say(summary(report, paths))
         display.tell(
@@ -91,6 +98,9 @@ def family_summary(report: dict, paths: RunPaths) -> str:
             f"{100 * member['test_accuracy']:.2f} %, pruned from epoch {member['start_epoch']} on, "
             f"in {paths.workdir / member['ticket']}"
         )
+    if goal := report["goal"]:
+        words = "is met by" if goal["met"] else "is not met; the nearest is"
+        lines.append(f"Goal: {goal['text']} {words} {paths.workdir / goal['ticket']}.")
     if dense:
         lines.append(f"Dense: test accuracy {100 * dense['test_accuracy']:.2f} %.")
     lines += [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ import numpy as np
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_named, pruned, wrap_for_pruning
-from tf_earlyticket.config import Config, PruningConfig
+from tf_earlyticket.config import Config, PruningConfig, config_from_dict
 from tf_earlyticket.data.catalog import DatasetSpec, describe
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.recipe import compile_model
 from tf_earlyticket.models import build_model
 from tf_earlyticket.models.saved import load_network
+from tf_earlyticket.pruning.goals import USUAL_MACS, USUAL_SPARSITIES, Goal, parse_goal
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity, sparsity_in_words
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
 from tf_earlyticket.pruning.select import STRUCTURES, Criterion, resolve_criterion
@@ -76,6 +78,65 @@ def plan_of(config: Config, steps_per_epoch: int | None = None) -> Plan:
     except InputError as error:
         name, _, rest = str(error).partition("=")
         raise InputError(f"config.{_FIELDS.get(name, name)}={rest}") from error
+
+
+def goal_of(pruning: PruningConfig) -> Goal | None:
+    """Returns what the ticket has to reach; None where the config says a sparsity.
+
+    Raises:
+        InputError: If the goal is of no known form.
+    """
+    if pruning.goal is None:
+        return None
+    with checks.prefixed("config.pruning."):
+        return parse_goal(pruning.goal)
+
+
+def family_of(config: Config) -> dict[str, Config]:
+    """Returns the configs of the tickets of a family by goal, such as "0.8" or "macs-0.5".
+
+    Each is the config of the run that makes this ticket alone; {} if one ticket is asked for. With
+    `pruning.goal` they are those to choose from, the densest first.
+
+    Raises:
+        InputError: If goals are given twice, or together with a single one.
+
+    Example:
+        >>> config = Config()
+        >>> config.pruning.family = (0.5, 0.9)
+        >>> {goal: each.pruning.final_sparsity for goal, each in family_of(config).items()}
+        {'0.5': 0.5, '0.9': 0.9}
+    """
+    pruning = config.pruning
+    unit, _, parts = (pruning.target or "").partition(":")
+    targets, sparsities = parts.split(",") if "," in parts else [], pruning.family
+    goal = goal_of(pruning)
+    if goal is not None and not targets and not sparsities:
+        if criterion_of(replace(pruning, target="macs:0.5")).of_channels:
+            parts_left = {*USUAL_MACS, goal.macs or USUAL_MACS[0]}
+            fitting = [part for part in parts_left if part <= (goal.macs or 1)]
+            unit, targets = "macs", [f"{part:g}" for part in sorted(fitting, reverse=True)]
+        else:
+            sparsities = USUAL_SPARSITIES
+    if not targets and not sparsities:
+        return {}
+    if targets:
+        members = {f"{unit}-{part}": {"target": f"{unit}:{part}"} for part in targets}
+    else:
+        members = {f"{goal:g}": {"final_sparsity": goal} for goal in sparsities}
+    given = {"target": pruning.target} if targets else {"final_sparsity": sparsities}
+    for name, value in given.items():
+        if len(members) < len(targets or sparsities) or len(members) < 2:
+            raise checks.refuse(f"config.pruning.{name}", value, "at least two goals, each once")
+    if sparsities and (pruning.final_sparsity != PruningConfig.final_sparsity or pruning.target):
+        expected = "them in place of final_sparsity and target"
+        raise checks.refuse("config.pruning.family", sparsities, expected)
+    family = {}
+    for goal, fields in members.items():
+        family[goal] = config_from_dict(config.to_dict())
+        pruning = family[goal].pruning
+        family[goal].pruning = replace(pruning, family=(), goal=None, **fields)
+    return family
 
 
 def structure_of(pruning: PruningConfig) -> str | None:

@@ -6,29 +6,41 @@ goes on from there as after an interruption. So each ticket is the one that its 
 for bit, and what is lost of one run costs no other.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import tensorflow as tf
 
 from tf_earlyticket.backends import backend_named, served_strategy
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket, SearchState
-from tf_earlyticket.config import Config, family_of
+from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.deploy.artefacts import sizes
+from tf_earlyticket.deploy.bench import Options, measure
+from tf_earlyticket.deploy.saved_model import Network
 from tf_earlyticket.detectors.base import make_detector
-from tf_earlyticket.files import write_bytes, write_text
-from tf_earlyticket.job.build import dataset_spec
+from tf_earlyticket.errors import InputError, RunError
+from tf_earlyticket.files import read_record, write_bytes, write_text
+from tf_earlyticket.job.build import dataset_spec, family_of, goal_of
 from tf_earlyticket.job.checkpoint import NoCheckpoint
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy
 from tf_earlyticket.job.job import train_and_evaluate
 from tf_earlyticket.job.log import Display, MetricsLog
 from tf_earlyticket.job.phases import KeepRewindWeights, Phase, Run, begin_search, mask_keeper
 from tf_earlyticket.job.preflight import check_run
-from tf_earlyticket.job.results import TrainingResult
+from tf_earlyticket.job.results import SharedResult, TrainingResult
 from tf_earlyticket.job.workdir import RunPaths
-from tf_earlyticket.report.family import FamilyCost, FamilyReport, Member, write_family
+from tf_earlyticket.pruning.goals import Goal, Measured, best, next_to_train
+from tf_earlyticket.report.family import (
+    Candidate,
+    FamilyCost,
+    FamilyReport,
+    GoalOutcome,
+    Member,
+    write_family,
+)
 from tf_earlyticket.report.report import SCHEMA_VERSION, Dense, Report, environment
 
 logger = logging.getLogger(__name__)
@@ -71,55 +83,142 @@ def train_family(
     """
     check_run(config, data_dir, strategy)
     paths, members = RunPaths(workdir), family_of(config)
+    for member in members.values():
+        # What it says by its target.
+        check_run(member, data_dir, strategy)
     paths.check(config)
-    places = {goal: RunPaths(paths.tickets / goal) for goal in members}
     devices = make_strategy(served_strategy(config.model.keras, strategy), tpu)
     data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
     runs = {
-        goal: Run(config_for_replicas(member, devices), places[goal], data, devices, display)
+        goal: Run(
+            config_for_replicas(member, devices),
+            RunPaths(paths.tickets / goal),
+            data,
+            devices,
+            display,
+        )
         for goal, member in members.items()
     }
-    first = next(iter(runs.values()))
-    shared = Run(first.config, paths, data, devices, display)
+    shared = Run(next(iter(runs.values())).config, paths, data, devices, display)
     backend_named(config.model.keras).set_random_seed(config.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    finished = all(place.report.exists() for place in places.values())
+    goal = goal_of(config.pruning)
+    before = _before(paths) if goal is None else None
+    # Then nothing needs the dense training any more.
+    finished = before is not None and all(run.paths.report.exists() for run in runs.values())
     if not finished:
+        before = None
         shared.prepare()
     paths.claim(config)
+
+    def train(name: str) -> dict:
+        place = runs[name].paths
+        display.say(f"Ticket {name}: {place.workdir}")
+        options = {"data_dir": data_dir, "strategy": strategy, "tpu": tpu, "display": display}
+        return train_and_evaluate(members[name], place.workdir, command=command, **options)
+
     with paths.locked():
         if flags:
             write_text(paths.flags, flags)
         if not finished:
-            for goal, member in members.items():
-                places[goal].claim(member)
-            shared.once("dense", TrainingResult, lambda: _train_shared(shared, runs))
-        reports = {}
-        for goal, member in members.items():
-            display.say(f"Ticket {goal}: {places[goal].workdir}")
-            reports[goal] = train_and_evaluate(
-                member,
-                places[goal].workdir,
-                data_dir=data_dir,
-                strategy=strategy,
-                tpu=tpu,
-                command=command,
-                display=display,
-            )
-        rows = shared.rows("dense")
+            shared.once("dense", SharedResult, lambda: _train_shared(shared, runs))
+        if goal is None:
+            reports, outcome = {name: train(name) for name in members}, None
+        else:
+            reports, outcome = _reach(goal, shared, runs, train)
         report = FamilyReport(
             schema_version=SCHEMA_VERSION,
             config=config.to_dict(),
             environment=environment(strategy, devices.num_replicas_in_sync),
             command=command,
             dense=_dense(reports),
-            family=[_member(goal, report, places[goal]) for goal, report in reports.items()],
-            cost=_cost(reports, len(rows)),
+            family=[_member(name, reports[name], runs[name].paths) for name in reports],
+            cost=before.cost if before else _cost(reports, shared.result("dense", SharedResult)),
             dense_macs=_dense_macs(reports),
+            goal=outcome,
         )
         write_family(report, paths.workdir)
         return report.to_json()
+
+
+def _before(paths: RunPaths) -> FamilyReport | None:
+    """Returns the report of a family that was finished, if it can be read."""
+    with contextlib.suppress(InputError):
+        return read_record(paths.report, FamilyReport) if paths.report.exists() else None
+    return None
+
+
+def _reach(
+    goal: Goal, shared: Run, runs: Mapping[str, Run], train: Callable[[str], dict]
+) -> tuple[dict[str, dict], GoalOutcome]:
+    """Trains tickets until one meets the goal, or none can; returns their reports, and what came.
+
+    Args:
+        goal: What has to be met, on held-out data.
+        shared: The dense training.
+        runs: Of each ticket, from the densest on.
+        train: Returns the report of a ticket's run.
+    """
+    found = shared.result("dense", SharedResult)
+    dense = found.rows[-1]["val_accuracy"]
+    if dense < (goal.accuracy or 0):
+        reached = f"the dense network itself has {100 * dense:.2f} % on held-out data"
+        raise RunError(f"config.pruning.goal={goal.text!r}: {reached}; expected less.")
+    sparsities = {name: run.config.pruning.final_sparsity for name, run in runs.items()}
+    predicted = {
+        name: Measured(
+            accuracy=None if (loss := found.losses[name]) is None else dense - loss,
+            dense_accuracy=dense,
+            macs=1 - sparsities[name] if runs[name].config.pruning.target else None,
+        )
+        for name in sorted(runs, key=sparsities.__getitem__)
+    }
+    reports: dict[str, dict] = {}
+    measured: dict[str, Measured] = {}
+    while (name := next_to_train(goal, predicted, measured)) is not None:
+        reports[name], run = train(name), runs[name]
+
+        def look(run: Run = run, report: dict = reports[name]) -> Measured:
+            return _measured(goal, run, report, dense)
+
+        # Once: a latency never comes out the same again.
+        measured[name] = shared.once(f"measured-{name}", Measured, look)
+        missed = goal.missed(measured[name])
+        shared.display.say(f"Ticket {name}: " + ("; ".join(missed) or "the goal is met") + ".")
+    nearest = best(goal, measured)
+    missed = goal.missed(measured[nearest])
+    return reports, GoalOutcome(
+        text=goal.text,
+        met=not missed,
+        ticket=_within_family(runs[nearest].paths),
+        missed=missed,
+        dense_validation_accuracy=dense,
+        candidates=[
+            Candidate(name, known.accuracy, measured[name].accuracy if name in measured else None)
+            for name, known in predicted.items()
+        ],
+    )
+
+
+def _measured(goal: Goal, run: Run, report: dict, dense: float) -> Measured:
+    """Returns what the ticket of a run has, as far as the goal asks for it."""
+    phases = ("retrain", "shrunk", "search")
+    rows = next(rows for phase in phases if (rows := run.rows(phase)))
+    latency, macs = None, report["macs"]
+    if goal.runtime is not None:
+        options = Options((goal.runtime,), ("float32",), (1,), processes=3, rounds=5)
+        source = run.paths.saved_model
+        inputs = Network(source).example_inputs(8)
+        (timing,) = measure({"ticket": source}, source, inputs, options, tell=run.display.say)
+        latency = timing["ms"]
+    return Measured(
+        accuracy=rows[-1]["val_accuracy"],
+        dense_accuracy=dense,
+        bytes=sizes(run.paths.saved_model)["compressed_bytes"],
+        macs=macs["ticket"] / macs["dense"] if macs else None,
+        latency=latency,
+    )
 
 
 class _Watch(EarlyTicket):
@@ -219,7 +318,7 @@ class _StopWhenAllStarted(Callback):
             self.model.stop_training = True
 
 
-def _train_shared(shared: Run, runs: Mapping[str, Run]) -> TrainingResult:
+def _train_shared(shared: Run, runs: Mapping[str, Run]) -> SharedResult:
     """Trains dense until all goals have started, to the end with the dense baseline."""
 
     def started(goal: str) -> Callable[[int], None]:
@@ -239,11 +338,26 @@ def _train_shared(shared: Run, runs: Mapping[str, Run]) -> TrainingResult:
     if baseline or any(state.start_epoch is None for state in states):
         keeper = KeepRewindWeights(shared, within)
         phase.fit(done, [mask_keeper(), *watches.values(), keeper, *ends])
+    states = {goal: watch.get_state() for goal, watch in watches.items()}
     if baseline:
         phase.checkpoint.set_model(shared.model)
         for goal, run in runs.items():
-            _hand_over_dense(phase, run, watches[goal].get_state().start_epoch)
-    return TrainingResult(phase.rows)
+            _hand_over_dense(phase, run, states[goal].start_epoch)
+    seen = {goal: [probe.observation for probe in each.probes] for goal, each in states.items()}
+    return SharedResult(
+        phase.rows,
+        losses={
+            goal: _last_loss((each.dense_accuracy, each.ppr_accuracy) for each in observations)
+            for goal, observations in seen.items()
+        },
+        probe_epochs=sum(probe.cost_epochs for each in states.values() for probe in each.probes),
+    )
+
+
+def _last_loss(probes: Iterable[tuple[float | None, float | None]]) -> float | None:
+    """Returns what the last of (dense, PPR) accuracies found lost, a fraction."""
+    losses = [dense - ppr for dense, ppr in probes if dense is not None and ppr is not None]
+    return losses[-1] if losses else None
 
 
 def _hand_over_search(phase: Phase, shared: Run, run: Run, place: int, epoch: int) -> None:
@@ -308,38 +422,39 @@ def _dense(reports: Mapping[str, dict]) -> Dense | None:
 def _member(goal: str, values: dict, paths: RunPaths) -> Member:
     report = Report.from_json(values)
     ticket, dense, seen = report.ticket, report.dense, report.probe
-    predicted = None
-    losses = [
-        dense - ppr
-        for dense, ppr in zip(seen.dense_accuracy, seen.ppr_accuracy, strict=True)
-        if None not in (dense, ppr)
-    ]
-    if dense is not None and losses:
-        predicted = dense.test_accuracy - losses[-1]
+    lost = _last_loss(zip(seen.dense_accuracy, seen.ppr_accuracy, strict=True))
     return Member(
         goal=goal,
         start_epoch=report.start_epoch,
         sparsity=ticket.sparsity,
         network_sparsity=ticket.network_sparsity,
         test_accuracy=ticket.test_accuracy,
-        predicted_accuracy=predicted,
+        predicted_accuracy=None if None in (dense, lost) else dense.test_accuracy - lost,
         macs=report.macs.ticket if report.macs else None,
         bytes=sizes(paths.saved_model)["compressed_bytes"],
-        ticket=str(paths.ticket.relative_to(paths.workdir.parents[1])),
+        ticket=_within_family(paths),
     )
 
 
-def _cost(reports: Mapping[str, dict], dense_epochs: int) -> FamilyCost:
+def _within_family(paths: RunPaths) -> str:
+    """Returns the path of a run's ticket from the family's directory."""
+    return paths.ticket.relative_to(paths.workdir.parents[1]).as_posix()
+
+
+def _cost(reports: Mapping[str, dict], shared: SharedResult) -> FamilyCost:
     """Returns what a family cost, in epochs, and its tickets' own runs would have."""
-    costs = {goal: (report["cost"], report["start_epoch"]) for goal, report in reports.items()}
-    probes = sum(cost["probe_epochs"] for cost, _ in costs.values())
-    # Those before the one at whose end pruning started are shared.
-    own = sum(cost["train_epochs"] - (start - 1) for cost, start in costs.values())
-    single = sum(cost["total_epochs"] + cost["baseline_epochs"] for cost, _ in costs.values())
-    total = dense_epochs + own + probes
+    own = probes = single = 0.0
+    for report in reports.values():
+        cost, start, probe = report["cost"], report["start_epoch"], report["probe"]
+        # From the end of the epoch before the start on; a probe that was due there is made again.
+        own += cost["train_epochs"] - (start - 1)
+        probes += probe["fraction"] if start in probe["epochs"] else 0.0
+        single += cost["total_epochs"] + cost["baseline_epochs"]
+    dense, probes = float(len(shared.rows)), probes + shared.probe_epochs
+    total = dense + own + probes
     return FamilyCost(
         total_epochs=total,
-        dense_epochs=float(dense_epochs),
+        dense_epochs=dense,
         probe_epochs=probes,
         single_runs_epochs=single,
         ratio=total / single,

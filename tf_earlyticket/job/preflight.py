@@ -10,13 +10,14 @@ from tf_earlyticket.config import (
     Config,
     apply_target,
     check_fields,
-    family_of,
     translate_old_fields,
 )
 from tf_earlyticket.data.catalog import check_available, is_found
+from tf_earlyticket.deploy.bench import RUNTIMES, Options
+from tf_earlyticket.deploy.formats import INSTALL, missing
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.files import sha256
-from tf_earlyticket.job.build import criterion_of, dataset_spec, plan_of
+from tf_earlyticket.job.build import criterion_of, dataset_spec, family_of, goal_of, plan_of
 from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.job.recipe import check_training
 from tf_earlyticket.models import MODELS
@@ -64,6 +65,7 @@ def check_config(config: Config, data_dir=None) -> None:
             raise checks.refuse("config.ticket", config.ticket, expected)
         for member in family_of(config).values():
             check_config(member, data_dir)
+        _check_goal(config)
         return
     if old := translate_old_fields(config.probe):
         logger.warning("%s", old)
@@ -148,6 +150,32 @@ def _find_data(config: Config, data_dir) -> None:
         expected = f"{fingerprint!r}, of the files in --data_dir={data_dir}, or those it is of"
         raise checks.refuse("config.data.fingerprint", data.fingerprint, expected)
     data.fingerprint = fingerprint
+
+
+def _check_goal(config: Config) -> None:
+    """Checks that a goal can be measured in a run of the config."""
+    goal = goal_of(config.pruning)
+    if goal is None:
+        return
+
+    def refuse(expected: str) -> None:
+        raise checks.refuse("config.pruning.goal", goal.text, expected)
+
+    if not config.train.dense_baseline:
+        refuse("train.dense_baseline=true with it: the dense network is what tickets are held to")
+    members = family_of(config).values()
+    of_channels = all(criterion_of(member.pruning).of_channels for member in members)
+    if goal.macs is not None:
+        if not of_channels:
+            refuse("structure='channels' with macs: single weights that are zero save none")
+        parts = [float((member.pruning.target or "").rpartition(":")[2]) for member in members]
+        if goal.macs < min(parts):
+            refuse(f"a target of at most {goal.macs:g} among those to choose from")
+    if goal.runtime is not None:
+        with checks.prefixed(f"config.pruning.goal={goal.text!r}: "):
+            Options(runtimes=(goal.runtime,))
+        if absent := missing(RUNTIMES[goal.runtime].needed):
+            refuse(f"a runtime that is installed; {', '.join(absent)} is not: {INSTALL}")
 
 
 def _check_ticket(config: Config) -> None:

@@ -57,6 +57,20 @@ class TrainingResult:
 
 
 @dataclass(frozen=True)
+class SharedResult(TrainingResult):
+    """The dense training that the tickets of a family share.
+
+    Attributes:
+        losses: What the last probe of each goal found lost against the dense network, a fraction;
+            None where none was made.
+        probe_epochs: What all probes of all goals cost, in epochs.
+    """
+
+    losses: dict[str, float | None] = field(default_factory=dict)
+    probe_epochs: float = 0.0
+
+
+@dataclass(frozen=True)
 class ScheduleSteps:
     """The pruning schedule as it was followed, in optimizer steps."""
 

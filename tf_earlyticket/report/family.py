@@ -66,6 +66,36 @@ class FamilyCost:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A ticket that could have been trained for a goal; accuracies are on held-out data."""
+
+    goal: str
+    predicted_accuracy: float | None
+    validation_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class GoalOutcome:
+    """What became of a goal.
+
+    Attributes:
+        text: As it was given.
+        met: Whether a ticket meets it, on held-out data.
+        ticket: The directory of that ticket, or of the one that comes nearest.
+        missed: What that one misses, in words.
+        dense_validation_accuracy: What accuracies are held to.
+        candidates: From the densest on.
+    """
+
+    text: str
+    met: bool
+    ticket: str
+    missed: list[str]
+    dense_validation_accuracy: float
+    candidates: list[Candidate]
+
+
+@dataclass(frozen=True)
 class FamilyReport:
     """What `report.json` of a family holds.
 
@@ -73,6 +103,7 @@ class FamilyReport:
         dense: The dense network; None if it was not trained to the end.
         family: A ticket for each goal.
         dense_macs: Multiply-adds of the dense network.
+        goal: If one was given in place of sparsities.
     """
 
     schema_version: int
@@ -83,6 +114,7 @@ class FamilyReport:
     family: list[Member]
     cost: FamilyCost
     dense_macs: int | None = None
+    goal: GoalOutcome | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that JSON can hold."""

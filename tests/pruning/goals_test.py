@@ -1,0 +1,112 @@
+"""Goals in place of a sparsity, on literals and by property."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.pruning.goals import Measured, best, next_to_train, parse_goal
+
+NAMES = ("0.5", "0.7", "0.8", "0.9", "0.95")
+
+
+def test_what_a_goal_says():
+    goal = parse_goal("accuracy>=dense-0.5, size<=100kB")
+    assert (goal.loss, goal.bytes, goal.accuracy) == (0.005, 100_000, None)
+    assert goal.of_accuracy and goal.of_cost
+    assert parse_goal("accuracy>=dense").loss == 0
+    assert parse_goal("accuracy>=97.5").accuracy == 0.975
+    assert parse_goal("size<=1.5MB").bytes == 1_500_000 and parse_goal("size<=10B").bytes == 10
+    assert parse_goal("macs<=0.5").macs == 0.5
+    latency = parse_goal("latency<=2ms@litert")
+    assert (latency.latency, latency.runtime) == (2, "litert")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0.8",
+        "accuracy<=dense-0.5",
+        "accuracy>=dense+0.5",
+        "accuracy>=dense-0.5,accuracy>=dense-1",
+        "accuracy>=120",
+        "size<=100",
+        "size<=0kB",
+        "macs<=1.5",
+        "macs<=0",
+        "latency<=2ms",
+        "latency<=2s@litert",
+        "energy<=3J",
+    ],
+)
+def test_what_is_no_goal_is_told_in_a_line(text):
+    with pytest.raises(InputError, match="goal=.*: expected ") as error:
+        parse_goal(text)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_missed_is_told_in_words():
+    goal = parse_goal("accuracy>=dense-0.5,accuracy>=97,size<=1kB,macs<=0.5,latency<=2ms@litert")
+    assert goal.missed(Measured()) == []
+    assert goal.missed(Measured(0.975, 0.98, 1000, 0.5, 2.0)) == []
+    assert goal.missed(Measured(0.96, 0.98, 1001, 0.51, 2.5)) == [
+        "accuracy 96.00 %, 2.00 points below dense",
+        "accuracy 96.00 %",
+        "size 1,001 bytes",
+        "0.510 of the multiply-adds",
+        "latency 2.5 ms",
+    ]
+
+
+def _accuracies(values, dense=0.98):
+    return {name: Measured(value, dense) for name, value in zip(NAMES, values, strict=True)}
+
+
+def test_the_sparsest_that_should_hold_comes_first_and_after_a_miss_a_denser_one():
+    goal = parse_goal("accuracy>=dense-0.5")
+    predicted = _accuracies([0.98, 0.98, 0.979, 0.976, 0.9])
+    assert next_to_train(goal, predicted, {}) == "0.9"
+    missed = {"0.9": Measured(0.97, 0.98)}
+    assert next_to_train(goal, predicted, missed) == "0.8"
+    met = {**missed, "0.8": Measured(0.98, 0.98)}
+    assert next_to_train(goal, predicted, met) is None
+    assert best(goal, met) == "0.8"
+    # None should hold: the densest is the likeliest.
+    assert next_to_train(goal, _accuracies([0.9] * 5), {}) == "0.5"
+
+
+def test_without_an_accuracy_the_densest_that_should_do_comes_first():
+    goal = parse_goal("size<=100kB")
+    unknown = {name: Measured() for name in NAMES}
+    assert next_to_train(goal, unknown, {}) == "0.5"
+    assert next_to_train(goal, unknown, {"0.5": Measured(bytes=200_000)}) == "0.7"
+    assert next_to_train(goal, unknown, {"0.5": Measured(bytes=90_000)}) is None
+
+
+def test_goals_that_contradict_each_other_end_with_the_nearest():
+    goal = parse_goal("accuracy>=dense-0.5,size<=100kB")
+    predicted = _accuracies([0.98] * 5)
+    trained = {"0.95": Measured(0.97, 0.98, 90_000)}
+    assert next_to_train(goal, predicted, trained) == "0.9"
+    trained["0.9"] = Measured(0.979, 0.98, 120_000)
+    assert next_to_train(goal, predicted, trained) is None
+    trained["0.8"] = Measured(0.96, 0.98, 150_000)
+    assert best(goal, trained) == "0.9"
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=5, max_size=5),
+    st.lists(st.floats(0, 1), min_size=5, max_size=5).map(lambda v: sorted(v, reverse=True)),
+    st.floats(0, 100),
+)
+def test_a_ticket_that_meets_it_is_found_whatever_is_predicted(predicted, real, points):
+    """Where denser tickets are no less accurate, as is assumed."""
+    goal = parse_goal(f"accuracy>=dense-{points:.3f}")
+    known, truth, trained = _accuracies(predicted, 1.0), _accuracies(real, 1.0), {}
+    while (name := next_to_train(goal, known, trained)) is not None:
+        assert name not in trained
+        trained[name] = truth[name]
+    possible = any(not goal.missed(found) for found in truth.values())
+    assert possible == any(not goal.missed(found) for found in trained.values())
+    assert goal.missed(trained[best(goal, trained)]) == [] or not possible

@@ -1,0 +1,207 @@
+"""Goals in place of a sparsity: what a ticket has to reach, and which one to train next."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tf_earlyticket import checks
+
+# Sparsities of weights, and parts of the multiply-adds that stay with whole channels.
+USUAL_SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
+USUAL_MACS = (0.7, 0.5, 0.35, 0.25)
+_UNITS = {"B": 1, "kB": 1000, "MB": 1000**2}
+_EXPECTED = (
+    "such as accuracy>=dense-0.5 (points), accuracy>=97.5 (percent), size<=100kB, macs<=0.5 (part "
+    "of the dense network's) or latency<=2ms@litert, joined by commas, each once"
+)
+# Of a difference of two floats.
+_ROUNDING = 1e-9
+_FORMS = {
+    "loss": r"accuracy>=dense(?:-(\d+(?:\.\d+)?))?",
+    "accuracy": r"accuracy>=(\d+(?:\.\d+)?)",
+    "bytes": r"size<=(\d+(?:\.\d+)?)(B|kB|MB)",
+    "macs": r"macs<=(\d+(?:\.\d+)?)",
+    "latency": r"latency<=(\d+(?:\.\d+)?)ms@(\w+)",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a ticket has, or is predicted to have.
+
+    Attributes:
+        accuracy: On held-out data, a fraction.
+        dense_accuracy: Of the dense network on the same data, a fraction.
+        bytes: Of the SavedModel, its files compressed one by one.
+        macs: Part of the dense network's multiply-adds.
+        latency: Milliseconds of one example.
+
+    What is not known is None.
+    """
+
+    accuracy: float | None = None
+    dense_accuracy: float | None = None
+    bytes: int | None = None
+    macs: float | None = None
+    latency: float | None = None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a ticket has to reach; None: whatever it is.
+
+    Attributes:
+        text: As it was given.
+        loss: What it may lose of the dense network's accuracy, a fraction.
+        accuracy: What it has to have at least, a fraction.
+        bytes: At most, of the SavedModel, its files compressed one by one.
+        macs: At most, a part of the dense network's multiply-adds.
+        latency: At most, milliseconds of one example.
+        runtime: Where the latency is measured.
+    """
+
+    text: str
+    loss: float | None = None
+    accuracy: float | None = None
+    bytes: float | None = None
+    macs: float | None = None
+    latency: float | None = None
+    runtime: str | None = None
+
+    @property
+    def of_accuracy(self) -> bool:
+        """Whether a denser ticket may be needed for it."""
+        return self.loss is not None or self.accuracy is not None
+
+    @property
+    def of_cost(self) -> bool:
+        """Whether a sparser ticket may be needed for it."""
+        return (self.bytes, self.macs, self.latency) != (None, None, None)
+
+    def missed(self, found: Measured) -> list[str]:
+        """Returns what is missed, in words; what is not known is not missed.
+
+        Example:
+            >>> parse_goal("accuracy>=dense-0.5").missed(Measured(0.97, 0.98))
+            ['accuracy 97.00 %, 1.00 points below dense']
+        """
+        return [*self._missed_accuracy(found), *self._missed_cost(found)]
+
+    def _missed_accuracy(self, found: Measured) -> list[str]:
+        words: list[str] = []
+        if found.accuracy is None:
+            return words
+        lost = (found.dense_accuracy or 0.0) - found.accuracy
+        if self.loss is not None and lost > self.loss + _ROUNDING:
+            words.append(
+                f"accuracy {100 * found.accuracy:.2f} %, {100 * lost:.2f} points below dense"
+            )
+        if self.accuracy is not None and found.accuracy < self.accuracy - _ROUNDING:
+            words.append(f"accuracy {100 * found.accuracy:.2f} %")
+        return words
+
+    def _missed_cost(self, found: Measured) -> list[str]:
+        def above(value: float | None, most: float | None) -> bool:
+            return value is not None and most is not None and value > most + _ROUNDING
+
+        words: list[str] = []
+        if above(found.bytes, self.bytes):
+            words.append(f"size {found.bytes:,} bytes")
+        if above(found.macs, self.macs):
+            words.append(f"{found.macs:.3f} of the multiply-adds")
+        if above(found.latency, self.latency):
+            words.append(f"latency {found.latency:.3g} ms")
+        return words
+
+
+def parse_goal(text: str) -> Goal:
+    """Returns the goal that a text names.
+
+    Args:
+        text: Such as "accuracy>=dense-0.5" or "size<=100kB,accuracy>=97".
+
+    Raises:
+        InputError: If it is none, or names one measure twice.
+
+    Example:
+        >>> parse_goal("accuracy>=dense-0.5,size<=100kB").bytes
+        100000.0
+    """
+    fields: dict[str, float | str] = {}
+    for part in text.replace(" ", "").split(","):
+        found = {
+            name: match for name, form in _FORMS.items() if (match := re.fullmatch(form, part))
+        }
+        if not found or any(name in fields for name in found):
+            raise checks.refuse("goal", text, _EXPECTED)
+        ((name, match),) = found.items()
+        value = float(match[1] or 0)
+        if name == "bytes":
+            value *= _UNITS[match[2]]
+        if name in ("loss", "accuracy"):
+            value /= 100
+        if name == "latency":
+            fields["runtime"] = match[2]
+        fields[name] = value
+    goal = Goal(text, **fields)  # type: ignore[arg-type]
+    if (goal.accuracy or 0) > 1:
+        raise checks.refuse("goal", text, "an accuracy of at most 100 percent")
+    if 0 in (goal.macs, goal.bytes, goal.latency) or (goal.macs or 0) > 1:
+        raise checks.refuse("goal", text, "numbers above 0, and macs of at most 1")
+    return goal
+
+
+def next_to_train(
+    goal: Goal,
+    predicted: Mapping[str, Measured],
+    trained: Mapping[str, Measured],
+) -> str | None:
+    """Returns which ticket to train next; None if one meets the goal, or none can any more.
+
+    With a goal of accuracy the sparsest that should meet it comes first, and after a miss the next
+    denser one; else the densest that should meet it, and after a miss the next sparser one.
+
+    Args:
+        goal: What is to be met.
+        predicted: What is known of each ticket before it is trained, from the densest on.
+        trained: What those have that were trained.
+
+    Example:
+        >>> goal = parse_goal("accuracy>=dense-1")
+        >>> predicted = {"0.5": Measured(0.98, 0.98), "0.9": Measured(0.9, 0.98)}
+        >>> next_to_train(goal, predicted, {})
+        '0.5'
+    """
+    if any(not goal.missed(found) for found in trained.values()):
+        return None
+    names = list(predicted)
+    low, high = 0, len(names)
+    for place, name in enumerate(names):
+        if name not in trained:
+            continue
+        # Denser ones are no less accurate, sparser ones cost no more.
+        if goal._missed_accuracy(trained[name]):
+            high = min(high, place)
+        if goal._missed_cost(trained[name]):
+            low = max(low, place + 1)
+    left = [name for name in names[low:high] if name not in trained]
+    if goal.of_accuracy:
+        left.reverse()
+    should = [name for name in left if not goal.missed(predicted[name])]
+    if should:
+        return should[0]
+    # What is predicted may be wrong: the one that is least likely to miss.
+    return left[-1] if left else None
+
+
+def best(goal: Goal, trained: Mapping[str, Measured]) -> str:
+    """Returns the ticket that meets the goal, or else the one that comes nearest.
+
+    Of those that miss, the one that misses least many measures, then the most accurate.
+    """
+
+    def rank(name: str) -> tuple[int, float]:
+        found = trained[name]
+        return len(goal.missed(found)), -(found.accuracy or 0.0)
+
+    return min(trained, key=rank)
