@@ -122,6 +122,8 @@ def train_family(
         if flags:
             write_text(paths.flags, flags)
         if not finished:
+            for name, run in runs.items():
+                run.paths.claim(members[name])
             shared.once("dense", SharedResult, lambda: _train_shared(shared, runs))
         if goal is None:
             reports, outcome = {name: train(name) for name in members}, None
