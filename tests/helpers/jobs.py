@@ -186,6 +186,8 @@ def main(folder, jobs):
             # Such as "family_keras_interrupted"; "family_0.5_keras": the ticket by itself.
             config = family_config("keras" if "_keras" in job else "tf_keras")
             goal = job.split("_")[1]
+            if "=" in goal:
+                config.pruning.goal = goal
             if "interrupted" in job:
                 points = [("dense", 2, 0), ("dense", 5, 1), ("dense", 8), ("search", 5)]
                 interrupted(workdir, config, [*points, ("search", 8, 2), "export_ticket"])

@@ -86,6 +86,20 @@ def test_a_family_of_keras_3(tmp_path, backend):
     _assert_members_are_single_runs(tmp_path / "family_keras_interrupted", singles)
 
 
+@pytest.mark.slow
+def test_tickets_are_trained_until_one_meets_the_goal(tmp_path):
+    easy, impossible = "accuracy>=dense-100", "size<=1B"
+    _do(tmp_path, *(f"family_{goal}" for goal in (easy, impossible)))
+    report = json.loads((tmp_path / f"family_{easy}/report.json").read_text())
+    # The sparsest that should meet it, and no other.
+    assert [member["goal"] for member in report["family"]] == ["0.9"]
+    assert report["goal"]["met"] and report["goal"]["ticket"] == "tickets/0.9/ticket"
+    assert report["goal"]["candidates"][0]["validation_accuracy"] is None
+    report = json.loads((tmp_path / f"family_{impossible}/report.json").read_text())
+    assert [member["goal"] for member in report["family"]] == ["0.5", "0.9"]
+    assert not report["goal"]["met"] and report["goal"]["missed"][0].startswith("size ")
+
+
 def test_goals_of_channels_are_parts_of_the_multiply_adds():
     config = tiny_config(pruning__structure="channels", pruning__target="macs:0.5,0.25")
     assert {goal: each.pruning.target for goal, each in family_of(config).items()} == {
@@ -96,10 +110,35 @@ def test_goals_of_channels_are_parts_of_the_multiply_adds():
     assert family_of(Config()) == {}
 
 
+def test_a_goal_has_candidates():
+    config = tiny_config(pruning__goal="accuracy>=dense-1")
+    assert [*family_of(config)] == ["0.5", "0.7", "0.8", "0.9", "0.95"]
+    config.pruning.family = (0.6, 0.85)
+    assert [*family_of(config)] == ["0.6", "0.85"]
+    config = tiny_config(pruning__goal="macs<=0.4", pruning__structure="channels")
+    assert [*family_of(config)] == ["macs-0.4", "macs-0.35", "macs-0.25"]
+    check_config(config)
+
+
 BAD = {
     "twice": ({"pruning__family": (0.5, 0.5)}, "config.pruning.final_sparsity="),
     "one": ({"pruning__family": (0.5,)}, "at least two goals"),
     "beside one": ({"pruning__family": (0.5, 0.9), "pruning__final_sparsity": 0.7}, "family="),
+    "no goal": ({"pruning__goal": "accuracy>=dense+1"}, "config.pruning.goal="),
+    "macs of weights": ({"pruning__goal": "macs<=0.5"}, "structure='channels'"),
+    "no dense network": (
+        {"pruning__goal": "accuracy>=dense-1", "train__dense_baseline": False},
+        "dense_baseline",
+    ),
+    "unknown runtime": ({"pruning__goal": "latency<=2ms@abacus"}, "runtime="),
+    "contradiction": (
+        {
+            "pruning__goal": "macs<=0.1",
+            "pruning__structure": "channels",
+            "pruning__target": "macs:0.5,0.25",
+        },
+        "a target of at most 0.1",
+    ),
     "out of range": ({"pruning__family": (0.5, 1.0)}, "config.pruning.final_sparsity=1.0"),
     "no part": ({"pruning__structure": "channels", "pruning__target": "macs:0.5,x"}, "macs:PART"),
 }

@@ -112,7 +112,7 @@ def family_of(config: Config) -> dict[str, Config]:
     targets, sparsities = parts.split(",") if "," in parts else [], pruning.family
     goal = goal_of(pruning)
     if goal is not None and not targets and not sparsities:
-        if criterion_of(replace(pruning, target="macs:0.5")).of_channels:
+        if criterion_of(pruning).of_channels:
             parts_left = {*USUAL_MACS, goal.macs or USUAL_MACS[0]}
             fitting = [part for part in parts_left if part <= (goal.macs or 1)]
             unit, targets = "macs", [f"{part:g}" for part in sorted(fitting, reverse=True)]

@@ -60,7 +60,7 @@ def train_family(
     """Makes the tickets of a family, or continues in a `workdir` where that was begun.
 
     Args:
-        config: With several goals, see `config.family_of`.
+        config: With several goals, or one in words: `pruning.family`, `target` or `goal`.
         workdir: Directory of the family; each ticket's run is in `tickets/GOAL` there.
         data_dir: Where TFDS data sets lie; default TFDS's own directory.
         strategy: Devices, see `make_strategy`; not "multi_worker".
