@@ -21,7 +21,6 @@ from absl import app, flags
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import write_text
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FILES = ("report.json", "config.json", "metrics.csv", "weight_statistics.json")
 
 
@@ -105,18 +104,19 @@ def _text(value: float) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
 
 
-def insert(text: str, document: Path) -> None:
+def insert(text: str, document: Path, name: str = "results") -> None:
     """Puts `text` between the markers of a document.
 
     Raises:
         InputError: If the document lacks the markers.
     """
     content = document.read_text()
-    if BEGIN not in content or END not in content:
-        raise InputError(f"{document}: expected the markers {BEGIN} and {END}.")
-    before, rest = content.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    write_text(document, f"{before}{BEGIN}\n{text}{END}{after}")
+    begin, end = (f"<!-- {name}:{place} -->" for place in ("begin", "end"))
+    if begin not in content or end not in content:
+        raise InputError(f"{document}: expected the markers {begin} and {end}.")
+    before, rest = content.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    write_text(document, f"{before}{begin}\n{text}{end}{after}")
 
 
 def _run_dirs(arguments: list[str]) -> dict[str, Path] | list[Path]:

@@ -8,6 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
+# XLA's code is then made in less time than it saves.
+QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
 
 class Bang(Exception):
     """What interrupts a run."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jobs import QUICK_XLA
 
 import tf_earlyticket as et
 from tf_earlyticket import backends, train
@@ -24,6 +25,7 @@ def runs(request, tmp_path_factory):
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "KERAS_BACKEND": request.param,
+        "XLA_FLAGS": QUICK_XLA,
         # The jobs compile the same network.
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

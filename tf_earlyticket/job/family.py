@@ -154,7 +154,7 @@ def _before(paths: RunPaths) -> FamilyReport | None:
 def _reach(
     goal: Goal, shared: Run, runs: Mapping[str, Run], train: Callable[[str], dict]
 ) -> tuple[dict[str, dict], GoalOutcome]:
-    """Trains tickets until one meets the goal, or none can; returns their reports, and what came.
+    """Trains tickets until the one is found that is wanted; returns their reports, and what came.
 
     Args:
         goal: What has to be met, on held-out data.
@@ -188,7 +188,7 @@ def _reach(
         measured[name] = shared.once(f"measured-{name}", Measured, look)
         missed = goal.missed(measured[name])
         shared.display.say(f"Ticket {name}: " + ("; ".join(missed) or "the goal is met") + ".")
-    nearest = best(goal, measured)
+    nearest = best(goal, measured, list(predicted))
     missed = goal.missed(measured[nearest])
     return reports, GoalOutcome(
         text=goal.text,

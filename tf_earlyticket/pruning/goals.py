@@ -1,7 +1,7 @@
 """Goals in place of a sparsity: what a ticket has to reach, and which one to train next."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tf_earlyticket import checks
@@ -156,10 +156,12 @@ def next_to_train(
     predicted: Mapping[str, Measured],
     trained: Mapping[str, Measured],
 ) -> str | None:
-    """Returns which ticket to train next; None if one meets the goal, or none can any more.
+    """Returns which ticket to train next; None where the one that is wanted is found, or none is.
 
-    With a goal of accuracy the sparsest that should meet it comes first, and after a miss the next
-    denser one; else the densest that should meet it, and after a miss the next sparser one.
+    With a goal of accuracy that is the sparsest that meets it, else the densest. The first to be
+    trained is the one that should be it by what is predicted. Probes are harder on sparse networks
+    than gradual pruning is, so from then on outcomes alone count: by bisection, taking it that
+    denser tickets are no less accurate and sparser ones cost no more.
 
     Args:
         goal: What is to be met.
@@ -171,37 +173,41 @@ def next_to_train(
         >>> predicted = {"0.5": Measured(0.98, 0.98), "0.9": Measured(0.9, 0.98)}
         >>> next_to_train(goal, predicted, {})
         '0.5'
+        >>> next_to_train(goal, predicted, {"0.5": Measured(0.98, 0.98)})
+        '0.9'
     """
-    if any(not goal.missed(found) for found in trained.values()):
-        return None
     names = list(predicted)
     low, high = 0, len(names)
     for place, name in enumerate(names):
         if name not in trained:
             continue
-        # Denser ones are no less accurate, sparser ones cost no more.
-        if goal._missed_accuracy(trained[name]):
+        met = not goal.missed(trained[name])
+        if goal._missed_accuracy(trained[name]) or (met and not goal.of_accuracy):
             high = min(high, place)
-        if goal._missed_cost(trained[name]):
+        if goal._missed_cost(trained[name]) or (met and goal.of_accuracy):
             low = max(low, place + 1)
-    left = [name for name in names[low:high] if name not in trained]
-    if goal.of_accuracy:
-        left.reverse()
-    should = [name for name in left if not goal.missed(predicted[name])]
-    if should:
-        return should[0]
-    # What is predicted may be wrong: the one that is least likely to miss.
-    return left[-1] if left else None
+    left = names[low:high]
+    if not left or trained:
+        return left[len(left) // 2] if left else None
+    should = [name for name in left if not goal.missed(predicted[name])] or left[:1]
+    return should[-1 if goal.of_accuracy else 0]
 
 
-def best(goal: Goal, trained: Mapping[str, Measured]) -> str:
-    """Returns the ticket that meets the goal, or else the one that comes nearest.
+def best(goal: Goal, trained: Mapping[str, Measured], names: Sequence[str]) -> str:
+    """Returns the ticket that is wanted: see `next_to_train`; else the one that comes nearest.
 
     Of those that miss, the one that misses least many measures, then the most accurate.
+
+    Args:
+        goal: What is to be met.
+        trained: What those have that were trained.
+        names: Of all, from the densest on.
     """
 
     def rank(name: str) -> tuple[int, float]:
-        found = trained[name]
-        return len(goal.missed(found)), -(found.accuracy or 0.0)
+        missed, place = len(goal.missed(trained[name])), names.index(name)
+        if missed:
+            return missed, -(trained[name].accuracy or 0.0)
+        return 0, -place if goal.of_accuracy else place
 
     return min(trained, key=rank)

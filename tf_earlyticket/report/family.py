@@ -187,7 +187,7 @@ def draw(report: FamilyReport, timings: dict[str, list[Timing]]) -> "Figure":
     measured = [
         {(t.runtime, t.precision, t.batch, t.threads): t for t in each} for each in timings.values()
     ]
-    shared = [key for key in measured[0] if all(key in each for each in measured)]
+    shared = [key for key in (measured or [{}])[0] if all(key in each for each in measured)]
     if shared:
         name = f"Latency (ms, {shared[0][0]})"
         axes_of[name] = [each[shared[0]].ms for each in measured]
@@ -199,9 +199,11 @@ def draw(report: FamilyReport, timings: dict[str, list[Timing]]) -> "Figure":
         order = sorted(range(len(x)), key=x.__getitem__)
         y = [100 * member.test_accuracy for member in members]
         axes.plot([x[i] for i in order], [y[i] for i in order], "o-", color=drawing.BLUE)
-        for place, value, member in zip(x, y, members, strict=True):
+        for rank, i in enumerate(order):
             look = {"textcoords": "offset points", "fontsize": drawing.SMALL, "color": drawing.INK}
-            axes.annotate(member.goal, (place, value), xytext=(4, 5), **look)
+            # Above and below by turns: neighbours may be close.
+            axes.annotate(members[i].goal, (x[i], y[i]), xytext=(-6, (6, -13)[rank % 2]), **look)
+        axes.margins(0.12)
         if report.dense is not None:
             dense = 100 * report.dense.test_accuracy
             axes.axhline(dense, color=drawing.GREEN, linewidth=1, linestyle=":")
