@@ -32,7 +32,7 @@ def table(report: FamilyReport, columns: Sequence[str] = COLUMNS) -> str:
     reached = f"The dense network has {100 * dense.test_accuracy:.2f} %. " if dense else ""
     return "\n".join(lines) + (
         f"\n\n{reached}All together took {cost.total_epochs:.0f} epochs, probes counted; a run for "
-        f"each ticket would take {cost.single_runs_epochs:.0f}.\n"
+        f"each ticket would take {cost.single_runs_epochs:.0f}. Multiply-adds leave out zeros.\n"
     )
 
 
