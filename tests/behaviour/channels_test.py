@@ -433,13 +433,14 @@ def test_an_optimizer_that_cannot_be_cut_is_refused(half_way):
         pruned(make_small()).continue_from(pruned(model), cut)
 
 
-@pytest.fixture
-def exported(network, compiled, data, tmp_path):
-    """A trained model of channels, its ticket, and where that is."""
-    model = _wrapped(network, compiled, "channels(multiple=1)")
+@pytest.fixture(scope="module")
+def exported(network, compiled, make_data, tmp_path_factory):
+    """A trained model of channels, its ticket, and where that is; tests leave it as it is."""
+    model, path = _wrapped(network, compiled, "channels(multiple=1)"), tmp_path_factory.mktemp("x")
     pruned(model).record_rewind_weights(0, 0)
-    model.fit(data[0], epochs=3, verbose=0, shuffle=False, callbacks=[et.MaskUpdate()])
-    return model, et.export_ticket(model, tmp_path / "ticket"), tmp_path / "ticket"
+    train, _ = make_data()
+    model.fit(train, epochs=3, verbose=0, shuffle=False, callbacks=[et.MaskUpdate()])
+    return model, et.export_ticket(model, path / "ticket"), path / "ticket"
 
 
 def _assert_same_outputs(one, other):

@@ -23,7 +23,7 @@ def keras():
     return keras
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def network(keras):
     """Returns a function that makes a small network, always the same one."""
 
@@ -47,7 +47,7 @@ def network(keras):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compiled(keras):
     """Returns a function that compiles a model."""
 
@@ -73,7 +73,7 @@ def examples():
     return images, labels
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_data(examples):
     """Returns a function that makes (training, validation): 6 and 2 batches."""
     import tensorflow as tf

@@ -15,16 +15,25 @@ import tf_earlyticket as et
 from tf_earlyticket.job.build import describe_run
 
 ROOT = Path(et.__file__).parents[1]
-JOBS = ["channels", "channels_rewind", "channels_shrunk"]
+_SLOW = pytest.mark.slow
+JOBS = ["channels", pytest.param("channels_rewind", marks=_SLOW), "channels_shrunk"]
+WAYS = [
+    pytest.param("channels", "interrupted", marks=_SLOW),
+    pytest.param("channels_rewind", "interrupted", marks=_SLOW),
+    pytest.param("channels_shrunk", "interrupted", marks=_SLOW),
+    ("channels_shrunk", "terminated"),
+]
 
 
 @pytest.fixture(scope="module", params=["tf_keras", pytest.param("keras", marks=pytest.mark.slow)])
 def runs(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     ending = "" if request.param == "tf_keras" else "_keras"
-    jobs = [f"{job}{ending}{way}" for job in JOBS for way in ("", "_interrupted")]
-    if request.param == "tf_keras":
-        jobs.append("channels_shrunk_terminated")
+    jobs = ["channels", "channels_shrunk", "channels_shrunk_terminated"]
+    if request.config.option.markexpr != "not slow":
+        names = ("channels", "channels_rewind", "channels_shrunk")
+        jobs = [f"{name}{ending}{way}" for name in names for way in ("", "_interrupted")]
+        jobs += ["channels_shrunk_terminated"] * (request.param == "tf_keras")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
     command = [sys.executable, str(ROOT / "tests/helpers/jobs.py"), str(folder), *jobs]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
@@ -65,9 +74,6 @@ def test_half_of_the_multiply_adds_stay_in_whole_channels(runs, job):
         assert report[key]["dense"] == amount() > report[key]["masked"] >= amount(kept)
     counts = [np.count_nonzero(kept[family.channels]) for family in graph.removable]
     assert all(count % 4 == 0 for count in counts)
-
-
-WAYS = [(job, "interrupted") for job in JOBS] + [("channels_shrunk", "terminated")]
 
 
 @pytest.mark.parametrize(("job", "way"), WAYS)

@@ -74,6 +74,7 @@ def _assert_same(before, after):
 
 _DATA = "ckpt-6.data-00000-of-00001"
 _SLOW = [
+    (Path.unlink, "state-6.json"),
     (_flip, _DATA),
     (_flip, "state-6.json"),
     (Path.unlink, _DATA),
@@ -84,7 +85,7 @@ _SLOW = [
 @pytest.mark.parametrize(
     ("damage", "name"),
     [
-        *((_flip, "ckpt-6.index"), (Path.unlink, "state-6.json")),
+        (_flip, "ckpt-6.index"),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in _SLOW),
     ],
 )
@@ -108,7 +109,7 @@ def test_a_search_without_checkpoints_is_made_again_before_its_ticket_is_trained
     _assert_same(*again(act, "rewind"))
 
 
-@pytest.mark.parametrize("gone", [True, False])
+@pytest.mark.parametrize("gone", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_dense_network_that_is_gone_is_trained_again_from_the_branch(again, tmp_path, gone):
     dense = tmp_path / "whole" / "checkpoints" / "dense"
 

@@ -16,6 +16,7 @@ from tf_earlyticket import backends, train
 
 ROOT = Path(et.__file__).parents[1]
 JOBS = ["keras_whole", "keras_interrupted", "keras_terminated"]
+FAST = ["keras_whole", "keras_terminated"]
 
 
 @pytest.fixture(scope="module", params=[pytest.param("tensorflow", marks=pytest.mark.slow), "jax"])
@@ -31,7 +32,8 @@ def runs(request, tmp_path_factory):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    command = [sys.executable, str(ROOT / "tests/helpers/jobs.py"), str(folder), *JOBS]
+    command = [sys.executable, str(ROOT / "tests/helpers/jobs.py"), str(folder)]
+    command += FAST if request.config.option.markexpr == "not slow" else JOBS
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     return folder
 
@@ -67,7 +69,9 @@ def test_a_run_ends_with_a_ticket_that_tensorflow_loads(runs):
     assert loaded.serve(np.zeros((3, 16, 16, 1), np.float32)).shape == (3, 10)
 
 
-@pytest.mark.parametrize("job", JOBS[1:])
+@pytest.mark.parametrize(
+    "job", [pytest.param("keras_interrupted", marks=pytest.mark.slow), "keras_terminated"]
+)
 def test_an_interrupted_run_ends_as_if_it_was_not(runs, job):
     whole, other = runs / "keras_whole", runs / job
     assert _timeless(_report(whole)) == _timeless(_report(other))
