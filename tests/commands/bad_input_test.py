@@ -235,9 +235,9 @@ def _wrapped_by_tfmot():
     return tfmot.sparsity.keras.prune_low_magnitude(_network())
 
 
-def _recurrent():
+def _normalized():
     return keras.Sequential(
-        [layers.Input((5, 3)), layers.LSTM(4, name="memory"), layers.Dense(2, name="out")]
+        [layers.Input((5,)), layers.BatchNormalization(name="norm"), layers.Dense(2, name="out")]
     )
 
 
@@ -274,9 +274,9 @@ WRAPPING = {
         lambda: et.wrap_for_pruning(keras.Sequential([layers.Input((4,)), layers.Dense(2)])),
         ["no prunable layer", "prunable="],
     ),
-    "weights in a cell": (
-        lambda: et.wrap_for_pruning(_recurrent(), prunable=["memory"]),
-        ["'memory'", "cannot be pruned"],
+    "no kernel": (
+        lambda: et.wrap_for_pruning(_normalized(), prunable=["norm"]),
+        ["'norm'", "cannot be pruned"],
     ),
     "unknown layer": (
         lambda: et.wrap_for_pruning(_network(), prunable=["midle"]),

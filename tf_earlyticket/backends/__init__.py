@@ -135,11 +135,11 @@ def wrap_for_pruning(
     """Returns a copy of `model` that is ready for pruning. Not compiled.
 
     The copy has the model's weights, statistics, vocabularies and frozen parts, and shares no
-    layer with it, so the model stays as it is. By default the kernels of all convolutions and
-    dense layers are pruned, also of those inside other layers, except the first convolution and
-    the layers that feed the outputs, as in the paper, and except frozen ones. Depthwise
-    convolutions, embeddings and einsum layers are pruned only if chosen, biases and BatchNorm
-    never.
+    layer with it, so the model stays as it is. By default the kernels of all convolutions, dense,
+    einsum, recurrent and attention layers are pruned, also of those inside other layers, except
+    the first convolution and the layers that feed the outputs, as in the paper, and except frozen
+    ones. Depthwise convolutions and embeddings are pruned only if chosen, biases and BatchNorm
+    never. `docs/layers.md` has the table.
 
     Args:
         model: A built functional or sequential model of tf_keras, nested models are fine; or a
@@ -148,6 +148,7 @@ def wrap_for_pruning(
             `PruningSchedule`.
         prunable: Which layers to prune instead, also frozen ones: a function of a layer, or the
             layers, or their names ("backbone/conv1" in a nested model, "each/conv" in a layer).
+            One that holds others means these: an LSTM its cell, attention its four kernels.
         ranking: "global" (one ranking over all prunable weights), "layerwise", "erk" (a density
             by the shape of each layer), "lamp", or one of your own (`et.register_ranking`); scores
             by name: "global(score='taylor', batches=8)", see `docs/choosing.md`. Each layer keeps

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_earlyticket import checks
-from tf_earlyticket.backends.layers import flat, layers_inside
+from tf_earlyticket.backends.layers import flat, layers_inside, plain_layer
 from tf_earlyticket.errors import InputError, suggestion
 
 Prunable = Callable[[Any], bool] | Collection[Any] | None
@@ -24,40 +24,70 @@ class Kind:
         weights: Attributes of the layer that hold weights that can be pruned.
         default: Whether these are pruned if the user does not choose.
         convolution: Whether the first of a network is left dense.
+        holds: Whether its weights are those of layers inside, which are meant where it is chosen.
+        reason: Why these are not pruned if the user does not choose.
     """
 
     name: str
     weights: tuple[str, ...] = ()
     default: bool = False
     convolution: bool = False
+    holds: bool = False
+    reason: str = ""
 
 
 _CONVOLUTION = Kind("convolution", ("kernel",), default=True, convolution=True)
 _TRANSPOSED = Kind("transposed convolution", ("kernel",), default=True, convolution=True)
-_SEPARABLE = Kind("separable convolution", ("pointwise_kernel",), default=True, convolution=True)
-# tf_keras and Keras 3 have different names for its kernel.
-_DEPTHWISE = Kind("depthwise convolution", ("depthwise_kernel", "kernel"))
-_RECURRENT = Kind("recurrent layer")
-_KINDS = {
+_SEPARABLE = Kind(
+    "separable convolution",
+    ("pointwise_kernel",),
+    default=True,
+    convolution=True,
+    reason="its depthwise kernel has few weights, and no channel has others",
+)
+_DEPTHWISE = Kind(
+    "depthwise convolution",
+    # tf_keras and Keras 3 have different names for its kernel.
+    ("depthwise_kernel", "kernel"),
+    reason="it has few weights, and no channel has others",
+)
+_LOCAL = Kind(
+    "locally connected layer",
+    ("kernel",),
+    reason="with implementation=2 most of its kernel is never used",
+)
+_EMBEDDING = Kind(
+    "embedding",
+    ("embeddings",),
+    reason="rows of rare words have hardly trained, and their magnitudes say little",
+)
+_CELL = Kind("recurrent cell", ("kernel", "recurrent_kernel"), default=True)
+_RECURRENT = Kind("recurrent layer", holds=True)
+_ATTENTION = Kind("attention", holds=True)
+KINDS = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), _CONVOLUTION),
     **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), _TRANSPOSED),
     **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _SEPARABLE),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _DEPTHWISE),
-    **dict.fromkeys(
-        ("LocallyConnected1D", "LocallyConnected2D"), Kind("locally connected layer", ("kernel",))
-    ),
+    **dict.fromkeys(("LocallyConnected1D", "LocallyConnected2D"), _LOCAL),
     "Dense": Kind("dense layer", ("kernel",), default=True),
-    "EinsumDense": Kind("einsum layer", ("kernel",)),
-    "Embedding": Kind("embedding", ("embeddings",)),
-    **dict.fromkeys(("RNN", "SimpleRNNCell", "LSTMCell", "GRUCell"), _RECURRENT),
-    **dict.fromkeys(("MultiHeadAttention", "GroupedQueryAttention"), Kind("attention", ())),
+    "EinsumDense": Kind("einsum layer", ("kernel",), default=True),
+    "Embedding": _EMBEDDING,
+    **dict.fromkeys(("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell"), _CELL),
+    **dict.fromkeys(("RNN", "Bidirectional", "StackedRNNCells"), _RECURRENT),
+    **dict.fromkeys(("MultiHeadAttention", "GroupedQueryAttention"), _ATTENTION),
 }
 _OTHER = Kind("layer of another kind")
 
 
 def kind_of(layer) -> Kind:
     """Returns the kind of a layer; a subclass is of its base's."""
-    return next((_KINDS[c.__name__] for c in type(layer).__mro__ if c.__name__ in _KINDS), _OTHER)
+    return kind_of_class(type(layer))
+
+
+def kind_of_class(layer_class: type) -> Kind:
+    """Returns the kind of a class of layers."""
+    return next((KINDS[c.__name__] for c in layer_class.__mro__ if c.__name__ in KINDS), _OTHER)
 
 
 def weights_of_kind(layer) -> list:
@@ -109,9 +139,10 @@ def choose_layers(
 
     Args:
         layers: All layers by name, in model order.
-        prunable: A function of a layer, or names or layers; None: all convolutions and dense
-            layers except the first convolution and those that feed the outputs (the paper's), and
-            those that are frozen.
+        prunable: A function of a layer, or names or layers, of which one that holds others means
+            these (attention its four kernels); None: all of the kinds that are pruned by default
+            except the first convolution and those that feed the outputs (the paper's), and those
+            that are frozen.
         trained: The ids of the weights that training changes.
         last: Returns the ids of the layers that feed the outputs, see `output_layers`.
 
@@ -119,8 +150,10 @@ def choose_layers(
         InputError: For a layer that is not of the model or has no weights that can be pruned.
     """
     if callable(prunable):
-        chosen = [name for name, layer in layers.items() if prunable(layer)]
-        chosen = [name for name in chosen if prunable_weights(layers[name])]
+        found = [layer for layer in layers.values() if prunable(layer)]
+        # Of other layers that hold some, the function is asked for each of these.
+        meant = [_meant(each) if kind_of(each).holds else [each] for each in found]
+        chosen = _in_order(layers, [each for each in flat(meant) if prunable_weights(each)])
     elif prunable is not None:
         chosen = _named(layers, prunable)
     if prunable is not None:
@@ -135,7 +168,9 @@ def choose_layers(
             reasons[name] = "feeds the output"
         elif not kind.default:
             reasons[name] = f"{_article(kind.name)}: pruned only if chosen by prunable"
-            if not prunable_weights(layer):
+            if kind.holds:
+                reasons[name] = f"{_article(kind.name)}: its kernels are those of layers inside"
+            elif not prunable_weights(layer):
                 reasons[name] = not_plain(layer) or f"{_article(kind.name)}: not pruned"
         elif not prunable_weights(layer):
             reasons[name] = not_plain(layer) or "it has no kernel"
@@ -152,16 +187,34 @@ def _named(layers: Mapping[str, Any], prunable) -> list[str]:
     if isinstance(prunable, str):
         raise checks.refuse("prunable", prunable, "a list of names or a function")
     by_id = {id(layer): name for name, layer in layers.items()}
-    names = []
+    meant = []
     for item in prunable:
         name = item if isinstance(item, str) else by_id.get(id(item), getattr(item, "name", item))
         if name not in layers or (item is not name and id(item) not in by_id):
             error = checks.refuse("prunable", name, "names or layers of the model")
             raise InputError(f"{error}{suggestion(str(name), layers)}")
-        if not prunable_weights(layers[name]):
-            raise cannot_be_pruned(layers[name])
-        names.append(name)
-    return [name for name in layers if name in set(names)]
+        meant += _meant(layers[name])
+    return _in_order(layers, meant)
+
+
+def _in_order(layers: Mapping[str, Any], chosen: Collection[Any]) -> list[str]:
+    ids = {id(layer) for layer in chosen}
+    return [name for name, layer in layers.items() if id(layer) in ids]
+
+
+def _meant(layer) -> list:
+    """Returns the layers that are pruned where one is chosen: itself, or those inside.
+
+    Raises:
+        InputError: If there are none.
+    """
+    if prunable_weights(layer):
+        return [layer]
+    inside = map(plain_layer, layers_inside(layer)[1:])
+    found = [each for each in inside if kind_of(each).default and prunable_weights(each)]
+    if not found:
+        raise cannot_be_pruned(layer)
+    return found
 
 
 def cannot_be_pruned(layer) -> InputError:
@@ -170,7 +223,8 @@ def cannot_be_pruned(layer) -> InputError:
     return InputError(
         f"Layer {layer.name!r} of type {type(layer).__name__} cannot be pruned"
         f"{f' ({reason})' if reason else ''}: expected "
-        "a convolution, dense, einsum or embedding layer, or one with get_prunable_weights()."
+        "a convolution, dense, einsum, recurrent, attention or embedding layer, one that holds "
+        "such layers, or one with get_prunable_weights()."
     )
 
 
@@ -191,14 +245,24 @@ def output_layers(model, layers: Collection[Any]) -> set[int]:
     return found
 
 
+def last_inside(layer, wanted: Mapping[int, int]) -> set[int]:
+    """Returns the id of the last wanted layer of a layer: of those inside, or itself; or none.
+
+    Args:
+        layer: A layer that is no model.
+        wanted: Places in model order by the ids of layers.
+    """
+    inside = [id(each) for each in layers_inside(layer) if id(each) in wanted]
+    return {max(inside, key=wanted.__getitem__)} if inside else set()
+
+
 def _reached(tensor, wanted: Mapping[int, int], seen: set[int]) -> set[int]:
     """Returns the ids of wanted layers that a symbolic tensor comes from, without one between."""
     layer, node, number = tensor._keras_history[:3]
     if not getattr(layer, "outputs", None):
-        # Of those inside a layer, the last.
-        inside = [id(each) for each in layers_inside(layer) if id(each) in wanted]
+        inside = last_inside(layer, wanted)
         if inside:
-            return {max(inside, key=wanted.__getitem__)}
+            return inside
     if (id(layer), node) in seen:
         return set()
     seen.add((id(layer), node))

@@ -108,7 +108,9 @@ def _parts(model) -> dict[str, object]:
 
 def _without_number(layer) -> str:
     name = re.sub(r"_\d+$", "", layer.name)
-    automatic = name.replace("_", "") == type(layer).__name__.lower().replace("_", "")
+    # The two directions of one recurrent layer.
+    plain = re.sub("^(forward|backward)_", "", name)
+    automatic = plain.replace("_", "") == type(layer).__name__.lower().replace("_", "")
     return name if automatic else layer.name
 
 

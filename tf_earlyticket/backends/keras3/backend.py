@@ -20,7 +20,7 @@ from tf_earlyticket.backends.keras3.compat import BACKEND as COMPUTES_WITH
 from tf_earlyticket.backends.keras3.compat import Functional, SafeModeScope, keras, reset_uids
 from tf_earlyticket.backends.keras3.masks import WarmUp
 from tf_earlyticket.backends.keras3.pruned_model import Keras3PrunedModel
-from tf_earlyticket.backends.layer_kinds import kind_of
+from tf_earlyticket.backends.layer_kinds import kind_of, last_inside
 from tf_earlyticket.backends.layers import recurrent_states
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_npz, replacing
@@ -233,21 +233,25 @@ def _state_names(model) -> list[str]:
 
 
 def _last_called(model, layers) -> set[int]:
-    """Returns the id of the layer with a kernel that a subclassed model calls last.
+    """Returns the ids of the layers with a kernel that a subclassed model calls last.
 
     Where its `call` cannot be followed, that is the last one in model order.
     """
-    kernels = [layer for layer in layers if kind_of(layer).default]
-    called = kernels[-1:]
+    layers = list(layers)
+    order = {id(layer): place for place, layer in enumerate(layers) if kind_of(layer).default}
+    # Those inside one may not be called themselves: fast code of recurrent layers reads cells.
+    last = {id(layer): last_inside(layer, order) for layer in layers}
+    holders = [layer for layer in layers if last[id(layer)]]
+    called = holders[-1:]
     try:
-        with _watched(kernels, called):
+        with _watched(holders, called):
             shapes = model.get_build_config()["input_shape"]
             keras.backend.compute_output_spec(
                 model, keras.tree.map_shape_structure(keras.KerasTensor, shapes)
             )
     except Exception as error:
         logger.debug("the calls of %s cannot be followed: %s", model.name, error)
-    return {id(layer) for layer in called[-1:]}
+    return last[id(called[-1])] if called else set()
 
 
 @contextlib.contextmanager

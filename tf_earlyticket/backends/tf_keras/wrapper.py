@@ -174,9 +174,10 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
                 self.latent.append((rest, threshold))
                 _constrain(weight, _latent_values(weight, mask, rest, threshold, update.power))
                 continue
-            regularizer = getattr(owner, f"{name}_regularizer", None)
+            # Whichever is this weight's: of a recurrent kernel it is the `recurrent_regularizer`.
+            regularizers = {type(v) for n, v in vars(owner).items() if n.endswith("_regularizer")}
             moved = weight.constraint is not None or len(owners) > 1
-            if moved or type(regularizer) not in (type(None), *_KEEP_ZEROS):
+            if moved or regularizers - {type(None), *_KEEP_ZEROS}:
                 _constrain(weight, _masked_values(weight, mask))
         if isinstance(self.pruning_schedule, EarlyTicketPolynomialDecay):
             schedule = self.pruning_schedule
@@ -206,6 +207,11 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
             kwargs["mask"] = mask
         with self._masked_gradients():
             return self.layer.call(inputs, *arguments, **kwargs)
+
+    def reset_states(self, states=None):
+        """Lets a stateful recurrent layer begin anew; its model calls this for any stateful one."""
+        if hasattr(self.layer, "reset_states"):
+            self.layer.reset_states(states)
 
     def compute_mask(self, inputs, mask=None):
         """Returns the layer's mask of its output, such as that of `Embedding(mask_zero=True)`."""

@@ -1,0 +1,72 @@
+"""Writes `docs/layers.md`, the table of what is pruned by default, from `layer_kinds.py`.
+
+python tools/layers_page.py
+"""
+
+from pathlib import Path
+
+import keras as keras3
+import pages
+from absl import app
+
+from tf_earlyticket.backends.layer_kinds import KINDS, kind_of_class
+from tf_earlyticket.backends.tf_keras.compat import keras as tf_keras
+from tf_earlyticket.files import write_text
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "layers.md"
+FRAMEWORKS = {"tf_keras": tf_keras, "Keras 3": keras3}
+# Not in every version of Keras that is supported.
+NEW = {"ReversibleEmbedding"}
+
+
+def classes_of(kind) -> dict[str, list[str]]:
+    """Returns the public layers of a kind by name, and which Keras have each."""
+    found = {}
+    for framework, keras in FRAMEWORKS.items():
+        names = {}
+        for name, value in vars(keras.layers).items():
+            wanted = isinstance(value, type) and name not in NEW
+            if wanted and kind_of_class(value) is kind:
+                # Some classes have a second name.
+                names.setdefault(value, []).append(name)
+        for value, known in names.items():
+            name = value.__name__ if value.__name__ in known else known[0]
+            found.setdefault(name, []).append(framework)
+    return dict(sorted(found.items()))
+
+
+def rows() -> list[dict]:
+    """Returns what the page says of each kind, in the order of `KINDS`."""
+    found = []
+    for kind in dict.fromkeys(KINDS.values()):
+        names = [
+            f"`{name}`" + (f" ({of[0]})" if len(of) < len(FRAMEWORKS) else "")
+            for name, of in classes_of(kind).items()
+        ]
+        weights = ", ".join(f"`{name}`" for name in kind.weights)
+        default = "yes" if kind.default else "only if chosen"
+        found.append(
+            {
+                "layers": ", ".join(names),
+                "kind": kind.name,
+                "weights": "those of layers inside" if kind.holds else weights,
+                "default": "as these" if kind.holds else default,
+                "reason": kind.reason,
+            }
+        )
+    return found
+
+
+def page() -> str:
+    """Returns the text of the page."""
+    return pages.render("layers.md.jinja", rows=rows())
+
+
+def main(argv: list[str]) -> None:
+    """Writes the page."""
+    del argv
+    write_text(PAGE, page())
+
+
+if __name__ == "__main__":
+    app.run(main)
