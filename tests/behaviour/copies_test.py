@@ -201,8 +201,8 @@ def test_a_recurrent_network_of_a_fixed_batch_keeps_its_states(keras, compiled, 
     et.export_ticket(model, tmp_path / "ticket")
     served = _served(tmp_path / "ticket", series[:16])
     # Which begins a series of its own.
-    recurrent = next(layer for layer in model.layers if layer.stateful)
-    recurrent.reset_states() if hasattr(recurrent, "reset_states") else recurrent.reset_state()
+    recurrent = next(each for each in model.layers if getattr(each, "stateful", False))
+    recurrent.reset_states()
     np.testing.assert_allclose(served, _predict(model, series[:16]), rtol=1e-4, atol=1e-6)
 
 
