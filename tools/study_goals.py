@@ -7,6 +7,7 @@ For each seed a run with the goal; the same command continues what was interrupt
 `study.json` and its table, `README.md`, into the output directory.
 """
 
+import shlex
 import statistics
 import sys
 from collections.abc import Sequence
@@ -70,7 +71,8 @@ def page(study: dict) -> str:
         if None not in (each["validation_accuracy"], each["predicted_accuracy"])
     ]
     return (
-        f"# The goal {study['goal']}: {study['data']}, {study['model']}\n\n    {study['command']}\n\n"
+        f"# The goal {study['goal']}: {study['data']}, {study['model']}\n\n"
+        f"    {study['command']}\n\n"
         + "\n".join(lines)
         + f"\n\nOn test data it holds in {held} of {len(seeds)} runs. What was predicted of the "
         f"{len(errors)} tickets that were trained was off by "
@@ -103,9 +105,7 @@ def main(argv: Sequence[str]) -> None:
             "data": config.data.name,
             "model": config.model.name,
             "config": config.to_dict() | {"seed": None},
-            "command": command_line.command("", sys.argv[1:]).replace(
-                "-m tf_earlyticket.", "tools/study_goals.py"
-            ),
+            "command": shlex.join(["python", "tools/study_goals.py", *sys.argv[1:]]),
             "environment": environment("one_device", 1),
         }
         write_json(path, study)
