@@ -143,6 +143,9 @@ class PruningConfig:
             "latency<=2ms@litert", joined by commas. Tickets are made of `family`, or of the usual
             sparsities, until one meets it.
         initial_sparsity: Fraction pruned at once at the start of the ramp.
+        schedule: How sparsity rises in the ramp: "cubic" (the paper's), "linear",
+            "polynomial(power=2)", or "one_cycle", which takes the whole training and looks for no
+            start epoch.
         ramp_epochs: Length of the ramp, 0 is one-shot; None: a fifth of the epochs.
         hold_epochs: Epochs at the final sparsity at least; None: 15 % of the epochs.
         frequency: Steps between mask updates; None: about 20 updates in the ramp.
@@ -170,6 +173,7 @@ class PruningConfig:
     family: tuple[float, ...] = ()
     goal: Optional[str] = None
     initial_sparsity: float = 0.0
+    schedule: str = "cubic"
     ramp_epochs: Optional[int] = None
     hold_epochs: Optional[int] = None
     frequency: Optional[int] = None

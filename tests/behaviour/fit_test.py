@@ -339,3 +339,22 @@ def test_what_fit_has_just_evaluated_is_not_evaluated_again(
     # One more is made before training.
     assert (seen.count(True), seen.count(False)) == (evaluations + 1, 4)
     assert results[0] == results[1]
+
+
+def test_a_schedule_over_the_whole_training_needs_no_start(network, compiled, data):
+    schedule = et.EarlyTicketPolynomialDecay(0.75, shape="one_cycle")
+    model = compiled(et.wrap_for_pruning(network(), schedule))
+    early_ticket = et.EarlyTicket(*data, verbose=0)
+    history = model.fit(
+        data[0], epochs=6, steps_per_epoch=6, shuffle=False, verbose=0, callbacks=[early_ticket]
+    ).history
+    adapter = pruned(model)
+    assert et.mask_sparsity(adapter.masks()) == 0.75 and adapter.violations() == 0
+    assert early_ticket.start_epoch == 0 and early_ticket.probe.results == []
+    assert early_ticket.plan.hold_epochs == 1 and adapter.sparsity_schedule().end_step == 30
+    sparsities = history["sparsity"]
+    assert sparsities == sorted(sparsities) and 0 < sparsities[0] < 0.2 < sparsities[2] < 0.75
+    assert sparsities[-2:] == [0.75, 0.75]
+    # The initial weights, whole.
+    kernel = adapter.record.rewind_weights["middle/kernel"]
+    assert adapter.record.rewind_epoch == 0 and np.count_nonzero(kernel) == kernel.size

@@ -185,6 +185,12 @@ def main(folder, jobs):
                 interrupted(workdir, config, points, terminate="terminated" in job)
             else:
                 train_and_evaluate(config, workdir)
+        elif job.startswith("cycle"):
+            config = tiny_config(pruning__schedule="one_cycle", pruning__rewind_epoch=0)
+            if "interrupted" in job:
+                interrupted(workdir, config, [("search", 3, 1), ("search", 6), ("dense", 3)])
+            else:
+                train_and_evaluate(config, workdir)
         elif job.startswith("family"):
             # Such as "family_keras_interrupted"; "family_0.5_keras": the ticket by itself.
             config = family_config("keras" if "_keras" in job else "tf_keras")

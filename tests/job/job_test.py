@@ -379,3 +379,13 @@ def test_the_detector_of_the_config_decides(tmp_path, fields, start, detected):
     assert report["decision"]["detector"] == fields["detector"]
     assert report["probe"]["epochs"] == [] and report["cost"]["probe_epochs"] == 0
     assert report["signals"]["epochs"] == list(range(1, start + 1))
+
+
+@pytest.mark.slow
+def test_a_schedule_over_the_whole_training_has_no_start_and_its_own_dense_network(tmp_path):
+    _do(tmp_path, "cycle", "cycle_interrupted")
+    _assert_same_run(tmp_path / "cycle", tmp_path / "cycle_interrupted", ["search", "dense"])
+    report = _report(tmp_path / "cycle")
+    assert report["start_epoch"] == 0 and report["probe"]["epochs"] == []
+    assert report["ticket"]["sparsity"] == pytest.approx(0.8, abs=1e-4)
+    assert [row["epoch"] for row in _rows(tmp_path / "cycle", "dense")] == list("123456")

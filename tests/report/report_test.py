@@ -10,7 +10,8 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.report.report import Report, read_artefacts
 
 RESULTS = Path(__file__).parents[2] / "results"
-KEPT = sorted(RESULTS.rglob("report.json"))
+# That of a family is another one: tests/tools/collect_family_test.py.
+KEPT = sorted(path for path in RESULTS.rglob("report.json") if "family" not in path.parts)
 # The keys that programs may rely on.
 KEYS = (
     "schema_version config environment dense.test_accuracy dense.epochs probe.epochs "

@@ -201,6 +201,12 @@ class EarlyTicket(Callback):
     def _begin_search(self):
         adapter, plan = self.adapter, self._resolve_plan(self.params.get("steps"))
         self.plan, self.signals = plan, {}
+        if self._begins_at_once():
+            if plan.steps_per_epoch is None:
+                expected = "it in fit(...), with a schedule over the whole training"
+                raise refuse("steps_per_epoch", None, expected)
+            self.probe.epochs = ()
+            return
         if self._own_detector:
             self.detector = PPRSaturation(plan.latest_start_epoch, lead_epochs=plan.ramp_epochs)
         self.detector.reset()
@@ -219,6 +225,7 @@ class EarlyTicket(Callback):
             steps_per_execution=self.adapter.steps_per_call(),
             ramp_steps=schedule.ramp_steps,
             frequency=schedule.frequency,
+            from_first_step=schedule.from_first_step,
             **self._lengths,
         )
 
@@ -242,11 +249,28 @@ class EarlyTicket(Callback):
             searching = schedule is None and self._restored.start_epoch is None
             self._restore(self._restored, searching=searching)
             self._restored = None
+        if schedule is None and self._begins_at_once():
+            schedule = self._begin_at_once(epoch)
         # Then the rewind weights of the earlier `fit` stay: the present ones are trained.
         self._pruned_before = mask_sparsity(self.adapter.masks()) > 0
         self._check_epochs_left(schedule, epoch)
         if schedule is not None and not self.start_reason:
             self.start_reason = "the schedule's begin_step was set before this fit"
+
+    def _begins_at_once(self) -> bool:
+        return self.adapter.early_ticket_schedule().from_first_step
+
+    def _begin_at_once(self, epoch: int) -> PolynomialSparsity:
+        """Begins a schedule over the whole training, for which nothing has to be found."""
+        plan = self.plan
+        if epoch:
+            raise refuse("initial_epoch", epoch, "0 with a schedule over the whole training")
+        self.start_epoch, self.start_reason = 0, "the schedule takes the whole training"
+        self.adapter.record.start(0, self.start_reason)
+        self.adapter.begin_schedule(
+            self.adapter.step(), ramp_steps=plan.ramp_steps, frequency=plan.frequency
+        )
+        return self.adapter.sparsity_schedule()
 
     def _check_epochs_left(self, schedule: PolynomialSparsity | None, done: int) -> None:
         """Checks that a `fit` that continues training can still end at the final sparsity."""

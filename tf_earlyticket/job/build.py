@@ -24,6 +24,7 @@ from tf_earlyticket.models.saved import load_network
 from tf_earlyticket.pruning.goals import USUAL_MACS, USUAL_SPARSITIES, Goal, parse_goal
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity, sparsity_in_words
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
+from tf_earlyticket.pruning.schedule import Shape, resolve_shape
 from tf_earlyticket.pruning.select import STRUCTURES, Criterion, resolve_criterion
 from tf_earlyticket.pruning.structures import Channels
 from tf_earlyticket.report.report import COST_COLUMNS, cost_rows
@@ -73,11 +74,22 @@ def plan_of(config: Config, steps_per_epoch: int | None = None) -> Plan:
     if steps_per_epoch is None:
         steps_per_epoch = max(1, dataset_spec(config).train_examples // config.train.batch_size)
     values = {name: attrgetter(path)(config) for name, path in _FIELDS.items()}
+    at_once = shape_of(config.pruning).from_first_step
     try:
-        return resolve_plan(**values, steps_per_epoch=steps_per_epoch)
+        return resolve_plan(**values, steps_per_epoch=steps_per_epoch, from_first_step=at_once)
     except InputError as error:
         name, _, rest = str(error).partition("=")
         raise InputError(f"config.{_FIELDS.get(name, name)}={rest}") from error
+
+
+def shape_of(pruning: PruningConfig) -> Shape:
+    """Returns how sparsity rises in the ramp.
+
+    Raises:
+        InputError: If the schedule is unknown.
+    """
+    with checks.prefixed(f"config.pruning.schedule={pruning.schedule!r}: "):
+        return resolve_shape(pruning.schedule)
 
 
 def goal_of(pruning: PruningConfig) -> Goal | None:
@@ -230,7 +242,11 @@ def _wrapped(config: Config, pruned_network=None):
         plain = build_plain_model(config)
         final, initial = _final_sparsity(config), pruning.initial_sparsity
     schedule = backend_named(config.model.keras).schedule_class(
-        final, initial_sparsity=initial, frequency=pruning.frequency
+        final,
+        initial_sparsity=initial,
+        frequency=pruning.frequency,
+        # Eq. 6 by its own name, as in tickets of before.
+        **({} if pruning.schedule == "cubic" else {"shape": pruning.schedule}),
     )
     with _named_fields(pruning):
         return wrap_for_pruning(
@@ -304,11 +320,17 @@ def describe_run(config: Config) -> str:
             f"steps: {steps_per_epoch} per epoch, {steps_per_epoch * plan.epochs} in "
             f"{plan.epochs} epochs",
             f"probes: at most {len(probes)}, at epochs {', '.join(map(str, probes))}, each "
-            f"retraining for {plan.probe_steps} of {steps_per_epoch} steps",
+            f"retraining for {plan.probe_steps} of {steps_per_epoch} steps"
+            if probes
+            else "probes: none",
             f"schedule: mode {pruning.mode}; sparsity {pruning.initial_sparsity} to "
             f"{pruning.final_sparsity} over {plan.ramp_steps} steps ({plan.ramp_epochs} "
-            f"epochs), an update every {plan.frequency} steps, starting after epoch "
-            f"{plan.latest_start_epoch} at the latest",
+            f"epochs), an update every {plan.frequency} steps, "
+            + (
+                f"starting after epoch {plan.latest_start_epoch} at the latest"
+                if plan.latest_start_epoch
+                else "from the first step on"
+            ),
         ]
     )
 

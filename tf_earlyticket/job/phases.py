@@ -375,7 +375,7 @@ def _search(run: Run) -> SearchResult:
     validation = run.data.validation(config.train.batch_size)
     detector = make_detector(
         config.probe.detector,
-        plan.latest_start_epoch,
+        max(1, plan.latest_start_epoch),
         lead_epochs=plan.ramp_epochs,
     )
     early_ticket = EarlyTicket(
@@ -556,6 +556,9 @@ def train_dense(run: Run, start_epoch: int) -> TrainingResult:
         return _train_on(run, "dense", start)
 
     def make() -> TrainingResult:
+        if start_epoch == 0:
+            # Nothing of it comes from the ticket.
+            return _train_on(dataclasses.replace(run), "dense")
         try:
             return finish(run)
         except NoCheckpoint as gone:

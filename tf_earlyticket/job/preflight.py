@@ -17,7 +17,14 @@ from tf_earlyticket.deploy.bench import RUNTIMES, Options
 from tf_earlyticket.deploy.formats import INSTALL, missing
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.files import sha256
-from tf_earlyticket.job.build import criterion_of, dataset_spec, family_of, goal_of, plan_of
+from tf_earlyticket.job.build import (
+    criterion_of,
+    dataset_spec,
+    family_of,
+    goal_of,
+    plan_of,
+    shape_of,
+)
 from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.job.recipe import check_training
 from tf_earlyticket.models import MODELS
@@ -63,6 +70,9 @@ def check_config(config: Config, data_dir=None) -> None:
         if config.ticket is not None:
             expected = "None with a family: a ticket that is given has its sparsity"
             raise checks.refuse("config.ticket", config.ticket, expected)
+        if shape_of(config.pruning).from_first_step:
+            expected = "one with a start epoch, such as 'cubic', with a family"
+            raise checks.refuse("config.pruning.schedule", config.pruning.schedule, expected)
         for member in family_of(config).values():
             check_config(member, data_dir)
         _check_goal(config)
@@ -110,9 +120,13 @@ def check_config(config: Config, data_dir=None) -> None:
     if train.batch_size > spec.train_examples:
         expected = f"at most the {spec.train_examples} training examples"
         raise checks.refuse("config.train.batch_size", train.batch_size, expected)
+    at_once = shape_of(pruning).from_first_step
+    if at_once and (pruning.mode == "rewind" or config.ticket is not None):
+        expected = "one with a start epoch, such as 'cubic', with mode='rewind' or a ticket"
+        raise checks.refuse("config.pruning.schedule", pruning.schedule, expected)
     plan = plan_of(config)
     with checks.prefixed("config."):
-        make_detector(probe.detector, plan.latest_start_epoch)
+        make_detector(probe.detector, max(1, plan.latest_start_epoch))
     if config.ticket is not None:
         _check_ticket(config)
 

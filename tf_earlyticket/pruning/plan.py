@@ -65,6 +65,7 @@ def resolve_plan(
     probe_fraction: float | None = None,
     probe_learning_rate: float | None = None,
     learning_rate: float | None = None,
+    from_first_step: bool = False,
 ) -> Plan:
     """Plans gradual pruning so that a run of `epochs` ends at the final sparsity.
 
@@ -87,6 +88,8 @@ def resolve_plan(
             all probes together within 5 % of the epochs.
         probe_learning_rate: Of a probe's retraining; None: a tenth of `learning_rate`.
         learning_rate: At the start of the training, None if it is not known yet.
+        from_first_step: The ramp begins with the training, without a probe, and takes all epochs
+            but those at the final sparsity.
 
     Raises:
         InputError: An argument is out of range, or the epochs do not suffice.
@@ -104,16 +107,30 @@ def resolve_plan(
                 "None while the steps per epoch are not known; pass fit(steps_per_epoch=...)",
             )
         ramp_epochs = math.ceil(ramp_steps / steps_per_epoch)
-    ramp, hold = _lengths(epochs, ramp_epochs, hold_epochs)
-    latest = epochs - ramp - hold
-    if checks.integer("rewind_epoch", rewind_epoch) not in range(latest):
+    if from_first_step:
+        hold = hold_epochs
+        if hold is None:
+            hold = max(1, min(round(_HOLD_SHARE * epochs), epochs - 1))
+        hold = checks.integer("hold_epochs", hold, 0, epochs - 1)
+        ramp, latest = epochs - hold, 0
+        for name, given, own in (
+            ("ramp_epochs", ramp_epochs, ramp),
+            ("rewind_epoch", rewind_epoch, 0),
+        ):
+            if given not in (None, own):
+                expected = f"None or {own} with a schedule that begins with the training"
+                raise checks.refuse(name, given, expected)
+    else:
+        ramp, hold = _lengths(epochs, ramp_epochs, hold_epochs)
+        latest = epochs - ramp - hold
+    if not from_first_step and checks.integer("rewind_epoch", rewind_epoch) not in range(latest):
         expected = f"an integer from 0 to {latest - 1}, before the latest epoch to start pruning at"
         raise checks.refuse("rewind_epoch", rewind_epoch, expected)
     if frequency is not None and ramp:
         check_frequency(frequency, steps_per_execution)
-    probes = _probe_epochs(latest, probe_every, probe_first)
+    probes = () if from_first_step else _probe_epochs(latest, probe_every, probe_first)
     if probe_fraction is None:
-        probe_fraction = min(1.0, _PROBE_BUDGET * epochs / len(probes))
+        probe_fraction = min(1.0, _PROBE_BUDGET * epochs / max(1, len(probes)))
     else:
         probe_fraction = checks.number("probe_fraction", probe_fraction, above=0, high=1)
     if probe_learning_rate is not None:

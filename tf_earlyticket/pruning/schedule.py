@@ -1,11 +1,111 @@
 """Sparsity as a function of the training step."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from tf_earlyticket import checks
 from tf_earlyticket.pruning.plan import update_frequency
+from tf_earlyticket.registry import Registry
+
+
+class Shape(Protocol):
+    """How sparsity rises between the ends of a ramp.
+
+    Attributes:
+        from_first_step: Whether it begins with the training, at no start epoch that is looked for.
+    """
+
+    from_first_step: ClassVar[bool]
+
+    def left(self, progress: Any) -> Any:
+        """Returns which part of the ramp's sparsity is still to come.
+
+        Args:
+            progress: Part of the ramp that is done, in [0, 1]: a float, or a tensor.
+
+        Returns:
+            1 or less at 0, exactly 0 at 1, and never rising.
+        """
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """(1 - progress) ** power: `cubic` of the paper's eq. 6 (Zhu & Gupta, 2017), `linear` with 1.
+
+    Attributes:
+        power: > 0.
+
+    Raises:
+        InputError: It is not.
+    """
+
+    power: float = 3
+    from_first_step: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "power", checks.number("power", self.power, above=0))
+
+    def left(self, progress: Any) -> Any:
+        return (1 - progress) ** self.power
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """`one_cycle`: slow, fast, slow over the whole training (Hubens et al., 2021).
+
+    The part reached is (1 + exp(-alpha + beta)) / (1 + exp(-alpha * progress + beta)). It needs no
+    start epoch and no probe: it begins with the first step.
+
+    Attributes:
+        alpha: How fast, > 0.
+        beta: How late: half is reached at beta / alpha of the ramp, >= 0.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    alpha: float = 14
+    beta: float = 5
+    from_first_step: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.number("alpha", self.alpha, above=0, high=100)
+        checks.number("beta", self.beta, low=0, high=100)
+
+    def left(self, progress: Any) -> Any:
+        # A power and not exp, which holds for tensors too.
+        late = math.exp(self.beta)
+        end = 1 + late * math.e**-self.alpha
+        return 1 - end / (1 + late * math.e ** (-self.alpha * progress))
+
+
+SHAPES: Registry[Callable[..., Shape]] = Registry("shape")
+SHAPES.register("cubic", lambda: Polynomial(3), own=True)
+SHAPES.register("linear", lambda: Polynomial(1), own=True)
+SHAPES.register("polynomial", Polynomial, own=True)
+SHAPES.register("one_cycle", OneCycle, own=True)
+
+
+def resolve_shape(text: str, power: float = 3) -> Shape:
+    """Returns the shape that a name stands for, maybe with parameters.
+
+    Args:
+        text: "cubic", "linear", "polynomial(power=2)", "one_cycle" or "one_cycle(alpha=10)".
+        power: Of "polynomial", unless its parameters say so.
+
+    Raises:
+        InputError: A name or parameter is unknown, or a value is out of range.
+
+    Example:
+        >>> resolve_shape("linear").left(0.25)
+        0.75
+    """
+    name, parameters = SHAPES.parse(text)
+    given = {"power": power} if name == "polynomial" and "power" not in parameters else {}
+    made: Shape = SHAPES.make(text, **given)
+    return made
 
 
 @dataclass(frozen=True)
@@ -24,6 +124,7 @@ class PolynomialSparsity:
         end_step: Last step with a mask update, >= `begin_step`.
         frequency: Steps between two mask updates, >= 1.
         power: Exponent of the polynomial, > 0.
+        shape: What takes the polynomial's place, as for `resolve_shape`.
 
     Raises:
         InputError: A field is out of its range.
@@ -35,6 +136,8 @@ class PolynomialSparsity:
     end_step: int
     frequency: int = 100
     power: float = 3
+    shape: str = "polynomial"
+    _shape: Shape = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         checked = {
@@ -46,6 +149,7 @@ class PolynomialSparsity:
             "end_step": checks.integer("end_step", self.end_step, self.begin_step),
             "frequency": checks.integer("frequency", self.frequency, 1),
             "power": checks.number("power", self.power, above=0),
+            "_shape": resolve_shape(self.shape, self.power),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -62,7 +166,7 @@ class PolynomialSparsity:
             return self.initial_sparsity
         progress = (step - self.begin_step) / (self.end_step - self.begin_step)
         span = self.initial_sparsity - self.final_sparsity
-        sparsity = self.final_sparsity + span * (1 - progress) ** self.power
+        sparsity = self.final_sparsity + span * self._shape.left(progress)
         # Rounding may leave the interval by one unit in the last place.
         return float(min(max(sparsity, self.initial_sparsity), self.final_sparsity))
 
@@ -97,6 +201,8 @@ class EarlyTicketSchedule:
             `et.EarlyTicket` from the epochs that `fit` was given.
         frequency: Optimizer steps between mask updates; None: about 20 updates in the ramp.
         power: Exponent of the polynomial, 3 in the paper.
+        shape: What takes the polynomial's place: "linear", or "one_cycle", with which
+            `et.EarlyTicket` looks for no start and prunes over the whole training.
 
     Raises:
         InputError: If a value is out of range, or `begin_step` is given without `ramp_steps`.
@@ -115,7 +221,9 @@ class EarlyTicketSchedule:
         ramp_steps: int | None = None,
         frequency: int | None = None,
         power: float = 3,
+        shape: str = "polynomial",
     ):
+        self.shape, self._shape = shape, resolve_shape(shape, power)
         self.initial_sparsity = initial_sparsity
         self.final_sparsity = final_sparsity
         self.power = power
@@ -143,7 +251,13 @@ class EarlyTicketSchedule:
             begin_step + ramp_steps,
             frequency,
             self.power,
+            self.shape,
         )
+
+    @property
+    def from_first_step(self) -> bool:
+        """Whether pruning begins with the training, at no start epoch that is looked for."""
+        return self._shape.from_first_step
 
     @property
     def end_step(self) -> int | None:
@@ -200,6 +314,8 @@ class EarlyTicketSchedule:
                 "ramp_steps": self.ramp_steps,
                 "frequency": self.frequency,
                 "power": self.power,
+                # Tickets of before have none.
+                **({} if self.shape == "polynomial" else {"shape": self.shape}),
             },
         }
 

@@ -54,6 +54,8 @@ class EarlyTicketPolynomialDecay(EarlyTicketSchedule, tfmot.sparsity.keras.Polyn
             `et.EarlyTicket` from the epochs that `fit` was given.
         frequency: Optimizer steps between mask updates; None: about 20 updates in the ramp.
         power: Exponent of the polynomial, 3 in the paper.
+        shape: What takes the polynomial's place: "linear", or "one_cycle", with which
+            `et.EarlyTicket` looks for no start and prunes over the whole training.
 
     Raises:
         InputError: If a value is out of range, or `begin_step` is given without `ramp_steps`.
@@ -76,7 +78,7 @@ class EarlyTicketPolynomialDecay(EarlyTicketSchedule, tfmot.sparsity.keras.Polyn
             & ((tf.math.floormod(step - begin, frequency) == 0) | (step == end))
         )
         left = tf.cast(tf.clip_by_value(end - step, 0, self.ramp_steps), tf.float32)
-        left = tf.math.divide_no_nan(left, float(self.ramp_steps)) ** self.power
+        left = self._shape.left(1 - tf.math.divide_no_nan(left, float(self.ramp_steps)))
         final = tf.constant(self.final_sparsity, tf.float32)
         return should_prune, final + (self.initial_sparsity - final) * left
 
