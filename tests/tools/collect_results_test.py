@@ -62,7 +62,11 @@ def test_unfinished_and_repeated_runs_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page, results", [("README.md", "digits_resnet20"), ("docs/keras3.md", "digits_keras3")]
+    "page, results",
+    [
+        ("results/digits_resnet20/README.md", "digits_resnet20"),
+        ("docs/keras3.md", "digits_keras3"),
+    ],
 )
 def test_a_page_shows_the_committed_results(page, results):
     root = Path(__file__).parents[2]
