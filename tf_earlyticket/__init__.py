@@ -19,6 +19,7 @@ _HOMES = {
     "GatedPPR": "detectors.ppr_saturation",
     "LayerRateConvergence": "detectors.weight_signals",
     "MaskDistance": "detectors.weight_signals",
+    "LearningRateRestart": "callbacks.learning_rate_restart",
     "MaskUpdate": "callbacks.mask_update",
     "Observation": "detectors.base",
     "PPRProbe": "callbacks.ppr_probe",

@@ -90,6 +90,8 @@ class TrainConfig:
         learning_rate: Highest value, from which the schedule begins.
         schedule: Of the learning rate: "steps" (see `drop_epochs`), "cosine" (down to zero at the
             end of the epochs) or "constant".
+        restart: Whether the learning rate begins anew when the ramp has ended, and falls evenly to
+            zero, epoch by epoch; the dense baseline then has the same learning rates.
         warmup_epochs: Epochs in which the learning rate rises evenly to what the schedule says.
         clip_norm: Scale gradients down to this norm of all together; None: leave them.
         label_smoothing: Part of each label that is spread evenly over all classes, in [0, 1).
@@ -113,6 +115,7 @@ class TrainConfig:
     optimizer: str = "sgd"
     learning_rate: float = 0.1
     schedule: str = "steps"
+    restart: bool = False
     warmup_epochs: int = 0
     clip_norm: Optional[float] = None
     label_smoothing: float = 0.0

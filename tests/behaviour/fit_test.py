@@ -358,3 +358,31 @@ def test_a_schedule_over_the_whole_training_needs_no_start(network, compiled, da
     # The initial weights, whole.
     kernel = adapter.record.rewind_weights["middle/kernel"]
     assert adapter.record.rewind_epoch == 0 and np.count_nonzero(kernel) == kernel.size
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_the_learning_rate_begins_anew_after_the_ramp(keras, network, compiled, data, scheduled):
+    rate = keras.optimizers.schedules.ExponentialDecay(0.05, 1000, 0.5) if scheduled else 0.05
+    schedule = et.EarlyTicketPolynomialDecay(0.5, begin_step=2, ramp_steps=8)
+    model = compiled(et.wrap_for_pruning(network(), schedule), keras.optimizers.SGD(rate))
+    adapter, rates = pruned(model), []
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: rates.append(adapter.learning_rate())
+    )
+    options = {"steps_per_epoch": 6, "shuffle": False, "verbose": 0}
+    restart = [et.MaskUpdate(), et.LearningRateRestart(0.04), note]
+    train = data[0].repeat()
+    model.fit(train, epochs=6, callbacks=restart, **options)
+    np.testing.assert_allclose(rates[2:], [0.04, 0.03, 0.02, 0.01], rtol=1e-5)
+    np.testing.assert_allclose(rates[:2], [0.05, 0.05], rtol=0.01)
+    assert et.mask_sparsity(adapter.masks()) == 0.5 and adapter.violations() == 0
+    if scheduled:
+        adapter.prepare()
+        assert adapter.learning_rate() == pytest.approx(0.05 * 0.5 ** (36 / 1000), rel=1e-4)
+        adapter.finish()
+    # A dense network with the same rates.
+    rates.clear()
+    model = compiled(et.wrap_for_pruning(network(), schedule), keras.optimizers.SGD(0.05))
+    adapter = pruned(model)
+    model.fit(train, epochs=4, callbacks=[et.LearningRateRestart(end_step=6), note], **options)
+    np.testing.assert_allclose(rates, [0.05, 0.05, 0.05 * 2 / 3, 0.05 / 3], rtol=1e-5)

@@ -186,9 +186,12 @@ def main(folder, jobs):
             else:
                 train_and_evaluate(config, workdir)
         elif job.startswith("cycle"):
-            config = tiny_config(pruning__schedule="one_cycle", pruning__rewind_epoch=0)
+            # And a learning rate that begins anew in the last two epochs.
+            fields = {"pruning__schedule": "one_cycle", "pruning__hold_epochs": 2}
+            config = tiny_config(**fields, pruning__rewind_epoch=0, train__restart=True)
             if "interrupted" in job:
-                interrupted(workdir, config, [("search", 3, 1), ("search", 6), ("dense", 3)])
+                points = [("search", 3, 1), ("search", 6, 1), ("dense", 3), ("dense", 6)]
+                interrupted(workdir, config, points)
             else:
                 train_and_evaluate(config, workdir)
         elif job.startswith("family"):

@@ -388,4 +388,8 @@ def test_a_schedule_over_the_whole_training_has_no_start_and_its_own_dense_netwo
     report = _report(tmp_path / "cycle")
     assert report["start_epoch"] == 0 and report["probe"]["epochs"] == []
     assert report["ticket"]["sparsity"] == pytest.approx(0.8, abs=1e-4)
-    assert [row["epoch"] for row in _rows(tmp_path / "cycle", "dense")] == list("123456")
+    for phase in ("search", "dense"):
+        rows = _rows(tmp_path / "cycle", phase)
+        assert [row["epoch"] for row in rows] == list("123456")
+        rates = [float(row["learning_rate"]) for row in rows]
+        np.testing.assert_allclose(rates, [0.1, 0.1, 0.1, 0.01, 0.1, 0.05], rtol=1e-5)

@@ -169,7 +169,7 @@ def _train_phases(
     if run.config.pruning.shrink_after_ramp:
         found = train_shrunk(run, found)
     retrained = retrain(run) if run.config.pruning.mode == "rewind" else None
-    dense = train_dense(run, found.start_epoch) if run.config.train.dense_baseline else None
+    dense = train_dense(run, found) if run.config.train.dense_baseline else None
     return found, retrained, dense
 
 

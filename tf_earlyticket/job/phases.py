@@ -22,6 +22,7 @@ from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.backends.base import PrunedModel, check_weights
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
+from tf_earlyticket.callbacks.learning_rate_restart import LearningRateRestart
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.streams import Data
@@ -397,12 +398,14 @@ def _search(run: Run) -> SearchResult:
         verbose=0,
     )
     shrinks = [_StopAfterRamp()] if config.pruning.shrink_after_ramp else []
+    restart = [LearningRateRestart(config.train.learning_rate)] if config.train.restart else []
     phase = Phase(run, "search", searcher=early_ticket)
     branch = run.checkpoint("branch", phase.log)
     branch.set_model(run.model)
     done, within = begin_search(run, phase)
     if not (stop and early_ticket.get_state().start_epoch) and not (shrinks and _ended(adapter)):
-        phase.fit(done, [early_ticket, KeepRewindWeights(run, within), *shrinks])
+        keeper = KeepRewindWeights(run, within)
+        phase.fit(done, [early_ticket, keeper, *restart, *shrinks])
     state, schedule = early_ticket.get_state(), adapter.sparsity_schedule()
     steps = None
     if schedule is not None:
@@ -542,23 +545,30 @@ def retrain(run: Run) -> TrainingResult:
     return run.once("retrain", TrainingResult, lambda: _train_on(fresh, "retrain", start))
 
 
-def train_dense(run: Run, start_epoch: int) -> TrainingResult:
+def train_dense(run: Run, found: SearchResult) -> TrainingResult:
     """Finishes the dense training from the state right before pruning, for comparison.
 
     Where that state is gone, it is trained again: until then the run was dense.
+
+    Args:
+        run: The run.
+        found: What its search has found.
     """
+    start_epoch, more = found.start_epoch, []
+    if run.config.train.restart and found.schedule is not None:
+        more = [LearningRateRestart(run.config.train.learning_rate, found.schedule.end_step)]
 
     def finish(run: Run) -> TrainingResult:
         def start() -> int:
             run.restore("branch", start_epoch)
             return start_epoch
 
-        return _train_on(run, "dense", start)
+        return _train_on(run, "dense", start, more)
 
     def make() -> TrainingResult:
         if start_epoch == 0:
             # Nothing of it comes from the ticket.
-            return _train_on(dataclasses.replace(run), "dense")
+            return _train_on(dataclasses.replace(run), "dense", more=more)
         try:
             return finish(run)
         except NoCheckpoint as gone:
@@ -601,14 +611,16 @@ def mask_keeper() -> MaskUpdate:
     return update
 
 
-def _train_on(run: Run, name: str, start: Callable[[], int] = lambda: 0) -> TrainingResult:
-    """Trains the model, its masks unchanged, to the schedule's end.
+def _train_on(
+    run: Run, name: str, start: Callable[[], int] = lambda: 0, more: Sequence = ()
+) -> TrainingResult:
+    """Trains the model, its masks unchanged and with `more` callbacks, to the schedule's end.
 
     Where none of its own checkpoints can be used, it begins anew.
     """
     phase, own = Phase(run, name), run.paths.directory(name)
     try:
-        phase.train([mask_keeper()], start)
+        phase.train([mask_keeper(), *more], start)
     except NoCheckpoint as damaged:
         if not own.exists():
             raise
@@ -616,7 +628,7 @@ def _train_on(run: Run, name: str, start: Callable[[], int] = lambda: 0) -> Trai
         shutil.rmtree(own)
         wait_for_workers(run.strategy)
         phase = Phase(run, name)
-        phase.train([mask_keeper()], start)
+        phase.train([mask_keeper(), *more], start)
     return TrainingResult(phase.rows)
 
 

@@ -73,6 +73,11 @@ def check_config(config: Config, data_dir=None) -> None:
         if shape_of(config.pruning).from_first_step:
             expected = "one with a start epoch, such as 'cubic', with a family"
             raise checks.refuse("config.pruning.schedule", config.pruning.schedule, expected)
+        if config.train.restart and config.train.dense_baseline:
+            expected = (
+                "false, or train.dense_baseline=false, with a family: ramps end at other steps"
+            )
+            raise checks.refuse("config.train.restart", True, expected)
         for member in family_of(config).values():
             check_config(member, data_dir)
         _check_goal(config)
@@ -124,6 +129,11 @@ def check_config(config: Config, data_dir=None) -> None:
     if at_once and (pruning.mode == "rewind" or config.ticket is not None):
         expected = "one with a start epoch, such as 'cubic', with mode='rewind' or a ticket"
         raise checks.refuse("config.pruning.schedule", pruning.schedule, expected)
+    if train.restart and (
+        pruning.mode == "rewind" or config.ticket is not None or pruning.shrink_after_ramp
+    ):
+        expected = "false with mode='rewind', a ticket or shrink_after_ramp"
+        raise checks.refuse("config.train.restart", True, expected)
     plan = plan_of(config)
     with checks.prefixed("config."):
         make_detector(probe.detector, max(1, plan.latest_start_epoch))

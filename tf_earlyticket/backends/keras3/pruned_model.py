@@ -129,6 +129,7 @@ class Keras3PrunedModel(PrunedModel):
         optimizer = self._optimizer
         if isinstance(optimizer._learning_rate, OverridableSchedule):
             optimizer._learning_rate = optimizer._learning_rate.schedule
+            self.state.learning_rate.assign(UNSET)
             self.model.train_function = None
 
     def learning_rate(self):

@@ -1,0 +1,84 @@
+"""`LearningRateRestart`: after the ramp the learning rate begins anew and falls to zero."""
+
+from tf_earlyticket import checks
+from tf_earlyticket.backends import pruned
+from tf_earlyticket.backends.base import PrunedModel
+from tf_earlyticket.callbacks.callback import Callback
+
+
+def restarted_rate(highest: float, epoch: int, first: int, epochs: int) -> float:
+    """Returns the learning rate of an epoch after a restart: evenly down, to zero after the last.
+
+    Args:
+        highest: That of the first epoch.
+        epoch: From 0, in [first, epochs).
+        first: The epoch at which it began anew, from 0.
+        epochs: Of the whole training.
+
+    Example:
+        >>> [restarted_rate(0.1, epoch, 6, 10) for epoch in (6, 8)]
+        [0.1, 0.05]
+    """
+    return highest * (epochs - epoch) / (epochs - first)
+
+
+class LearningRateRestart(Callback):
+    """Lets the learning rate begin anew when the ramp has ended, and fall evenly to zero.
+
+    Weights that are left can then move again (learning-rate rewinding, within the epochs that are
+    left: Renda et al. 2020, Le & Hua 2021, Zimmer et al. 2023). From the first epoch that begins
+    after the last mask update on, each epoch has a constant rate in place of the optimizer's own
+    schedule, which is back after `fit`; a rate that is a plain number stays at its last value. Must
+    stand after `et.EarlyTicket` or `et.MaskUpdate` in the list of callbacks.
+
+    Args:
+        learning_rate: Of the first such epoch; default the rate when `fit` starts.
+        end_step: Optimizer step from which on an epoch counts as after the ramp; default: that of
+            the model's schedule. For a dense network that is to have the same learning rates.
+
+    Raises:
+        InputError: A value is out of range; when `fit` starts, if the model is not wrapped or not
+            compiled.
+
+    Example:
+        >>> callbacks = [et.EarlyTicket(train, val), et.LearningRateRestart()]
+        >>> model.fit(train, epochs=60, validation_data=val, callbacks=callbacks)
+    """
+
+    def __init__(self, learning_rate: float | None = None, end_step: int | None = None):
+        super().__init__()
+        if learning_rate is not None:
+            checks.number("learning_rate", learning_rate, above=0)
+        if end_step is not None:
+            checks.integer("end_step", end_step, 0)
+        self._given, self._end_step = learning_rate, end_step
+        self.adapter: PrunedModel | None = None
+
+    def on_train_begin(self, logs=None):
+        """Notes the learning rate."""
+        self.adapter = pruned(self.model)
+        self.adapter.prepare()
+        self._highest = self.adapter.learning_rate() if self._given is None else self._given
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sets the rate of an epoch after the ramp."""
+        end, steps = self._end(), self.params.get("steps")
+        if end is None or not steps:
+            return
+        # Of the epoch's beginning, also where training goes on within it.
+        step = self.adapter.step() // steps * steps
+        if step < end:
+            return
+        first = epoch - (step - end) // steps
+        rate = restarted_rate(self._highest, epoch, first, self.params["epochs"])
+        self.adapter.set_learning_rate(rate)
+
+    def _end(self) -> int | None:
+        if self._end_step is not None:
+            return self._end_step
+        schedule = self.adapter.sparsity_schedule()
+        return None if schedule is None else schedule.end_step
+
+    def on_train_end(self, logs=None):
+        """Gives the optimizer its own learning-rate schedule back."""
+        self.adapter.finish()
