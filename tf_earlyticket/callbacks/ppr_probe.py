@@ -131,6 +131,8 @@ class PPRProbe(Callback):
         self.adapter: PrunedModel | None = None
         self.results: list[ProbeResult] = []
         self.steps_per_epoch: int | None = None
+        # By epoch and batches: what several probes of one epoch may share.
+        self.dense_values: dict[tuple[int, int], float] = {}
 
     def on_train_begin(self, logs=None):
         """Prepares the model and fixes the retraining's learning rate; forgets earlier results."""
@@ -143,6 +145,7 @@ class PPRProbe(Callback):
         ):
             check_first_batch(self.model, data(), argument)
         self.results = []
+        self.dense_values.clear()
         self.sparsity, self.learning_rate = self._wanted
         if self.sparsity is None:
             self.sparsity = self.adapter.final_sparsity()
@@ -216,7 +219,10 @@ class PPRProbe(Callback):
         with adapter.sandbox():
             dense_accuracy = self._validated(batches, logs or {})
             if dense_accuracy is None:
-                dense_accuracy = self._value(batches)
+                place = epoch, batches
+                if place not in self.dense_values:
+                    self.dense_values[place] = self._value(batches)
+                dense_accuracy = self.dense_values[place]
             adapter.set_masks(adapter.ranked_masks(self.sparsity))
             pruned_accuracy = self._value(batches)
             adapter.set_learning_rate(self.learning_rate)

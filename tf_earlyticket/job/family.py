@@ -229,9 +229,15 @@ class _Watch(EarlyTicket):
     Args:
         run: Of the goal alone.
         started: Called with the start epoch.
+        dense_values: What the probes of one epoch find of the dense network, shared by all goals.
     """
 
-    def __init__(self, run: Run, started: Callable[[int], None]):
+    def __init__(
+        self,
+        run: Run,
+        started: Callable[[int], None],
+        dense_values: dict[tuple[int, int], float],
+    ):
         config, plan = run.config, run.plan
         probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
         validation = run.data.validation(config.train.batch_size)
@@ -255,6 +261,7 @@ class _Watch(EarlyTicket):
             fit_validates=True,
             verbose=0,
         )
+        self.probe.dense_values = dense_values
         # Nothing is pruned here.
         self.mask_update = _NoUpdate()
 
@@ -331,7 +338,8 @@ def _train_shared(shared: Run, runs: Mapping[str, Run]) -> SharedResult:
 
         return hand_over
 
-    watches = {goal: _Watch(run, started(goal)) for goal, run in runs.items()}
+    dense_values: dict[tuple[int, int], float] = {}
+    watches = {goal: _Watch(run, started(goal), dense_values) for goal, run in runs.items()}
     phase = Phase(shared, "dense", searcher=_Watches(watches))
     done, within = begin_search(shared, phase)
     baseline = shared.config.train.dense_baseline
