@@ -20,7 +20,6 @@ from tf_earlyticket.data.catalog import load
 from tf_earlyticket.deploy.artefacts import sizes
 from tf_earlyticket.deploy.bench import Options, measure
 from tf_earlyticket.deploy.saved_model import Network
-from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.files import read_record, write_bytes, write_text
 from tf_earlyticket.job.build import dataset_spec, family_of, goal_of
@@ -28,7 +27,14 @@ from tf_earlyticket.job.checkpoint import NoCheckpoint
 from tf_earlyticket.job.devices import config_for_replicas, make_strategy
 from tf_earlyticket.job.job import train_and_evaluate
 from tf_earlyticket.job.log import Display, MetricsLog
-from tf_earlyticket.job.phases import KeepRewindWeights, Phase, Run, begin_search, mask_keeper
+from tf_earlyticket.job.phases import (
+    KeepRewindWeights,
+    Phase,
+    Run,
+    begin_search,
+    mask_keeper,
+    search_arguments,
+)
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.results import SharedResult, TrainingResult
 from tf_earlyticket.job.workdir import RunPaths
@@ -238,28 +244,11 @@ class _Watch(EarlyTicket):
         started: Callable[[int], None],
         dense_values: dict[tuple[int, int], float],
     ):
-        config, plan = run.config, run.plan
-        probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
-        validation = run.data.validation(config.train.batch_size)
         super().__init__(
-            lambda: probe_data,
-            lambda: validation,
-            detector=make_detector(
-                config.probe.detector, plan.latest_start_epoch, lead_epochs=plan.ramp_epochs
-            ),
-            probe_every=config.probe.every_epochs,
-            probe_first=config.probe.first_epoch,
-            probe_fraction=plan.probe_fraction,
-            probe_validation_fraction=config.probe.validation_fraction,
-            probe_learning_rate=plan.probe_learning_rate,
-            ramp_epochs=plan.ramp_epochs,
-            hold_epochs=plan.hold_epochs,
-            rewind_epoch=plan.rewind_epoch,
-            sparsity=config.pruning.final_sparsity,
+            **search_arguments(run),
+            sparsity=run.config.pruning.final_sparsity,
             before_start=started,
             stop_at_start=True,
-            fit_validates=True,
-            verbose=0,
         )
         self.probe.dense_values = dense_values
         # Nothing is pruned here.

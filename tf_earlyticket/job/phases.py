@@ -369,33 +369,38 @@ def search(run: Run) -> SearchResult:
     return run.once("search", SearchResult, lambda: _search(run))
 
 
-def _search(run: Run) -> SearchResult:
-    config, plan, adapter = run.config, run.plan, pruned(run.model)
-    stop = config.pruning.mode == "rewind"
+def search_arguments(run: Run) -> dict[str, Any]:
+    """Returns what an `EarlyTicket` is given that looks for the start epoch of a run."""
+    config, plan = run.config, run.plan
     probe_data = run.data.probe(config.train.batch_size, seed=config.seed)
     validation = run.data.validation(config.train.batch_size)
-    detector = make_detector(
-        config.probe.detector,
-        max(1, plan.latest_start_epoch),
-        lead_epochs=plan.ramp_epochs,
-    )
-    early_ticket = EarlyTicket(
-        lambda: probe_data,
-        lambda: validation,
-        detector=detector,
-        probe_every=config.probe.every_epochs,
-        probe_first=config.probe.first_epoch,
-        probe_fraction=plan.probe_fraction,
-        probe_validation_fraction=config.probe.validation_fraction,
-        probe_learning_rate=plan.probe_learning_rate,
-        ramp_epochs=plan.ramp_epochs,
-        hold_epochs=plan.hold_epochs,
-        rewind_epoch=plan.rewind_epoch,
-        before_start=lambda epoch: branch.save(epoch),
-        stop_at_start=stop,
-        fit_validates=True,
+    return {
+        "train_data": lambda: probe_data,
+        "validation_data": lambda: validation,
+        "detector": make_detector(
+            config.probe.detector,
+            max(1, plan.latest_start_epoch),
+            lead_epochs=plan.ramp_epochs,
+        ),
+        "probe_every": config.probe.every_epochs,
+        "probe_first": config.probe.first_epoch,
+        "probe_fraction": plan.probe_fraction,
+        "probe_validation_fraction": config.probe.validation_fraction,
+        "probe_learning_rate": plan.probe_learning_rate,
+        "ramp_epochs": plan.ramp_epochs,
+        "hold_epochs": plan.hold_epochs,
+        "rewind_epoch": plan.rewind_epoch,
+        "fit_validates": True,
         # The run's own progress tells of the start.
-        verbose=0,
+        "verbose": 0,
+    }
+
+
+def _search(run: Run) -> SearchResult:
+    config, adapter = run.config, pruned(run.model)
+    stop = config.pruning.mode == "rewind"
+    early_ticket = EarlyTicket(
+        **search_arguments(run), before_start=lambda epoch: branch.save(epoch), stop_at_start=stop
     )
     shrinks = [_StopAfterRamp()] if config.pruning.shrink_after_ramp else []
     restart = [LearningRateRestart(config.train.learning_rate)] if config.train.restart else []
@@ -413,8 +418,8 @@ def _search(run: Run) -> SearchResult:
     return SearchResult(
         **{**vars(state), "recent_masks": {}},
         rows=phase.rows,
-        detector=detector.name,
-        latest_start_epoch=plan.latest_start_epoch,
+        detector=early_ticket.detector.name,
+        latest_start_epoch=run.plan.latest_start_epoch,
         schedule=steps,
     )
 
