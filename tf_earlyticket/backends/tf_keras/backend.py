@@ -44,8 +44,9 @@ class TfKerasBackend(Backend):
         return kept_object(model) or TfKerasPrunedModel(model)
 
     def _check_model(self, model):
-        models = [model, *(m for m in model.submodules if isinstance(m, keras.Model))]
-        for part in models:
+        # Not TensorFlow's submodules: it cannot walk masks of recurrent dropout.
+        parts = layers_inside(model)
+        for part in (each for each in parts if isinstance(each, keras.Model)):
             if not (isinstance(part, keras.Sequential) or part._is_graph_network):
                 raise InputError(
                     f"Model {part.name!r} is subclassed ({type(part).__name__}): expected a "
@@ -55,7 +56,7 @@ class TfKerasBackend(Backend):
                 raise InputError(
                     f"Model {part.name!r} is not built: give its first layer an input shape."
                 )
-        if any(isinstance(layer, PruneLowMagnitude) for layer in model.submodules):
+        if any(isinstance(layer, PruneLowMagnitude) for layer in parts):
             raise InputError(
                 f"Model {model.name!r} is wrapped for pruning already: expected a plain model."
             )
