@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_earlyticket as et
 from tf_earlyticket.backends import backend_of, pruned
 
+WANDA = "global(score='wanda')"
 ONE_SHOT = {"begin_step": 0, "ramp_steps": 0}
 
 
@@ -226,3 +227,23 @@ def test_a_regularizer_of_recurrent_kernels_moves_no_zero(keras, compiled, serie
 
     memory = keras.layers.SimpleRNN(4, recurrent_regularizer=Away(), name="memory")
     _trained(keras, compiled, _chain(keras, memory), series)
+
+
+def test_patterns_in_attention_are_along_its_inputs(keras):
+    schedule = et.EarlyTicketPolynomialDecay(0.5, **ONE_SHOT)
+    model = et.wrap_for_pruning(_attention(keras), schedule, structure="2:4")
+    masks = pruned(model).ranked_masks(0.5)
+    for part, shape in (("query", (8, 2, 4)), ("attention_output", (2, 4, 8))):
+        mask = masks[f"attention/{part}/kernel"]
+        assert mask.shape == shape
+        assert (mask.reshape(2, 4, 8).sum(1) == 2).all()
+
+
+@pytest.mark.parametrize("part", ["attention", "memory"])
+def test_scores_of_activations_are_refused_where_there_are_none(keras, compiled, series, part):
+    schedule = et.EarlyTicketPolynomialDecay(0.5, **ONE_SHOT)
+    model = et.wrap_for_pruning(_attention(keras), schedule, prunable=[part], ranking=WANDA)
+    compiled(model)
+    data = tf.data.Dataset.from_tensor_slices(series).batch(16)
+    with pytest.raises(et.InputError, match=f"activations of '{part}/.*prunable="):
+        model.fit(data, verbose=0, callbacks=[et.MaskUpdate(data)])

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.select import global_masks, resolve_criterion
+from tf_earlyticket.pruning.scores import magnitude
+from tf_earlyticket.pruning.select import Criterion, global_masks, resolve_criterion
 from tf_earlyticket.pruning.structures import (
     Elements,
+    InMatrices,
     InputGroups,
     NofM,
     OutputGroups,
@@ -280,3 +282,20 @@ def test_blocks_lie_along_the_output_channels():
     assert resolve_criterion(structure=OutputGroups(4)).names["structure"] == (
         "output_groups(size=4)"
     )
+
+
+@pytest.mark.parametrize("inner", [InputGroups(2), OutputGroups(4), NofM(2, 4)])
+def test_kernels_of_attention_are_masked_as_matrices(inner):
+    random = np.random.default_rng(0)
+    query, other = random.normal(size=(8, 2, 4)), random.normal(size=(3, 3, 4, 4))
+    structure = InMatrices(inner, {"query": (8, 8)})
+    criterion = Criterion(magnitude, structure)
+    of_matrices = Criterion(magnitude, inner)
+    previous = None
+    for sparsity in (0.25, 0.5):
+        found = criterion.masks({"query": query, "other": other}, sparsity, previous)
+        expected = of_matrices.masks({"query": query.reshape(8, 8), "other": other}, sparsity)
+        np.testing.assert_array_equal(found["query"].reshape(8, 8), expected["query"])
+        np.testing.assert_array_equal(found["other"], expected["other"])
+        previous = found
+    assert str(structure) == str(inner)

@@ -27,6 +27,8 @@ from tf_earlyticket.backends.layer_kinds import (
     Prunable,
     choose_layers,
     kind_of,
+    matrix_shapes,
+    multiplies_its_input,
     output_layers,
     prunable_weights,
 )
@@ -139,6 +141,10 @@ class PrunedModel(ABC):
             layers = named_layers(model)
             graph = walk(model, layers, named_weights(model)).only(weights)
             self.criterion = criterion.bound(graph, _multiple(layers))
+        else:
+            shapes = matrix_shapes(named_layers(model).values())
+            known = {n: shapes[id(w)] for n, w in weights.items() if id(w) in shapes}
+            self.criterion = criterion.in_matrices(known)
         self.record = TrainingRecord()
         self.score_data: Callable[[], Any] | None = None
         self._weights, self._schedule = dict(weights), schedule
@@ -375,15 +381,14 @@ class PrunedModel(ABC):
         with contextlib.ExitStack() as stack:
             for name, values in seen.items():
                 layer = layers[name.rpartition("/")[0]]
+                if not multiplies_its_input(layer):
+                    raise _no_activations(name)
                 stack.enter_context(_recorded_inputs(layer, values))
             for batch in self._score_batches(batches):
                 self._predict(batch)
         for name, values in seen.items():
             if not values or values[0].size not in self._weights[name].shape[-2:]:
-                raise InputError(
-                    f"score asks for the activations of {name!r}: expected a convolution or dense "
-                    "layer, which multiplies its kernel with its input."
-                )
+                raise _no_activations(name)
         return {name: np.mean(values, axis=0) for name, values in seen.items()}
 
     def _score_batches(self, batches: int):
@@ -593,6 +598,13 @@ class PrunedModel(ABC):
         if epoch > wanted_epoch:
             logger.warning("Rewind weights: those of epoch %d; earlier ones are gone.", epoch)
         self.record.rewind_weights, self.record.rewind_epoch = self.all_weights(), epoch
+
+
+def _no_activations(name: str) -> InputError:
+    return InputError(
+        f"score asks for the activations of {name!r}: expected a convolution or dense layer, which "
+        "multiplies its kernel with its input; leave others out with prunable=..."
+    )
 
 
 @contextlib.contextmanager

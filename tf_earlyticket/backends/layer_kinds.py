@@ -3,7 +3,8 @@
 Layers are told by the names of their classes, so that no Keras is imported.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +107,47 @@ def prunable_weights(layer) -> list:
     named = getattr(layer, "get_prunable_weights", None)
     found = named() if named else weights_of_kind(layer)
     return list({id(weight): weight for weight in found}.values())
+
+
+def multiplies_its_input(layer) -> bool:
+    """Tells whether what a layer is called with is multiplied with its kernel [..., c_in, c_out].
+
+    Not so cells, which have two kernels and which fast code reads past their calls, and heads.
+    """
+    heads = hasattr(layer, "equation") and len(layer.kernel.shape) > 2
+    return kind_of(layer) is not _CELL and not heads
+
+
+def matrix_shapes(layers: Iterable[Any]) -> dict[int, tuple[int, int]]:
+    """Returns (c_in, c_out) of kernels with more axes than inputs and outputs, by their ids.
+
+    Those of einsum layers, also inside attention, whose first axes are summed over.
+    """
+    found = {}
+    for layer in layers:
+        kernel, equation = getattr(layer, "kernel", None), getattr(layer, "equation", None)
+        if kernel is None or not isinstance(equation, str):
+            continue
+        shape = matrix_shape(equation, tuple(kernel.shape))
+        if shape is not None:
+            found[id(kernel)] = shape
+    return found
+
+
+def matrix_shape(equation: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Returns (c_in, c_out) of the kernel of an einsum; None: its axes are in another order.
+
+    Example:
+        >>> matrix_shape("abc,cde->abde", (16, 2, 8))
+        (16, 16)
+    """
+    operands, _, output = equation.replace(" ", "").partition("->")
+    given, _, axes = operands.partition(",")
+    inputs = [axis in given and axis not in output for axis in axes]
+    outputs = [axis in output and axis not in given for axis in axes]
+    count = sum(inputs)
+    whole = len(axes) == len(shape) and all(inputs[:count]) and all(outputs[count:])
+    return (math.prod(shape[:count]), math.prod(shape[count:])) if whole else None
 
 
 def not_plain(layer) -> str:

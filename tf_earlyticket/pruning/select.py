@@ -40,6 +40,7 @@ from tf_earlyticket.pruning.scores import (
 from tf_earlyticket.pruning.structures import (
     Channels,
     Elements,
+    InMatrices,
     InputGroups,
     NofM,
     OutputGroups,
@@ -195,6 +196,17 @@ class Criterion:
         """Returns the criterion of a model; see `Channels.bound`."""
         assert isinstance(self.structure, Channels)
         return replace(self, structure=self.structure.bound(graph, multiple))
+
+    def in_matrices(self, shapes: Mapping[Key, tuple[int, int]]) -> "Criterion":
+        """Returns the criterion of a model, some of whose kernels are read as matrices.
+
+        Args:
+            shapes: Of these kernels, see `structures.InMatrices`.
+        """
+        # Of single weights the shape does not matter.
+        if not shapes or type(self.structure) is Elements or not self.structure.within_tensors:
+            return self
+        return replace(self, structure=InMatrices(self.structure, shapes))
 
     def sparsity(self, masks: Mapping[Any, Mask]) -> float:
         """Returns the part that masks take away of what the schedule's sparsity is a part of."""

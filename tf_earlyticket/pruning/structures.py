@@ -259,6 +259,50 @@ class NofM(Elements):
 
 
 @dataclass(frozen=True)
+class InMatrices(Structure):
+    """Another structure, of kernels whose last two axes are not inputs and outputs.
+
+    A kernel of attention is [c_in, heads, size], of its output [heads, size, c_out]: the structure
+    sees [c_in, heads * size] and [heads * size, c_out].
+
+    Args:
+        inner: The structure, of units within tensors.
+        shapes: Of each such kernel by name: (c_in, c_out), in the order of its weights.
+    """
+
+    within_tensors = True
+    inner: Structure
+    shapes: Mapping[Key, tuple[int, int]]
+
+    def __str__(self) -> str:
+        return str(self.inner)
+
+    def units(self, scores: Mapping[Key, Array]) -> tuple[Array, Sizes]:
+        return self.inner.units(self._seen(scores))
+
+    def whole(self, masks: Mapping[Key, Mask]) -> Mask:
+        return self.inner.whole(self._seen(masks))
+
+    def masks(self, kept: Mask, scores: Mapping[Key, Array]) -> dict[Key, Mask]:
+        found = self.inner.masks(kept, self._seen(scores))
+        return {key: mask.reshape(scores[key].shape) for key, mask in found.items()}
+
+    def protected(
+        self, scores: Mapping[Key, Array], previous: Mapping[Key, Mask] | None
+    ) -> Mask | None:
+        seen = None if previous is None else self._seen(previous)
+        return self.inner.protected(self._seen(scores), seen)
+
+    @property
+    def fixed_sparsity(self) -> float | None:
+        """That of the other structure."""
+        return self.inner.fixed_sparsity
+
+    def _seen(self, arrays: Mapping[Key, Array]) -> dict[Key, Array]:
+        return {key: a.reshape(self.shapes.get(key, a.shape)) for key, a in arrays.items()}
+
+
+@dataclass(frozen=True)
 class Channels(Structure):
     """Whole channels of the network, which can be taken out (`et.remove_channels`).
 
