@@ -12,14 +12,20 @@ EXPECTED = {
     "custom_loop": (8, lambda sparsity: sparsity == pytest.approx(0.9, abs=1e-3)),
     "transfer": (4, lambda sparsity: sparsity == pytest.approx(0.8, abs=1e-3)),
     "tabular": (20, lambda accuracy: accuracy > 0.8),
+    "vit": (8, lambda found: found["sparsity"] == pytest.approx(0.8, abs=1e-3)),
+    "lstm_text": (6, lambda found: found["sparsity"] == pytest.approx(0.8, abs=1e-3)),
 }
+# They train twice, the dense network too.
+LONG = {"vit", "lstm_text"}
 
 
 def test_every_example_is_run():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in EXPECTED]
+)
 def test_the_example_does_what_it_says(name, capsys):
     epochs, expected = EXPECTED[name]
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")

@@ -268,6 +268,8 @@ def test_a_cell_without_prunable_weights_of_its_own_is_refused():
     )
     with pytest.raises(InputError, match="'p' of type RNN cannot be pruned"):
         wrap_for_pruning(model, prunable=["p"])
+    # A function may say so of all.
+    assert len(pruned(wrap_for_pruning(model, prunable=lambda layer: True)).masks()) == 2
 
 
 def test_a_weight_that_is_no_attribute_of_a_layer_is_refused():

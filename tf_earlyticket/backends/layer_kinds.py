@@ -235,7 +235,10 @@ def _named(layers: Mapping[str, Any], prunable) -> list[str]:
         if name not in layers or (item is not name and id(item) not in by_id):
             error = checks.refuse("prunable", name, "names or layers of the model")
             raise InputError(f"{error}{suggestion(str(name), layers)}")
-        meant += _meant(layers[name])
+        inside = _meant(layers[name])
+        if not inside:
+            raise cannot_be_pruned(layers[name])
+        meant += inside
     return _in_order(layers, meant)
 
 
@@ -245,18 +248,11 @@ def _in_order(layers: Mapping[str, Any], chosen: Collection[Any]) -> list[str]:
 
 
 def _meant(layer) -> list:
-    """Returns the layers that are pruned where one is chosen: itself, or those inside.
-
-    Raises:
-        InputError: If there are none.
-    """
+    """Returns the layers that are pruned where one is chosen: itself, or those inside, if any."""
     if prunable_weights(layer):
         return [layer]
     inside = map(plain_layer, layers_inside(layer)[1:])
-    found = [each for each in inside if kind_of(each).default and prunable_weights(each)]
-    if not found:
-        raise cannot_be_pruned(layer)
-    return found
+    return [each for each in inside if kind_of(each).default and prunable_weights(each)]
 
 
 def cannot_be_pruned(layer) -> InputError:
