@@ -3,6 +3,7 @@
 python tools/layers_page.py
 """
 
+import json
 from pathlib import Path
 
 import keras as keras3
@@ -13,7 +14,9 @@ from tf_earlyticket.backends.layer_kinds import KINDS, kind_of_class
 from tf_earlyticket.backends.tf_keras.compat import keras as tf_keras
 from tf_earlyticket.files import write_text
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "layers.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "layers.md"
+RESULTS = ROOT / "results" / "examples"
 FRAMEWORKS = {"tf_keras": tf_keras, "Keras 3": keras3}
 # Not in every version of Keras that is supported.
 NEW = {"ReversibleEmbedding"}
@@ -59,7 +62,8 @@ def rows() -> list[dict]:
 
 def page() -> str:
     """Returns the text of the page."""
-    return pages.render("layers.md.jinja", rows=rows())
+    examples = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    return pages.render("layers.md.jinja", rows=rows(), examples=examples)
 
 
 def main(argv: list[str]) -> None:
