@@ -75,6 +75,9 @@ def test_what_is_lost_is_made_again(runs, tmp_path, lost):
     _do(tmp_path, "family_whole")
     assert differences(runs / "family_0.9", family / "tickets" / "0.9") == []
     after = json.loads((family / "report.json").read_text())
+    for member in (*before["family"], *after["family"]):
+        # A SavedModel has names in it that Keras numbers anew.
+        del member["bytes"]
     assert after["family"] == before["family"] and after["cost"] == before["cost"]
 
 
