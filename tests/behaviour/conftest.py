@@ -9,6 +9,18 @@ import numpy as np
 import pytest
 
 FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
+# Of layers and configs, which Keras 3 has in common on TensorFlow and JAX: slow on the latter.
+OF_KERAS_ALONE = ("channels", "choice", "copies", "costs", "layers", "patterns", "sensitivity")
+
+
+def pytest_collection_modifyitems(items):
+    """Leaves what JAX has no part in to the slow tests, but for the first test of each file."""
+    seen = set()
+    for item in items if FRAMEWORK == "keras_jax" else ():
+        if item.path.stem.removesuffix("_test") in OF_KERAS_ALONE:
+            if item.path in seen:
+                item.add_marker(pytest.mark.slow)
+            seen.add(item.path)
 
 
 @pytest.fixture(scope="session")

@@ -114,6 +114,7 @@ def test_several_steps_per_execution_are_the_same_bit_for_bit(one_device, tmp_pa
         np.testing.assert_array_equal(ends[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_report_of_scaled_training_repeats_it_and_scales_no_more(tmp_path):
     command = [sys.executable, str(FOLDER / "jobs.py"), str(tmp_path), "scaled"]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)

@@ -49,6 +49,7 @@ def studied(tmp_path_factory):
     return study, folder, config
 
 
+@pytest.mark.slow
 def test_detectors_are_compared_on_whole_channels(tmp_path):
     config = tiny_config()
     config.pruning.structure, config.pruning.final_sparsity = "channels(multiple=1)", 0.5

@@ -94,6 +94,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_numbers(whole, tmp_path, mon
     assert _numbers(results) == _numbers(whole[0])
 
 
+@pytest.mark.slow
 def test_shards_fill_one_directory_and_what_is_finished_is_drawn(whole, tmp_path):
     first, _ = _reproduce("fig1", tmp_path, shard="0/2")
     assert first["finished"] == 3 and 0 < len(first["summary"]) < 5
