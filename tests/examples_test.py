@@ -1,6 +1,7 @@
 """The examples run, with fewer epochs where that is all that is slow."""
 
 import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,15 @@ EXPECTED = {
     "vit": (8, lambda found: found["sparsity"] == pytest.approx(0.8, abs=1e-3)),
     "lstm_text": (6, lambda found: found["sparsity"] == pytest.approx(0.8, abs=1e-3)),
 }
+if find_spec("keras_hub"):
+    EXPECTED["hub_classifier"] = (8, lambda sparsity: sparsity == pytest.approx(0.8, abs=1e-3))
 # Twice trained, the dense network too, or a larger one.
-LONG = {"vit", "lstm_text", "transfer"}
+LONG = {"vit", "lstm_text", "transfer", "hub_classifier"}
 
 
 def test_every_example_is_run():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
+    # One needs KerasHub.
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*EXPECTED, "hub_classifier"}
 
 
 @pytest.mark.parametrize(

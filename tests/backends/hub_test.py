@@ -1,0 +1,147 @@
+"""Networks of KerasHub under the six lines, small ones with random weights: nothing is loaded."""
+
+import keras
+import numpy as np
+import pytest
+
+import tf_earlyticket as et
+from tf_earlyticket.backends import backend_of, pruned
+
+hub = pytest.importorskip("keras_hub", reason="the extra `hub` is not installed")
+TEXT = {
+    "vocabulary_size": 50,
+    "num_layers": 2,
+    "num_heads": 2,
+    "hidden_dim": 8,
+    "intermediate_dim": 16,
+    "max_sequence_length": 12,
+}
+
+
+def _words(*more):
+    words = np.random.RandomState(0).randint(0, 50, (16, 12))
+    given = {"token_ids": words, "padding_mask": np.ones_like(words)}
+    return {**given, **{name: np.zeros_like(words) for name in more}}, np.arange(16) % 3
+
+
+def _pictures(size=32):
+    return np.random.RandomState(0).normal(size=(16, size, size, 3)).astype(np.float32), (
+        np.arange(16) % 3
+    )
+
+
+def _resnet():
+    models = hub.models
+    backbone = models.ResNetBackbone(
+        [8], [3], [64, 16], [1, 1], [1, 2], "basic_block", image_shape=(32, 32, 3)
+    )
+    return models.ResNetImageClassifier(backbone, 3)
+
+
+def _efficientnet():
+    two = {
+        "width_coefficients": [0.3, 0.3],
+        "depth_coefficients": [1.0, 1.0],
+        "kernel_sizes": [3, 3],
+        "num_repeats": [1, 1],
+        "input_filters": [32, 16],
+        "output_filters": [16, 24],
+        "expansion_ratios": [1, 2],
+        "squeeze_and_excite_ratios": [0.25, 0.25],
+        "strides": [1, 2],
+        "block_types": ["v1", "v1"],
+        "force_input_filters": [0, 0],
+        "nores_option": [False, False],
+    }
+    backbone = hub.models.EfficientNetBackbone(
+        # Of KerasHub 0.32, the config leaves out another `num_features`.
+        **{f"stackwise_{name}": value for name, value in two.items()},
+        input_shape=(32, 32, 3),
+    )
+    return hub.models.EfficientNetImageClassifier(backbone, 3)
+
+
+def _mobilenet():
+    stages = {
+        "expansion": [[24], [32, 32]],
+        "num_blocks": [1, 2],
+        "num_filters": [[8], [16, 16]],
+        "kernel_size": [[3], [3, 5]],
+        "num_strides": [[2], [2, 1]],
+        "se_ratio": [[None], [0.25, 0.25]],
+        "activation": [["relu"], ["hard_swish", "hard_swish"]],
+        "padding": [[1], [1, 2]],
+    }
+    backbone = hub.models.MobileNetBackbone(
+        **{f"stackwise_{name}": value for name, value in stages.items()},
+        output_num_filters=32,
+        input_num_filters=8,
+        depthwise_filters=8,
+        depthwise_stride=1,
+        depthwise_residual=False,
+        last_layer_filter=32,
+        image_shape=(32, 32, 3),
+    )
+    return hub.models.MobileNetImageClassifier(backbone, 3)
+
+
+def _vit():
+    backbone = hub.models.ViTBackbone((16, 16, 3), 4, 2, 2, 8, 16)
+    return hub.models.ViTImageClassifier(backbone, 3)
+
+
+# Name: the task, its data, and what the names of pruned kernels contain.
+NETWORKS = {
+    "bert": (
+        lambda: hub.models.BertTextClassifier(hub.models.BertBackbone(**TEXT), 3),
+        lambda: _words("segment_ids"),
+        ["query/kernel", "attention_output/kernel", "feedforward_intermediate_dense/kernel"],
+    ),
+    "distilbert": (
+        lambda: hub.models.DistilBertTextClassifier(hub.models.DistilBertBackbone(**TEXT), 3),
+        _words,
+        ["query/kernel", "attention_output/kernel", "feedforward_output_dense/kernel"],
+    ),
+    "gpt2": (
+        lambda: hub.models.GPT2CausalLM(hub.models.GPT2Backbone(**TEXT)),
+        lambda: (_words()[0], _words()[0]["token_ids"]),
+        ["query/kernel", "attention_output/kernel", "feedforward_intermediate_dense/kernel"],
+    ),
+    "vit": (_vit, lambda: _pictures(16), ["query/kernel", "mlp/dense_1/kernel"]),
+    "resnet": (_resnet, _pictures, ["conv/kernel"]),
+    "efficientnet": (_efficientnet, _pictures, ["conv/kernel"]),
+    "mobilenet": (_mobilenet, _pictures, ["conv/kernel"]),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bert", *(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if name != "bert")],
+)
+def test_six_lines_make_a_ticket_of_a_task(name, tmp_path):
+    make, data, expected = NETWORKS[name]
+    plain, (x, y) = make(), data()
+    model = et.wrap_for_pruning(plain, et.EarlyTicketPolynomialDecay(0.5))
+    assert type(model) is type(plain)
+    masks = pruned(model).masks()
+    assert all(any(part in mask for mask in masks) for part in expected), list(masks)
+    assert not any("embedding" in mask for mask in masks)
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    early_ticket = et.EarlyTicket((x, y), (x, y), batch_size=8, verbose=0)
+    options = {"batch_size": 8, "validation_data": (x, y), "verbose": 0}
+    model.fit(x, y, epochs=6, callbacks=[early_ticket], **options)
+    assert pruned(model).violations() == 0
+    ticket = et.export_ticket(model, tmp_path / "ticket")
+    assert ticket.sparsity == pytest.approx(0.5, abs=1e-2)
+    stripped = et.strip_pruning(model)
+    stripped.save(tmp_path / "sparse.keras")
+    loaded = keras.saving.load_model(tmp_path / "sparse.keras")
+    np.testing.assert_allclose(
+        loaded.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-3, atol=1e-4
+    )
+    again = et.wrap_for_pruning(plain)
+    again.compile("adam", "mse")
+    et.rewind(again, ticket)
+    assert backend_of(again).left_dense(again)
