@@ -33,7 +33,7 @@ def _pictures(size=32):
 def _resnet():
     models = hub.models
     backbone = models.ResNetBackbone(
-        [8], [3], [64, 16], [1, 1], [1, 2], "basic_block", image_shape=(32, 32, 3)
+        [64], [3], [64, 16], [1, 1], [1, 2], "basic_block", image_shape=(32, 32, 3)
     )
     return models.ResNetImageClassifier(backbone, 3)
 
@@ -107,7 +107,7 @@ NETWORKS = {
         lambda: (_words()[0], _words()[0]["token_ids"]),
         ["query/kernel", "attention_output/kernel", "feedforward_intermediate_dense/kernel"],
     ),
-    "vit": (_vit, lambda: _pictures(16), ["query/kernel", "mlp/dense_1/kernel"]),
+    "vit": (_vit, lambda: _pictures(16), ["query/kernel", "mlp/dense/kernel"]),
     "resnet": (_resnet, _pictures, ["conv/kernel"]),
     "efficientnet": (_efficientnet, _pictures, ["conv/kernel"]),
     "mobilenet": (_mobilenet, _pictures, ["conv/kernel"]),
