@@ -12,7 +12,9 @@ import tf_earlyticket as et
 SCRIPT = Path(__file__).parents[1] / "helpers" / "undisturbed.py"
 
 
-@pytest.mark.parametrize("devices", ["one_device", "mirrored"])
+@pytest.mark.parametrize(
+    "devices", ["one_device", pytest.param("mirrored", marks=pytest.mark.slow)]
+)
 def test_probes_leave_the_run_bit_for_bit_as_it_was(devices):
     environment = {**os.environ, "PYTHONPATH": str(Path(et.__file__).parents[1])}
     command = [sys.executable, str(SCRIPT), devices]

@@ -24,6 +24,7 @@ def _damaged(output, backend, *arguments):
     return json.loads(output.read_text())["counts"]
 
 
+@pytest.mark.slow
 def test_a_few_damages_give_the_same_result_or_a_refusal(tmp_path):
     counts = _damaged(tmp_path / "found.json", "", "--modes=continue", "--cases=8", "--seed=3")
     assert sum(counts.values()) == 8 and counts["same"] and counts["refused"]

@@ -73,6 +73,7 @@ def test_other_items_use_what_is_finished(whole, monkeypatch):
     assert lines == [] and again["records"] == whole[0]["records"]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_ends_with_the_same_numbers(whole, tmp_path, monkeypatch):
     class Bang(Exception):
         pass
