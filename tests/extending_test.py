@@ -14,12 +14,13 @@ from tf_earlyticket.data import DATASETS
 from tf_earlyticket.detectors.base import DETECTORS
 from tf_earlyticket.models import MODELS
 from tf_earlyticket.paper.item import ITEMS, Item, check_claims
+from tf_earlyticket.pruning.schedule import SHAPES
 from tf_earlyticket.pruning.select import RANKINGS, STRUCTURES, resolve_criterion
 from tf_earlyticket.report.figures import FIGURES
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-KINDS = (DATASETS, MODELS, DETECTORS, RANKINGS, STRUCTURES, FIGURES, ITEMS)
+KINDS = (DATASETS, MODELS, DETECTORS, RANKINGS, STRUCTURES, SHAPES, FIGURES, ITEMS)
 REGISTRIES = [registry._entries for registry in KINDS]
 
 
@@ -37,7 +38,7 @@ def extended():
 
 
 def test_each_extension_is_short():
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
     assert all(len(block.splitlines()) < 40 for block in BLOCKS)
 
 
@@ -47,11 +48,16 @@ def test_a_run_uses_all_of_them(extended, tmp_path):
     config.probe.detector, config.pruning.ranking = "stable_subnet(epochs=2)", "scaled"
     config.train.epochs, config.train.drop_epochs = 8, (6,)
     config.pruning.ramp_epochs = config.pruning.hold_epochs = 1
+    config.pruning.schedule = "root(degree=3)"
     config.train.dense_baseline = False
     report = et.train_and_evaluate(config, tmp_path / "run")
     assert report["decision"]["detector"] == "stable_subnet"
     assert "masks differ in" in report["start_reason"]
     assert report["probe"]["epochs"] == []
+    steps = report["schedule"]
+    for step, sparsity in steps["updates"]:
+        part = (step - steps["begin_step"]) / (steps["end_step"] - steps["begin_step"])
+        assert sparsity == pytest.approx(0.8 * part ** (1 / 3), abs=2e-3)
     ticket = et.Ticket.load(tmp_path / "run" / "ticket")
     assert list(ticket.masks) == ["second/kernel", "third/kernel"]
     assert ticket.sparsity == pytest.approx(0.8, abs=1e-3)
@@ -151,6 +157,8 @@ SIZES = {
         (lambda: et.register_item(item("own", big={})), "grids='big': expected one of paper"),
         (lambda: et.register_ranking("own", 3), "ranking=3: expected an et.Ranking or"),
         (lambda: et.register_structure("elements", lambda: 0), "name='elements': expected another"),
+        (lambda: et.register_schedule("cubic", dict), "name='cubic': expected another"),
+        (lambda: et.register_schedule("own", 3), "make=3: expected a function"),
         (lambda: et.register_structure("own", 3), "make=3: expected a class or function"),
     ],
 )

@@ -147,8 +147,8 @@ class PruningConfig:
             sparsities, until one meets it.
         initial_sparsity: Fraction pruned at once at the start of the ramp.
         schedule: How sparsity rises in the ramp: "cubic" (the paper's), "linear",
-            "polynomial(power=2)", or "one_cycle", which takes the whole training and looks for no
-            start epoch.
+            "polynomial(power=2)", "one_shot" (at once, as `ramp_epochs=0`), or "one_cycle", which
+            takes the whole training and looks for no start epoch.
         ramp_epochs: Length of the ramp, 0 is one-shot; None: a fifth of the epochs.
         hold_epochs: Epochs at the final sparsity at least; None: 15 % of the epochs.
         frequency: Steps between mask updates; None: about 20 updates in the ramp.

@@ -387,6 +387,8 @@ def test_a_schedule_over_the_whole_training_has_no_start_and_its_own_dense_netwo
     _assert_same_run(tmp_path / "cycle", tmp_path / "cycle_interrupted", ["search", "dense"])
     report = _report(tmp_path / "cycle")
     assert report["start_epoch"] == 0 and report["probe"]["epochs"] == []
+    decision = {"detected": None, "latest_start_epoch": 0, "detector": "schedule"}
+    assert report["decision"] == decision
     assert report["ticket"]["sparsity"] == pytest.approx(0.8, abs=1e-4)
     for phase in ("search", "dense"):
         rows = _rows(tmp_path / "cycle", phase)

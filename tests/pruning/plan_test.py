@@ -116,6 +116,14 @@ def test_bad_arguments_are_refused(options, message):
         resolve_plan(**{"epochs": 10, **options})
 
 
+def test_a_schedule_in_one_shot_has_no_ramp():
+    plan = resolve_plan(10, one_shot=True, steps_per_epoch=5)
+    assert (plan.ramp_epochs, plan.ramp_steps, plan.latest_start_epoch) == (0, 0, 8)
+    assert resolve_plan(10, one_shot=True, ramp_steps=0).ramp_epochs == 0
+    with pytest.raises(InputError, match="^ramp_epochs=2: expected None or 0 with a schedule in"):
+        resolve_plan(10, one_shot=True, ramp_epochs=2)
+
+
 def test_one_shot_pruning_needs_no_fitting_frequency():
     plan = resolve_plan(10, ramp_epochs=0, frequency=3, steps_per_epoch=5, steps_per_execution=2)
     assert plan.ramp_steps == 0 and plan.frequency == 3

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.pruning.schedule import EarlyTicketSchedule, PolynomialSparsity
+from tf_earlyticket.pruning.schedule import (
+    SHAPES,
+    EarlyTicketSchedule,
+    PolynomialSparsity,
+    Shape,
+    register_schedule,
+)
 
 
 @st.composite
@@ -24,6 +30,7 @@ def schedules(draw):
 @st.composite
 def shaped(draw):
     names = ["cubic", "linear", "polynomial(power=2)", "one_cycle", "one_cycle(alpha=9, beta=3)"]
+    names += ["one_shot"]
     schedule = draw(schedules())
     return replace(schedule, shape=draw(st.sampled_from(names)))
 
@@ -61,6 +68,11 @@ def test_shapes_by_name():
     assert whole.from_first_step and not EarlyTicketSchedule(0.8, shape="linear").from_first_step
     again = EarlyTicketSchedule.from_config(whole.get_config())
     assert again.shape == "one_cycle"
+    at_once = EarlyTicketSchedule(0.8, shape="one_shot", begin_step=5)
+    assert at_once.end_step == 5 and at_once.sparsity().sparsity_at(5) == 0.8
+    assert EarlyTicketSchedule.from_config(at_once.get_config()).ramp_steps == 0
+    with pytest.raises(InputError, match="^ramp_steps=3: expected 0 or None with shape='one_shot'"):
+        EarlyTicketSchedule(0.8, shape="one_shot", ramp_steps=3)
     assert "shape" not in EarlyTicketSchedule(0.8).get_config()["config"]
 
 
@@ -71,6 +83,27 @@ def test_shapes_by_name():
 def test_a_shape_that_cannot_be_used_is_refused(shape):
     with pytest.raises(InputError, match="expected"):
         EarlyTicketSchedule(0.8, shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (3, "shape=3: expected an et.Shape from what is registered as 'own'"),
+        (lambda part: part, r"left\(0\)=0 and left\(1\)=1"),
+        (lambda part: 2 - 2 * part, r"left\(0\)=2 and left\(1\)=0"),
+        (lambda part: 1 - part / 2, r"left\(0\)=1 and left\(1\)=0.5"),
+        (lambda part: math.nan, r"left\(0\)=nan"),
+    ],
+)
+def test_a_registered_shape_has_to_fall_from_1_to_0(made, message, monkeypatch):
+    class Own(Shape):
+        def left(self, progress):
+            return made(progress)
+
+    monkeypatch.setattr(SHAPES, "_entries", dict(SHAPES._entries))
+    register_schedule("own", Own if callable(made) else lambda: made)
+    with pytest.raises(InputError, match=message):
+        EarlyTicketSchedule(0.8, shape="own")
 
 
 @given(shaped(), st.integers(-50, 700))

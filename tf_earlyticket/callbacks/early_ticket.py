@@ -64,7 +64,8 @@ class EarlyTicket(Callback):
         batch_size: As for `et.PPRProbe`.
         validation_split: As for `et.PPRProbe`.
         detector: Decides from probes and weights; default `PPRSaturation` until the latest start
-            epoch. Probes are made where it wants them and the plan below has one.
+            epoch. Probes are made where it wants them and the plan below has one. A schedule over
+            the whole training, such as "one_cycle", does not ask it.
         probe_every: Epochs between probes; default: at most 20 probes, evenly spaced.
         probe_first: Epoch of the first probe, from 1; default `probe_every`.
         probe_fraction: Part of an epoch that a probe retrains for; default: what keeps all
@@ -89,7 +90,8 @@ class EarlyTicket(Callback):
         verbose: 1 prints the decision.
 
     Attributes:
-        start_epoch: Epoch (from 1) at whose end pruning started; None before.
+        start_epoch: Epoch (from 1) at whose end pruning started; None before. 0 with a schedule
+            over the whole training.
         start_reason: Why then, in words and numbers.
         signals: What the weights alone told, by epoch (from 1) until pruning started.
         detector: The detector in use; None before `fit` if none was given.
@@ -202,6 +204,9 @@ class EarlyTicket(Callback):
         adapter, plan = self.adapter, self._resolve_plan(self.params.get("steps"))
         self.plan, self.signals = plan, {}
         if self._begins_at_once():
+            if self._stop_at_start:
+                expected = "False with a schedule over the whole training, which has no start"
+                raise refuse("stop_at_start", True, expected)
             if plan.steps_per_epoch is None:
                 expected = "it in fit(...), with a schedule over the whole training"
                 raise refuse("steps_per_epoch", None, expected)
@@ -226,6 +231,7 @@ class EarlyTicket(Callback):
             ramp_steps=schedule.ramp_steps,
             frequency=schedule.frequency,
             from_first_step=schedule.from_first_step,
+            one_shot=schedule.one_shot,
             **self._lengths,
         )
 

@@ -74,9 +74,14 @@ def plan_of(config: Config, steps_per_epoch: int | None = None) -> Plan:
     if steps_per_epoch is None:
         steps_per_epoch = max(1, dataset_spec(config).train_examples // config.train.batch_size)
     values = {name: attrgetter(path)(config) for name, path in _FIELDS.items()}
-    at_once = shape_of(config.pruning).from_first_step
+    shape = shape_of(config.pruning)
     try:
-        return resolve_plan(**values, steps_per_epoch=steps_per_epoch, from_first_step=at_once)
+        return resolve_plan(
+            **values,
+            steps_per_epoch=steps_per_epoch,
+            from_first_step=shape.from_first_step,
+            one_shot=shape.one_shot,
+        )
     except InputError as error:
         name, _, rest = str(error).partition("=")
         raise InputError(f"config.{_FIELDS.get(name, name)}={rest}") from error

@@ -410,7 +410,8 @@ def _search(run: Run) -> SearchResult:
     done, within = begin_search(run, phase)
     if not (stop and early_ticket.get_state().start_epoch) and not (shrinks and _ended(adapter)):
         keeper = KeepRewindWeights(run, within)
-        phase.fit(done, [early_ticket, keeper, *restart, *shrinks])
+        # The keeper first: a schedule may prune with the first step.
+        phase.fit(done, [keeper, early_ticket, *restart, *shrinks])
     state, schedule = early_ticket.get_state(), adapter.sparsity_schedule()
     steps = None
     if schedule is not None:
@@ -418,7 +419,8 @@ def _search(run: Run) -> SearchResult:
     return SearchResult(
         **{**vars(state), "recent_masks": {}},
         rows=phase.rows,
-        detector=early_ticket.detector.name,
+        # Nobody is asked where the schedule takes the whole training.
+        detector=early_ticket.detector.name if state.start_epoch else "schedule",
         latest_start_epoch=run.plan.latest_start_epoch,
         schedule=steps,
     )

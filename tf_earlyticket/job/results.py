@@ -93,7 +93,8 @@ class SearchResult(SearchState):
 
     Attributes:
         rows: As of `TrainingResult`.
-        detector: Name of what decided; "ticket" where one was given instead of a search.
+        detector: Name of what decided; "ticket" where one was given instead of a search,
+            "schedule" where it takes the whole training.
         latest_start_epoch: Last epoch at which it could have decided.
         schedule: None where nothing was pruned.
         ticket: Of a ticket that was given.
@@ -200,7 +201,11 @@ def build_report(
         signals=_signals(search, [layer.name for layer in layers]),
         start_epoch=search.start_epoch,
         start_reason=search.start_reason,
-        decision=Decision(search.detected, search.latest_start_epoch, search.detector),
+        decision=Decision(
+            search.detected if search.start_epoch else None,
+            search.latest_start_epoch,
+            search.detector,
+        ),
         schedule=Schedule(
             **asdict(search.schedule or ScheduleSteps(0, 0, 1)),
             initial_sparsity=config.pruning.initial_sparsity,

@@ -66,6 +66,7 @@ def resolve_plan(
     probe_learning_rate: float | None = None,
     learning_rate: float | None = None,
     from_first_step: bool = False,
+    one_shot: bool = False,
 ) -> Plan:
     """Plans gradual pruning so that a run of `epochs` ends at the final sparsity.
 
@@ -90,6 +91,7 @@ def resolve_plan(
         learning_rate: At the start of the training, None if it is not known yet.
         from_first_step: The ramp begins with the training, without a probe, and takes all epochs
             but those at the final sparsity.
+        one_shot: The ramp has no length.
 
     Raises:
         InputError: An argument is out of range, or the epochs do not suffice.
@@ -98,6 +100,11 @@ def resolve_plan(
     checks.integer("steps_per_execution", steps_per_execution, 1)
     if steps_per_epoch is not None:
         checks.integer("steps_per_epoch", steps_per_epoch, 1)
+    if one_shot:
+        for name, given in (("ramp_epochs", ramp_epochs), ("ramp_steps", ramp_steps)):
+            if given not in (None, 0):
+                raise checks.refuse(name, given, "None or 0 with a schedule in one shot")
+        ramp_epochs, ramp_steps = 0, None
     if ramp_steps is not None:
         checks.integer("ramp_steps", ramp_steps, 0)
         if steps_per_epoch is None:

@@ -1,24 +1,29 @@
 """Sparsity as a function of the training step."""
 
+import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from tf_earlyticket import checks
 from tf_earlyticket.pruning.plan import update_frequency
 from tf_earlyticket.registry import Registry
 
 
-class Shape(Protocol):
+class Shape(ABC):
     """How sparsity rises between the ends of a ramp.
 
     Attributes:
         from_first_step: Whether it begins with the training, at no start epoch that is looked for.
+        one_shot: Whether the ramp has no length: all is pruned at its begin.
     """
 
-    from_first_step: ClassVar[bool]
+    from_first_step: ClassVar[bool] = False
+    one_shot: ClassVar[bool] = False
 
+    @abstractmethod
     def left(self, progress: Any) -> Any:
         """Returns which part of the ramp's sparsity is still to come.
 
@@ -31,7 +36,7 @@ class Shape(Protocol):
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(Shape):
     """(1 - progress) ** power: `cubic` of the paper's eq. 6 (Zhu & Gupta, 2017), `linear` with 1.
 
     Attributes:
@@ -42,7 +47,6 @@ class Polynomial:
     """
 
     power: float = 3
-    from_first_step: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "power", checks.number("power", self.power, above=0))
@@ -52,7 +56,7 @@ class Polynomial:
 
 
 @dataclass(frozen=True)
-class OneCycle:
+class OneCycle(Shape):
     """`one_cycle`: slow, fast, slow over the whole training (Hubens et al., 2021).
 
     The part reached is (1 + exp(-alpha + beta)) / (1 + exp(-alpha * progress + beta)). It needs no
@@ -81,22 +85,55 @@ class OneCycle:
         return 1 - end / (1 + late * math.e ** (-self.alpha * progress))
 
 
+class OneShot(Shape):
+    """`one_shot`: the final sparsity at once, at the start epoch."""
+
+    one_shot: ClassVar[bool] = True
+
+    def left(self, progress: Any) -> Any:
+        return 0.0 * progress
+
+
 SHAPES: Registry[Callable[..., Shape]] = Registry("shape")
 SHAPES.register("cubic", lambda: Polynomial(3), own=True)
 SHAPES.register("linear", lambda: Polynomial(1), own=True)
 SHAPES.register("polynomial", Polynomial, own=True)
 SHAPES.register("one_cycle", OneCycle, own=True)
+SHAPES.register("one_shot", OneShot, own=True)
+# Parts of a ramp at which shapes of users are looked at.
+_PARTS = 100
+_ROUNDING = 1e-9
+
+
+def register_schedule(name: str, make: Callable[..., Shape]) -> None:
+    """Makes a schedule of your own known by a name.
+
+    Args:
+        name: A new name; one of yours that was registered before is replaced.
+        make: The class, or a function that returns the object, an `et.Shape`. Its parameters, all
+            with defaults, can be given with the name: `config.pruning.schedule="root(degree=3)"`.
+
+    Raises:
+        InputError: If the name is one of the toolkit's own, or `make` cannot be called.
+
+    Example:
+        >>> et.register_schedule("root", Root)
+        >>> et.EarlyTicketPolynomialDecay(0.8, shape="root(degree=3)")
+    """
+    SHAPES.register(name, checks.function("make", make))
 
 
 def resolve_shape(text: str, power: float = 3) -> Shape:
     """Returns the shape that a name stands for, maybe with parameters.
 
     Args:
-        text: "cubic", "linear", "polynomial(power=2)", "one_cycle" or "one_cycle(alpha=10)".
+        text: "cubic", "linear", "polynomial(power=2)", "one_cycle", "one_cycle(alpha=10)",
+            "one_shot" or a registered name.
         power: Of "polynomial", unless its parameters say so.
 
     Raises:
-        InputError: A name or parameter is unknown, or a value is out of range.
+        InputError: A name or parameter is unknown, a value is out of range, or a shape of the
+            user's does not fall from 1 or less to 0.
 
     Example:
         >>> resolve_shape("linear").left(0.25)
@@ -105,6 +142,13 @@ def resolve_shape(text: str, power: float = 3) -> Shape:
     name, parameters = SHAPES.parse(text)
     given = {"power": power} if name == "polynomial" and "power" not in parameters else {}
     made: Shape = SHAPES.make(text, **given)
+    if not isinstance(made, Shape):
+        raise checks.refuse("shape", made, f"an et.Shape from what is registered as {name!r}")
+    left = [float(made.left(part / _PARTS)) for part in range(_PARTS + 1)]
+    falling = all(one >= other for one, other in itertools.pairwise([1 + _ROUNDING, *left]))
+    if not falling or abs(left[-1]) > _ROUNDING:
+        ends = f"left(0)={left[0]:g} and left(1)={left[-1]:g}"
+        raise checks.refuse("shape", text, f"left() that falls from at most 1 to 0, got {ends}")
     return made
 
 
@@ -201,7 +245,7 @@ class EarlyTicketSchedule:
             `et.EarlyTicket` from the epochs that `fit` was given.
         frequency: Optimizer steps between mask updates; None: about 20 updates in the ramp.
         power: Exponent of the polynomial, 3 in the paper.
-        shape: What takes the polynomial's place: "linear", or "one_cycle", with which
+        shape: What takes the polynomial's place: "linear", "one_shot", or "one_cycle", with which
             `et.EarlyTicket` looks for no start and prunes over the whole training.
 
     Raises:
@@ -227,6 +271,8 @@ class EarlyTicketSchedule:
         self.initial_sparsity = initial_sparsity
         self.final_sparsity = final_sparsity
         self.power = power
+        if self.one_shot and ramp_steps is None:
+            ramp_steps = 0
         self.ramp_steps = ramp_steps
         self.begin_step = begin_step
         self.frequency = frequency
@@ -242,6 +288,8 @@ class EarlyTicketSchedule:
     ) -> PolynomialSparsity:
         """Returns eq. 6 as a pure function of steps, for the given begin, length and frequency."""
         ramp_steps = checks.integer("ramp_steps", ramp_steps, 0)
+        if self.one_shot and ramp_steps:
+            raise checks.refuse("ramp_steps", ramp_steps, f"0 or None with shape={self.shape!r}")
         if frequency is None:
             frequency = update_frequency(ramp_steps)
         return PolynomialSparsity(
@@ -258,6 +306,11 @@ class EarlyTicketSchedule:
     def from_first_step(self) -> bool:
         """Whether pruning begins with the training, at no start epoch that is looked for."""
         return self._shape.from_first_step
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether the ramp has no length, by its shape."""
+        return self._shape.one_shot
 
     @property
     def end_step(self) -> int | None:

@@ -246,8 +246,8 @@ def _sparsity_title(changes: Sequence[tuple[float, float]]) -> str:
 
 @_own(
     "sparsity",
-    "Sparsity and validation accuracy over the run. Gradual pruning follows equation 6 of the "
-    "paper, in steps.",
+    "Sparsity and validation accuracy over the run. Gradual pruning follows its schedule, unless "
+    "another was chosen equation 6 of the paper, in steps.",
 )
 def draw_sparsity(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
     """Draws sparsity and, below it, validation accuracy over epochs and steps."""

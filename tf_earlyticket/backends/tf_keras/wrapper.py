@@ -54,7 +54,7 @@ class EarlyTicketPolynomialDecay(EarlyTicketSchedule, tfmot.sparsity.keras.Polyn
             `et.EarlyTicket` from the epochs that `fit` was given.
         frequency: Optimizer steps between mask updates; None: about 20 updates in the ramp.
         power: Exponent of the polynomial, 3 in the paper.
-        shape: What takes the polynomial's place: "linear", or "one_cycle", with which
+        shape: What takes the polynomial's place: "linear", "one_shot", or "one_cycle", with which
             `et.EarlyTicket` looks for no start and prunes over the whole training.
 
     Raises:
