@@ -44,6 +44,7 @@ _HOMES = {
     "mask_distance": "pruning.masks",
     "mask_sparsity": "pruning.masks",
     "memorization_capacity": "paper.memorization",
+    "recalibrate_batch_norm": "backends.batch_norm",
     "register_dataset": "data.catalog",
     "register_detector": "detectors.base",
     "register_figure": "report.figures",

@@ -92,6 +92,8 @@ class TrainConfig:
             end of the epochs) or "constant".
         restart: Whether the learning rate begins anew when the ramp has ended, and falls evenly to
             zero, epoch by epoch; the dense baseline then has the same learning rates.
+        recalibrate_batch_norm: Batches of training data over which the statistics of BatchNorm are
+            estimated anew when training has ended, before the test; for the dense baseline too.
         warmup_epochs: Epochs in which the learning rate rises evenly to what the schedule says.
         clip_norm: Scale gradients down to this norm of all together; None: leave them.
         label_smoothing: Part of each label that is spread evenly over all classes, in [0, 1).
@@ -116,6 +118,7 @@ class TrainConfig:
     learning_rate: float = 0.1
     schedule: str = "steps"
     restart: bool = False
+    recalibrate_batch_norm: int = 0
     warmup_epochs: int = 0
     clip_norm: Optional[float] = None
     label_smoothing: float = 0.0

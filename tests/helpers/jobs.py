@@ -189,6 +189,7 @@ def main(folder, jobs):
             # And a learning rate that begins anew in the last two epochs.
             fields = {"pruning__schedule": "one_cycle", "pruning__hold_epochs": 2}
             config = tiny_config(**fields, pruning__rewind_epoch=0, train__restart=True)
+            config.train.recalibrate_batch_norm = 2
             if "interrupted" in job:
                 points = [("search", 3, 1), ("search", 6, 1), ("dense", 3), ("dense", 6)]
                 interrupted(workdir, config, points)

@@ -389,6 +389,7 @@ def test_a_schedule_over_the_whole_training_has_no_start_and_its_own_dense_netwo
     assert report["start_epoch"] == 0 and report["probe"]["epochs"] == []
     decision = {"detected": None, "latest_start_epoch": 0, "detector": "schedule"}
     assert report["decision"] == decision
+    assert "estimated anew over 2 batches" in report["notes"][-1]
     assert report["ticket"]["sparsity"] == pytest.approx(0.8, abs=1e-4)
     for phase in ("search", "dense"):
         rows = _rows(tmp_path / "cycle", phase)

@@ -32,7 +32,12 @@ from tf_earlyticket.backends.layer_kinds import (
     output_layers,
     prunable_weights,
 )
-from tf_earlyticket.backends.layers import named_layers, named_weights, recurrent_states
+from tf_earlyticket.backends.layers import (
+    called_as,
+    named_layers,
+    named_weights,
+    recurrent_states,
+)
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.channels import CARRIES, ChannelGraph, LayerCost
 from tf_earlyticket.pruning.masks import check_masks, is_kernel, network_sparsity
@@ -607,29 +612,21 @@ def _no_activations(name: str) -> InputError:
     )
 
 
-@contextlib.contextmanager
-def _recorded_inputs(layer, values: list[np.ndarray]):
+def _recorded_inputs(layer, values: list[np.ndarray]) -> contextlib.AbstractContextManager[None]:
     """Appends the mean magnitude of each channel of what the layer is called with."""
-    # None where it cannot be another axis than the last.
-    call, own = layer.call, vars(layer).get("call")
+    call = layer.call
 
     def recording(inputs, *arguments, **options):
         array = np.asarray(inputs)
         # Not the numbers of words that an embedding looks up.
         if array.dtype.kind not in "iub":
+            # None where it cannot be another axis than the last.
             first = getattr(layer, "data_format", None) == "channels_first"
             array = np.moveaxis(np.abs(array.astype(np.float32)), 1 if first else -1, -1)
             values.append(array.reshape(-1, array.shape[-1]).mean(axis=0))
         return call(inputs, *arguments, **options)
 
-    # Past Keras' tracking.
-    object.__setattr__(layer, "call", recording)
-    try:
-        yield
-    finally:
-        object.__delattr__(layer, "call")
-        if own is not None:
-            object.__setattr__(layer, "call", own)
+    return called_as(layer, recording)
 
 
 def _multiple(layers: Mapping[str, Any]) -> int:

@@ -1,7 +1,8 @@
 """Layers and weights of a model by path, the same for every Keras; none is imported."""
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 # Weights that Keras 3 renamed; a ticket of one Keras fits a model of the other.
 _TF_KERAS_NAMES = {
@@ -24,6 +25,20 @@ def layers_inside(layer) -> list:
     """Returns a layer and all inside it; one comes before those inside it."""
     # What is an operation in Keras 3 has none.
     return list(layer._flatten_layers()) if hasattr(layer, "_flatten_layers") else [layer]
+
+
+@contextlib.contextmanager
+def called_as(layer, call: Callable) -> Iterator[None]:
+    """Lets a layer be called in another way."""
+    own = vars(layer).get("call")
+    # Past Keras' tracking.
+    object.__setattr__(layer, "call", call)
+    try:
+        yield
+    finally:
+        object.__delattr__(layer, "call")
+        if own is not None:
+            object.__setattr__(layer, "call", own)
 
 
 def variables_of(layer) -> list:

@@ -12,6 +12,7 @@ import msgspec
 import tensorflow as tf
 
 from tf_earlyticket.backends import backend_named, pruned, served_strategy
+from tf_earlyticket.backends.batch_norm import recalibrate_batch_norm
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import DATASETS, load
 from tf_earlyticket.data.streams import Data
@@ -136,7 +137,7 @@ def _run(run: Run, strategy: str, command: str) -> dict:
         environment=environment(strategy, run.strategy.num_replicas_in_sync),
         steps_per_epoch=run.steps_per_epoch,
         command=command,
-        notes=[NOTES[config.data.name]] if config.data.name in NOTES else [],
+        notes=_notes(config),
     )
     report.artefacts, report.bench = _of_the_ticket(paths.saved)
     write_csv(paths.metrics, rows + (dense.rows if dense else []), COLUMNS)
@@ -146,6 +147,16 @@ def _run(run: Run, strategy: str, command: str) -> dict:
     write_outcome(report, figures, paths.tensorboard)
     _write_report(paths, report, {}, paths.outcome())
     return report.to_json()
+
+
+def _notes(config: Config) -> list[str]:
+    notes = [NOTES[config.data.name]] if config.data.name in NOTES else []
+    if batches := config.train.recalibrate_batch_norm:
+        notes.append(
+            f"After training, statistics of BatchNorm were estimated anew over {batches} batches "
+            "of training data, also the dense network's. Curves over epochs are from before."
+        )
+    return notes
 
 
 def _write_report(
@@ -271,7 +282,11 @@ def _accuracy(run: Run, phase: str) -> float:
         run.small.put_back()
     else:
         run.restore(phase)
-    test = run.data.test(run.config.train.batch_size)
+    train = run.config.train
+    if train.recalibrate_batch_norm:
+        data = run.data.probe(train.batch_size, seed=run.config.seed)
+        recalibrate_batch_norm(run.model, data, train.recalibrate_batch_norm)
+    test = run.data.test(train.batch_size)
     return run.model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
 
 

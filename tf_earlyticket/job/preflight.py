@@ -187,6 +187,8 @@ def _check_goal(config: Config) -> None:
 
     if not config.train.dense_baseline:
         refuse("train.dense_baseline=true with it: the dense network is what tickets are held to")
+    if goal.of_accuracy and config.train.recalibrate_batch_norm:
+        refuse("train.recalibrate_batch_norm=0 with it: accuracies are those of the training")
     members = family_of(config).values()
     of_channels = all(criterion_of(member.pruning).of_channels for member in members)
     if goal.macs is not None:

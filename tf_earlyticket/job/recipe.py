@@ -65,6 +65,7 @@ def check_training(train: TrainConfig) -> None:
     with checks.prefixed("config.train."):
         _optimizer_of(train)
         checks.choice("schedule", train.schedule, SCHEDULES)
+        checks.integer("recalibrate_batch_norm", train.recalibrate_batch_norm, 0)
         checks.integer("warmup_epochs", train.warmup_epochs, 0, train.epochs - 1)
         checks.number("label_smoothing", train.label_smoothing, low=0, below=1)
         if train.clip_norm is not None:
