@@ -19,7 +19,10 @@ import numpy as np
 from tf_earlyticket.tickets.ticket import Ticket
 
 # What may differ between two runs that computed the same.
-_PASSED_OVER = ("seconds", "environment", "command", "config", "schema_version")
+TIMES = ("seconds", "environment", "command")
+_PASSED_OVER = (*TIMES, "config", "schema_version")
+# Of the SavedModels of a family, whose names Keras numbers anew in one process.
+SIZES = ("bytes",)
 
 
 def differences(before: Path, after: Path) -> list[str]:
@@ -62,6 +65,14 @@ def _values(path: str, before, after) -> Iterator[str]:
             yield from _values(f"{path}[{place}]", one, other)
     elif before != after:
         yield f"{path}: {before!r:.100} became {after!r:.100}"
+
+
+def timeless(value, passed_over=TIMES):
+    """Returns what was read of a JSON file without those keys, at any depth."""
+    if isinstance(value, dict):
+        kept = {key: inner for key, inner in value.items() if key not in passed_over}
+        return {key: timeless(inner, passed_over) for key, inner in kept.items()}
+    return [timeless(inner, passed_over) for inner in value] if isinstance(value, list) else value
 
 
 def _json(path: Path):

@@ -24,25 +24,27 @@ from pathlib import Path
 
 import tensorflow as tf
 from absl import app, flags
+from compare_runs import SIZES, TIMES, timeless
 
 from tf_earlyticket.backends import backend_named
 from tf_earlyticket.config import Config
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.files import sha256
 from tf_earlyticket.job import phases
+from tf_earlyticket.job.family import train_family
 from tf_earlyticket.job.job import train_and_evaluate
 from tf_earlyticket.job.log import Display, Progress
 from tf_earlyticket.models import register_model
 from tf_earlyticket.tickets.ticket import Ticket
 
 WAYS = ("removed", "cut", "flipped")
-MODES = ("continue", "rewind")
+# Of pruning; a family is of two tickets from one dense training.
+MODES = ("continue", "rewind", "family")
 # How far a run has come: to its end, or stopped in the search, or in the training after it.
 STATES = ("finished", "searching", "training")
 KINDS = ("same", "refused", "different", "crashed")
 # Runs by their directory: the config, and the outcome of one that was left alone.
 Bases = dict[Path, tuple[Config, list]]
-_TIMES = ("seconds", "environment", "command")
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,12 @@ def config_of(keras: str, mode: str) -> Config:
     config.model.name, config.model.keras = "small_network", keras
     config.train.epochs, config.train.batch_size, config.train.drop_epochs = 4, 32, (3,)
     config.train.deterministic = True
-    config.pruning.mode, config.pruning.rewind_epoch = mode, 1
-    config.train.dense_baseline = mode == "continue"
+    config.pruning.rewind_epoch = 1
+    if mode == "family":
+        config.pruning.family = (0.5, 0.8)
+    else:
+        config.pruning.mode = mode
+    config.train.dense_baseline = mode != "rewind"
     return config
 
 
@@ -99,6 +105,9 @@ def make_base(folder: Path, config: Config, state: str) -> Path:
     stops = {"searching": ("search", 3), "training": ("dense", 4)}
     if config.pruning.mode == "rewind":
         stops = {"searching": ("search", 2), "training": ("retrain", 4)}
+    if config.pruning.family:
+        # In the dense training that all share, and in that of the first ticket.
+        stops = {"searching": ("dense", 3), "training": ("search", 4)}
 
     class Stopping(Progress):
         """Stops before the checkpoint of an epoch."""
@@ -122,7 +131,8 @@ def run(config: Config, workdir: Path) -> None:
     """Starts a run, or continues it, as in a process of its own."""
     tf.keras.backend.clear_session()
     backend_named(config.model.keras).keras.backend.clear_session()
-    train_and_evaluate(config, workdir, display=Display("quiet"), flags="--none\n")
+    train = train_family if config.pruning.family else train_and_evaluate
+    train(config, workdir, display=Display("quiet"), flags="--none\n")
     gc.collect()
 
 
@@ -147,7 +157,14 @@ def damage(path: Path, way: str, generator: random.Random) -> None:
 
 
 def outcome(workdir: Path) -> list:
-    """Returns all that a run is for, times aside, to compare: report, rows, statistics, ticket."""
+    """Returns all that a run is for, times aside, to compare: report, rows, statistics, ticket.
+
+    Of a family: its report and figure, and that of each of its runs.
+    """
+    if members := sorted((workdir / "tickets").glob("*")):
+        report = json.loads((workdir / "report.json").read_text())
+        shown = [(workdir / name).exists() for name in ("report.html", "figures/family.png")]
+        return [timeless(report, TIMES + SIZES), shown, *map(outcome, members)]
     ticket = Ticket.load(workdir / "ticket")
     arrays = (ticket.masks, ticket.rewind_weights, ticket.final_weights)
     with open(workdir / "metrics.csv", newline="") as file:
@@ -155,18 +172,12 @@ def outcome(workdir: Path) -> list:
     figures = sorted(path.name for path in workdir.glob("figures/*.png"))
     html = (workdir / "report.html").read_text()
     return [
-        *(_timeless(json.loads((workdir / "report.json").read_text())), _timeless(rows), figures),
+        *(timeless(json.loads((workdir / "report.json").read_text())), timeless(rows), figures),
         json.loads((workdir / "weight_statistics.json").read_text()),
-        _timeless(ticket.provenance),
+        timeless(ticket.provenance),
         *([(name, array.tobytes()) for name, array in group.items()] for group in arrays),
         html.rstrip().endswith("</html>"),
     ]
-
-
-def _timeless(value):
-    if isinstance(value, dict):
-        return {key: _timeless(inner) for key, inner in value.items() if key not in _TIMES}
-    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
 def try_case(case: Case, config: Config, whole: list, folder: Path, seed: int) -> Seen:

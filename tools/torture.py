@@ -2,21 +2,24 @@
 
     python tools/torture.py --kills=100
     python tools/torture.py --kills=20 --shrunk --output=FILE
+    python tools/torture.py --kills=20 --family --output=FILE
     KERAS_BACKEND=jax python tools/torture.py --keras=keras --kills=100 --output=FILE
-    python tools/torture.py --damage=400
+    python tools/torture.py --damage=400 [--family]
 
 Each kill is SIGKILL (every fifth: SIGTERM, which a run may answer by saving) at a random moment of
 a run's life, from its first output on: in training, probes, mask updates, while files are written,
 between phases. A run is continued until it ends; then everything it wrote is compared, and the
 next one is started. Prints the number of kills, how many were survived, and the differing bytes.
 
-With --shrunk, runs prune whole channels and train on without them after the ramp.
+With --shrunk, runs prune whole channels and train on without them after the ramp; with --family,
+each makes two tickets from one dense training.
 
 With --damage, so many files of finished and unfinished runs are removed, cut or changed instead,
 one at a time, under every Keras; see `damage.py`.
 """
 
 import csv
+import itertools
 import json
 import os
 import random
@@ -33,6 +36,7 @@ import benchmarking
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from compare_runs import SIZES, TIMES, timeless
 
 from tf_earlyticket.files import read_npz
 from tf_earlyticket.tickets.ticket import Ticket
@@ -55,10 +59,10 @@ SHRUNK = (
     "--config.pruning.shrink_after_ramp=true",
     "--config.pruning.hold_epochs=2",
 )
+FAMILY = ("--config.pruning.final_sparsity=0.5,0.8",)
 PHASES = ("search", "branch", "shrunk", "dense")
 # Of when TFMOT's masks were last written, which a restart does; not part of what a run is.
 _IGNORED = ("save_counter", "pruning_step", "threshold", "_CHECKPOINTABLE_OBJECT_GRAPH")
-_TIMES = ("seconds", "environment", "command")
 
 
 def command(workdir: Path, config: tuple[str, ...] = CONFIG) -> list[str]:
@@ -116,8 +120,16 @@ def differing_bytes(one: Path, other: Path) -> int:
     """Returns how many bytes differ in what two runs wrote, times and commands aside.
 
     Compared: every variable of the last checkpoint of each phase, masks and weights of the ticket,
-    all numbers of `report.json` and `metrics.csv`, and the weights' statistics.
+    all numbers of `report.json` and `metrics.csv`, and the weights' statistics; of a family its
+    report and dense training, and that of each ticket's run.
     """
+    members = [sorted((workdir / "tickets").glob("*")) for workdir in (one, other)]
+    if members[0] or members[1]:
+        own = sum(
+            _difference(left, right)
+            for left, right in zip(_shared(one), _shared(other), strict=True)
+        )
+        return own + sum(itertools.starmap(differing_bytes, zip(*members, strict=True)))
     return sum(
         _difference(left, right)
         for left, right in zip(_contents(one), _contents(other), strict=True)
@@ -130,7 +142,25 @@ def _difference(left: bytes, right: bytes) -> int:
     return int(np.count_nonzero(a != b)) + abs(len(left) - len(right))
 
 
+def _shared(workdir: Path):
+    """What the tickets of a family share."""
+    yield from _checkpoints(workdir)
+    report = json.loads((workdir / "report.json").read_text())
+    yield json.dumps(timeless(report, TIMES + SIZES)).encode()
+
+
 def _contents(workdir: Path):
+    yield from _checkpoints(workdir)
+    ticket = Ticket.load(workdir / "ticket")
+    for arrays in (ticket.masks, ticket.rewind_weights, ticket.final_weights):
+        yield from (array.tobytes() for array in arrays.values())
+    for name in ("report.json", "weight_statistics.json"):
+        yield json.dumps(timeless(json.loads((workdir / name).read_text()))).encode()
+    with open(workdir / "metrics.csv", newline="") as file:
+        yield json.dumps([timeless(row) for row in csv.DictReader(file)]).encode()
+
+
+def _checkpoints(workdir: Path):
     for phase in PHASES:
         if not (workdir / "checkpoints" / phase).exists():
             continue
@@ -144,19 +174,6 @@ def _contents(workdir: Path):
         for name in sorted(reader.get_variable_to_shape_map()):
             if not any(part in name for part in _IGNORED):
                 yield np.asarray(reader.get_tensor(name)).tobytes()
-    ticket = Ticket.load(workdir / "ticket")
-    for arrays in (ticket.masks, ticket.rewind_weights, ticket.final_weights):
-        yield from (array.tobytes() for array in arrays.values())
-    for name in ("report.json", "weight_statistics.json"):
-        yield json.dumps(_timeless(json.loads((workdir / name).read_text()))).encode()
-    with open(workdir / "metrics.csv", newline="") as file:
-        yield json.dumps([_timeless(row) for row in csv.DictReader(file)]).encode()
-
-
-def _timeless(value):
-    if isinstance(value, dict):
-        return {key: _timeless(inner) for key, inner in value.items() if key not in _TIMES}
-    return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
 def torture(kills: int, seed: int, folder: Path, config: tuple[str, ...] = CONFIG) -> dict:
@@ -204,8 +221,8 @@ def torture(kills: int, seed: int, folder: Path, config: tuple[str, ...] = CONFI
 EVERY_KERAS = (("tf_keras", ""), ("keras", "tensorflow"), ("keras", "jax"))
 
 
-def damaged(number: int, seed: int) -> dict:
-    """Damages files of runs, an equal number under every Keras.
+def damaged(number: int, seed: int, modes: str) -> dict:
+    """Damages files of runs of those modes, an equal number under every Keras.
 
     Returns:
         "same", "refused", "different", "crashed": how many continued runs came out so; with the
@@ -217,6 +234,7 @@ def damaged(number: int, seed: int) -> dict:
             output = Path(folder) / "found.json"
             share = -(-number // len(EVERY_KERAS))
             arguments = [f"--keras={keras}", f"--cases={share}", f"--seed={seed}"]
+            arguments.append(f"--modes={modes}")
             environment = {**os.environ, "PYTHONPATH": str(benchmarking.ROOT)}
             if backend:
                 environment["KERAS_BACKEND"] = backend
@@ -232,14 +250,16 @@ def main(argv: list[str]) -> None:
     """Kills, compares, prints the outcome, writes the JSON."""
     del argv
     if flags.FLAGS.damage:
-        found = damaged(flags.FLAGS.damage, flags.FLAGS.seed)
+        modes = "family" if flags.FLAGS.family else "continue,rewind"
+        found = damaged(flags.FLAGS.damage, flags.FLAGS.seed, modes)
         told = ", ".join(f"{found[kind]} {kind}" for kind in found["seen"]["tf_keras"]["counts"])
         print(f"{found['damages']} damages: {told}")
-        benchmarking.write(Path(flags.FLAGS.output).with_name("damage.json"), found)
+        name = "damage_family.json" if flags.FLAGS.family else "damage.json"
+        benchmarking.write(Path(flags.FLAGS.output).with_name(name), found)
         if found["different"] or found["crashed"]:
             sys.exit(1)
         return
-    config = CONFIG + SHRUNK if flags.FLAGS.shrunk else CONFIG
+    config = CONFIG + SHRUNK * flags.FLAGS.shrunk + FAMILY * flags.FLAGS.family
     if flags.FLAGS.keras != "tf_keras":
         config += (f"--keras={flags.FLAGS.keras}",)
     with tempfile.TemporaryDirectory() as folder:
@@ -259,6 +279,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("kills", 100, "How many.", lower_bound=1)
     flags.DEFINE_enum("keras", "tf_keras", ["tf_keras", "keras"], "Of the runs that are killed.")
     flags.DEFINE_bool("shrunk", False, "Runs that go on with a small network after the ramp.")
+    flags.DEFINE_bool("family", False, "Runs that make two tickets from one dense training.")
     flags.DEFINE_integer("damage", 0, "So many damages of files instead.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Of the moments, and of the damages.")
     flags.DEFINE_string(
