@@ -5,9 +5,10 @@
 
 Makes an environment for each set, copies what is committed, runs its tests folder by folder, and
 writes `results/versions/SET.json`: the versions installed, how many tests passed and failed, and
-which. Environments and folders that are done are not done again. What a set holds follows from
-`pyproject.toml`: "lowest" is the lower bound of everything that is declared there. `uv`, where it
-is installed, resolves; without it the versions of the kept result are installed again.
+which; and the table of all sets, `README.md`. Environments and folders that are done are not done
+again. What a set holds follows from `pyproject.toml`: "lowest" is the lower bound of everything
+that is declared there. `uv`, where it is installed, resolves; without it the versions of the kept
+result are installed again.
 
 Lint, types and the site need one environment only, and are left out.
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 import tomllib
 from absl import app, flags
 
-from tf_earlyticket.files import write_json
+from tf_earlyticket.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "versions"
@@ -220,6 +221,25 @@ def check(name: str, workdir: Path, tests: Sequence[str], processes: int) -> dic
     }
 
 
+def page(results: Sequence[dict]) -> str:
+    """Returns the table of what is kept of each set, in Markdown."""
+    shown = ("tensorflow", "tf_keras", "keras", "jax", "numpy")
+    columns = ["set", "Python", *shown, "passed", "failed", "skipped", "commit"]
+    lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    for found in results:
+        versions = [found["versions"][name] for name in shown]
+        counts = [str(found[name]) for name in ("passed", "failed", "skipped")]
+        cells = [found["set"], found["python"], *versions, *counts, found["commit"][:7]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return (
+        "# The versions that the tests ran with\n\n"
+        "    python tools/check_versions.py\n\n"
+        "The fast tests, each set in an environment of its own. `lowest` has the lower bound of\n"
+        "everything that `pyproject.toml` declares; skipped are tests of packages that the set\n"
+        "does not have.\n\n" + "\n".join(lines) + "\n"
+    )
+
+
 def main(argv: list[str]) -> None:
     """Checks the sets one after the other; status 1 if a test failed."""
     del argv
@@ -229,6 +249,8 @@ def main(argv: list[str]) -> None:
         failed += found["failed"]
         if not flags.FLAGS.tests:
             write_json(RESULTS / f"{name}.json", found)
+            kept = [path for each in SETS if (path := RESULTS / f"{each}.json").exists()]
+            write_text(RESULTS / "README.md", page([read_json(path) for path in kept]))
         print(
             f"{name}: {found['passed']} passed, {found['failed']} failed",
             *found["names"],

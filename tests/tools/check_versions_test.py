@@ -1,9 +1,12 @@
 """What is declared is what was tested, and the tool that tests it counts truthfully."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 tomllib = pytest.importorskip("tomllib", reason="is in Python from 3.11 on")
@@ -12,6 +15,14 @@ import check_versions  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DECLARED = {
+    requirement.name: str(requirement.specifier)
+    for requirement in map(
+        Requirement,
+        PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["jax"],
+    )
+}
+SETS = check_versions.SETS
 XML = """<testsuites><testsuite>
 <testcase classname="tests.a_test" name="test_good" time="1.5"/>
 <testcase classname="tests.a_test" name="test_bad[x]" time="2"><failure message="m"/></testcase>
@@ -68,3 +79,17 @@ def test_the_pythons_declared_are_those_of_the_sets():
     pythons = sorted((wanted.python for wanted in check_versions.SETS.values()), key=Version)
     lowest, below = pythons[0], f"3.{int(pythons[-1].partition('.')[2]) + 1}"
     assert PROJECT["project"]["requires-python"] == f">={lowest},<{below}"
+
+
+def test_what_is_declared_passed():
+    kept = [json.loads((check_versions.RESULTS / f"{name}.json").read_text()) for name in SETS]
+    assert all(found["failed"] == 0 and found["passed"] > 2000 for found in kept)
+    for name in ("tensorflow", "tf_keras", "keras", "jax"):
+        tested = [Version(found["versions"][name]) for found in kept]
+        below = SpecifierSet(DECLARED[name])
+        # The lowest that is declared, and nothing newer than what ran.
+        assert min(tested) in below and max(tested) in below
+        bounds = {each.operator: Version(each.version) for each in below}
+        assert bounds[">="].release[:2] == min(tested).release[:2]
+        assert bounds["<"].release[:2] == (max(tested).major, max(tested).minor + 1)
+    assert (check_versions.RESULTS / "README.md").read_text() == check_versions.page(kept)
