@@ -200,6 +200,8 @@ def try_case(case: Case, config: Config, whole: list, folder: Path, seed: int) -
         except (InputError, RunError, OSError) as error:
             lost = [f for f, digest in _hashes(workdir).items() if before.get(f, digest) != digest]
             lost += [file for file in before if not (workdir / file).exists()]
+            if config.pruning.family:
+                lost = _lost_of_family(workdir, case.file, lost, whole)
             if "\n" in str(error) or lost:
                 return Seen(case, "crashed", f"lost {lost}: {error}")
             return Seen(case, "refused", str(error).replace(str(workdir), "WORKDIR"))
@@ -212,6 +214,30 @@ def try_case(case: Case, config: Config, whole: list, folder: Path, seed: int) -
         return Seen(case, "same" if same else "different")
     finally:
         shutil.rmtree(workdir)
+
+
+def _lost_of_family(workdir: Path, file: str, lost: list[str], whole: list) -> list[str]:
+    """Returns what is lost of a family that was refused.
+
+    Tickets whose files were not damaged have to be what they are in one that was left alone; then
+    what was changed of their runs is no loss.
+
+    Args:
+        workdir: Of the family.
+        file: Which was damaged, from there.
+        lost: Files that were changed or are gone.
+        whole: The outcome of one that was left alone.
+    """
+    report, shown, *expected = whole
+    del report, shown
+    members = sorted((workdir / "tickets").glob("*"))
+    places = [f"{member.relative_to(workdir).as_posix()}/" for member in members]
+    for member, place, one in zip(members, places, expected, strict=True):
+        if not file.startswith(place) and (member / "report.json").exists():
+            lost = [name for name in lost if not name.startswith(place)]
+            if outcome(member) != one:
+                lost.append(place)
+    return lost
 
 
 def _hashes(workdir: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from compare_runs import differences
@@ -13,9 +14,12 @@ from jobs import family_config, tiny_config
 
 import tf_earlyticket as et
 from tf_earlyticket.config import Config
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.job.build import family_of
+from tf_earlyticket.job.checkpoint import NoCheckpoint
+from tf_earlyticket.job.family import _train_all
 from tf_earlyticket.job.preflight import check_config, check_run
+from tf_earlyticket.job.workdir import RunPaths
 
 JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"
 
@@ -94,6 +98,22 @@ def test_every_ticket_is_that_of_its_own_run(tmp_path, keras):
     singles = {goal: tmp_path / f"family_{goal}{ending}" for goal in ("0.5", "0.9")}
     for way in ("interrupted", "whole"):
         _assert_members_are_single_runs(tmp_path / f"family{ending}_{way}", singles)
+
+
+def test_a_ticket_that_cannot_go_on_costs_no_other(tmp_path, caplog):
+    runs = {goal: SimpleNamespace(paths=RunPaths(tmp_path / goal)) for goal in ("0.5", "0.8")}
+
+    def train(goal):
+        if goal in lost:
+            raise NoCheckpoint(f"none of {goal}")
+        return {"goal": goal}
+
+    lost = ["0.5"]
+    with pytest.raises(RunError, match=f"^{tmp_path / '0.5'}: expected checkpoints that .*anew"):
+        _train_all(runs, train)
+    assert "none of 0.5" in caplog.text
+    lost.clear()
+    assert _train_all(runs, train) == {goal: {"goal": goal} for goal in runs}
 
 
 @pytest.mark.slow

@@ -132,7 +132,7 @@ def train_family(
                 run.paths.claim(members[name])
             shared.once("dense", SharedResult, lambda: _train_shared(shared, runs))
         if goal is None:
-            reports, outcome = {name: train(name) for name in members}, None
+            reports, outcome = _train_all(runs, train), None
         else:
             reports, outcome = _reach(goal, shared, runs, train)
         report = FamilyReport(
@@ -148,6 +148,27 @@ def train_family(
         )
         write_family(report, paths.workdir)
         return report.to_json()
+
+
+def _train_all(runs: Mapping[str, Run], train: Callable[[str], dict]) -> dict[str, dict]:
+    """Trains every ticket, also where one is too damaged to go on; returns their reports.
+
+    Raises:
+        RunError: At the end, if one was.
+    """
+    reports, damaged = {}, []
+    for name, run in runs.items():
+        try:
+            reports[name] = train(name)
+        except NoCheckpoint as error:
+            logger.warning("%s", error)
+            damaged.append(run.paths.workdir)
+    if damaged:
+        raise RunError(
+            f"{', '.join(map(str, damaged))}: expected checkpoints that can be used; without this "
+            "directory the same command makes the ticket anew. The other tickets are there."
+        )
+    return reports
 
 
 def _before(paths: RunPaths) -> FamilyReport | None:
