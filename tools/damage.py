@@ -219,8 +219,8 @@ def try_case(case: Case, config: Config, whole: list, folder: Path, seed: int) -
 def _lost_of_family(workdir: Path, file: str, lost: list[str], whole: list) -> list[str]:
     """Returns what is lost of a family that was refused.
 
-    Tickets whose files were not damaged have to be what they are in one that was left alone; then
-    what was changed of their runs is no loss.
+    Where a ticket's run was damaged, the dense training and the other tickets go on, and have to
+    come out as in a family that was left alone; then what was changed of them is no loss.
 
     Args:
         workdir: Of the family.
@@ -228,16 +228,16 @@ def _lost_of_family(workdir: Path, file: str, lost: list[str], whole: list) -> l
         lost: Files that were changed or are gone.
         whole: The outcome of one that was left alone.
     """
-    report, shown, *expected = whole
-    del report, shown
     members = sorted((workdir / "tickets").glob("*"))
-    places = [f"{member.relative_to(workdir).as_posix()}/" for member in members]
-    for member, place, one in zip(members, places, expected, strict=True):
-        if not file.startswith(place) and (member / "report.json").exists():
-            lost = [name for name in lost if not name.startswith(place)]
-            if outcome(member) != one:
-                lost.append(place)
-    return lost
+    (damaged,) = [each for each in members if (workdir / file).is_relative_to(each)] or [None]
+    if damaged is None:
+        return lost
+    others = [
+        member.name
+        for member, expected in zip(members, whole[-len(members) :], strict=True)
+        if member != damaged and outcome(member) != expected
+    ]
+    return [name for name in lost if (workdir / name).is_relative_to(damaged)] + others
 
 
 def _hashes(workdir: Path) -> dict[str, str]:

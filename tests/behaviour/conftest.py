@@ -11,13 +11,27 @@ import pytest
 FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
 # Of layers and configs, which Keras 3 has in common on TensorFlow and JAX: slow on the latter.
 OF_KERAS_ALONE = ("channels", "choice", "copies", "costs", "layers", "patterns", "sensitivity")
+# Tests that JAX compiles for ten seconds and more, whose siblings say as much of it: slow there.
+LONG_TO_COMPILE = (
+    "test_layers_inside_of_wrappers_are_chosen",
+    "test_a_ticket_serves_pictures_as_they_are",
+    "test_a_sparsity_is_told_of_the_whole_network_too",
+    "test_recurrent_layers_become_tflite_files_for_one_example",
+    "test_two_of_four_are_kept_everywhere_after_a_ramp",
+    "test_a_model_is_exported_however_its_inputs_are_given",
+    "test_statistics_survive_wrapping_tickets_and_export",
+    "test_half_of_all_channels_of_every_kind_of_layer",
+    "test_a_ticket_of_another_network_is_refused",
+)
 
 
 def pytest_collection_modifyitems(items):
     """Leaves what JAX has no part in to the slow tests, but for the first test of each file."""
     seen = set()
     for item in items if FRAMEWORK == "keras_jax" else ():
-        if item.path.stem.removesuffix("_test") in OF_KERAS_ALONE:
+        if item.originalname in LONG_TO_COMPILE:
+            item.add_marker(pytest.mark.slow)
+        elif item.path.stem.removesuffix("_test") in OF_KERAS_ALONE:
             if item.path in seen:
                 item.add_marker(pytest.mark.slow)
             seen.add(item.path)

@@ -108,6 +108,8 @@ def test_xla_does_what_the_plain_graph_does(one_device, tmp_path):
     _assert_same(_same_steps("xla", tmp_path)["xla0"], one_device)
 
 
+# Its fast sibling is in behaviour/pruned_model_test.py.
+@pytest.mark.slow
 def test_several_steps_per_execution_are_the_same_bit_for_bit(one_device, tmp_path):
     ends = _same_steps("several_steps", tmp_path)["several_steps0"]
     for name, value in one_device.items():
