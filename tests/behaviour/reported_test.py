@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 import tf_earlyticket as et
-from tf_earlyticket.backends import pruned
+from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.deploy import tflite
+from tf_earlyticket.detectors.weight_signals import FixedEpoch
 from tf_earlyticket.errors import RunError
 from tf_earlyticket.pruning.select import RANKINGS
 
@@ -280,3 +281,312 @@ def test_activations_of_a_kernel_that_meets_no_input_are_refused(keras, compiled
     adapter.score_data = lambda: data[1]
     with pytest.raises(et.InputError, match="activations of 'separable/pointwise_kernel'"):
         adapter.score_context().activations()
+
+
+@pytest.fixture(scope="module")
+def tied(keras):
+    """Returns a function that makes a network in which a layer reads the kernel of another."""
+
+    class Back(keras.layers.Layer):
+        """Multiplies with the transposed kernel of another layer, of which it has another name."""
+
+        def __init__(self, other, as_config, **options):
+            super().__init__(**options)
+            self.other, self.as_config = other, as_config
+            self.norm = keras.layers.LayerNormalization()
+
+        def call(self, inputs):
+            ops = getattr(keras, "ops", tf)
+            return self.norm(ops.matmul(inputs, ops.transpose(self.other.kernel)))
+
+        def get_config(self):
+            other = self.other
+            if self.as_config:
+                other = keras.layers.serialize(other)
+            return {**super().get_config(), "other": other, "as_config": self.as_config}
+
+        @classmethod
+        def from_config(cls, config):
+            other = config.pop("other")
+            other = keras.layers.deserialize(other) if isinstance(other, dict) else other
+            return cls(other, **config)
+
+    def make(as_config):
+        keras.utils.set_random_seed(1)
+        layers = keras.layers
+        inputs = layers.Input((8,))
+        x = layers.Dense(8, "relu", name="first")(inputs)
+        there = layers.Dense(16, name="there")
+        x = Back(there, as_config, name="back")(there(x))
+        return keras.Model(inputs, layers.Dense(3, name="last")(x))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """48 examples of 8 numbers in 3 classes that can be learned, in batches of 8."""
+    random = np.random.RandomState(0)
+    labels = random.randint(0, 3, 48).astype(np.int32)
+    numbers = random.normal(size=(48, 8)).astype(np.float32) + labels[:, None]
+    return tf.data.Dataset.from_tensor_slices((numbers, labels)).batch(8)
+
+
+def _small(keras, **options):
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Input((8,)),
+            layers.Dense(16, "relu", name="a", **options),
+            layers.Dense(16, "relu", name="b", **options),
+            layers.Dense(3, name="c", **options),
+        ]
+    )
+
+
+@pytest.mark.parametrize("as_config", [False, True])
+def test_weights_that_layers_have_in_common_are_one_in_the_copy(
+    keras, compiled, tied, rows, as_config
+):
+    plain = tied(as_config)
+    before = [np.array(weight) for weight in plain.get_weights()]
+    inputs = next(iter(rows))[0].numpy()
+    schedule = et.EarlyTicketPolynomialDecay(0.75, begin_step=4, ramp_steps=6)
+    model = compiled(et.wrap_for_pruning(plain, schedule, prunable=["there"]))
+    assert len(model.trainable_weights) == len(plain.trainable_weights)
+    np.testing.assert_allclose(model(inputs), plain(inputs), rtol=1e-5, atol=1e-6)
+    model.fit(rows, epochs=3, verbose=0, callbacks=[et.MaskUpdate()])
+    # Momentum that the other layer's gradients leave moves no zero.
+    model.fit(rows, epochs=1, verbose=0)
+    assert pruned(model).violations() == 0 and _zeros(model) == 96
+    stripped = et.strip_pruning(model)
+    assert stripped.get_layer("back").other is stripped.get_layer("there")
+    for weight, value in zip(plain.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_weights_in_common_that_a_copy_would_lose_are_refused(keras):
+    class Both(keras.layers.Layer):
+        def __init__(self, others, **options):
+            super().__init__(**options)
+            self.others = list(others)
+
+        def call(self, inputs):
+            for each in self.others:
+                inputs = each(inputs)
+            return inputs
+
+        def get_config(self):
+            return {**super().get_config(), "others": [keras.layers.serialize(self.others[0])]}
+
+        @classmethod
+        def from_config(cls, config):
+            others = [keras.layers.deserialize(each) for each in config.pop("others")]
+            return cls(others, **config)
+
+    inputs, dense = keras.Input((8,)), keras.layers.Dense(8, name="there")
+    x = Both([dense], name="both")(dense(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    with pytest.raises(et.InputError, match="'both' of type Both .*weights of another layer"):
+        et.wrap_for_pruning(model)
+
+
+@pytest.fixture(scope="module")
+def averages(keras):
+    """A callback with the usual average of all weights: in at the end of an epoch, out again."""
+
+    class Averages(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.shadow, self.live = self._weights(), None
+
+        def _weights(self):
+            return [np.array(weight) for weight in self.model.get_weights()]
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if self.live is not None:
+                self.model.set_weights(self.live)
+
+        def on_train_batch_end(self, batch, logs=None):
+            pairs = zip(self.shadow, self._weights(), strict=True)
+            self.shadow = [0.9 * old + 0.1 * new for old, new in pairs]
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.live = self._weights()
+            self.model.set_weights(self.shadow)
+
+    return Averages
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_averages_that_a_callback_writes_between_epochs_are_pruned(
+    keras, compiled, rows, averages, place, caplog
+):
+    model = compiled(et.wrap_for_pruning(_small(keras), et.EarlyTicketPolynomialDecay(0.75)))
+    ours = et.EarlyTicket(rows, rows, detector=FixedEpoch(2), verbose=0)
+    callbacks = [averages(), ours] if place == "before" else [ours, averages()]
+    model.fit(rows, epochs=6, verbose=0, callbacks=callbacks)
+    assert pruned(model).violations() == 0 and _zeros(model) == 288
+    assert ours.start_epoch == 2 and pruned(model).sparsity_schedule().begin_step == 12
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("tf_earlyticket")]
+    assert all(each.startswith("Another callback wrote") for each in said) and said
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_weights_of_an_earlier_epoch_do_not_bring_its_masks_back(
+    keras, compiled, rows, place, tmp_path
+):
+    file = str(tmp_path / "best.weights.h5")
+
+    class Back(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.model.save_weights(file)
+            if epoch == 4:
+                self.model.load_weights(file)
+
+    model = compiled(et.wrap_for_pruning(_small(keras), et.EarlyTicketPolynomialDecay(0.75)))
+    ours = et.EarlyTicket(rows, rows, detector=FixedEpoch(2), ramp_epochs=1, verbose=0)
+    callbacks = [Back(), ours] if place == "before" else [ours, Back()]
+    model.fit(rows, epochs=6, verbose=0, callbacks=callbacks)
+    assert pruned(model).violations() == 0 and _zeros(model) == 288
+
+
+@pytest.mark.parametrize("form", [".weights.h5", ".h5", ".h5 by name", ".checkpoint"])
+def test_weights_of_a_plain_model_go_into_a_wrapped_one(keras, form, tmp_path):
+    ending, _, by_name = form.partition(" ")
+    if hasattr(keras, "ops") and form != ".weights.h5":
+        pytest.skip("Keras 3 has one form of weights")
+    plain, file = _small(keras), str(tmp_path / f"dense{ending}")
+    plain.set_weights([np.full(weight.shape, 0.5) for weight in plain.get_weights()])
+    plain.save_weights(file)
+    model = et.wrap_for_pruning(_small(keras))
+    zeros = _half(model)
+    model.load_weights(file, **({"by_name": True} if by_name else {}))
+    assert _zeros(model) == zeros
+    for name, mask in pruned(model).masks().items():
+        np.testing.assert_array_equal(pruned(model).weights()[name], np.where(mask, 0.5, 0))
+    # Those of a wrapped one, with masks.
+    model.save_weights(file)
+    again = et.wrap_for_pruning(_small(keras))
+    again.load_weights(file)
+    assert _zeros(again) == zeros and pruned(again).violations() == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_networks_of_16_bits_are_exported_in_float32(keras, rows, dtype, tmp_path):
+    model = et.wrap_for_pruning(_small(keras, dtype=dtype))
+    zeros = _half(model)
+    plain = backend_of(model).exportable(model)
+    inputs = next(iter(rows))[0].numpy()
+    found, wanted = np.asarray(plain(inputs)), np.asarray(model(inputs))
+    assert found.dtype == np.float32 != wanted.dtype
+    np.testing.assert_allclose(found, wanted.astype(np.float32), rtol=0.1, atol=0.05)
+    if hasattr(keras, "ops") and keras.backend.backend() == "jax":
+        return
+    et.export_ticket(model, tmp_path / "ticket")
+    again = et.wrap_for_pruning(_small(keras, dtype=dtype))
+    et.rewind(again, et.Ticket.load(tmp_path / "ticket"))
+    assert _zeros(again) == zeros
+
+
+@pytest.mark.parametrize("change", ["LoRA", "quantised"])
+def test_layers_that_change_after_wrapping_are_told(keras, compiled, change, tmp_path):
+    if not hasattr(keras, "ops"):
+        pytest.skip("tf_keras has neither")
+    model = compiled(et.wrap_for_pruning(_small(keras)))
+    _half(model)
+    if change == "LoRA":
+        model.get_layer("a").enable_lora(2)
+    else:
+        model.quantize("int8")
+    words = f"'a' has changed since wrap_for_pruning .*{change}.*strip_pruning"
+    with pytest.raises(et.InputError, match=words):
+        et.export_ticket(model, tmp_path / "ticket")
+    with pytest.raises(et.InputError, match=words):
+        compiled(model)
+
+
+def test_a_student_in_a_model_of_its_own_is_pruned_or_said_where(keras, compiled, rows):
+    class Distiller(keras.Model):
+        def __init__(self, student, teacher):
+            super().__init__()
+            self.student, self.teacher = student, teacher
+            self.teacher.trainable = False
+
+        def call(self, inputs, training=None):
+            return self.student(inputs, training=training)
+
+    schedule = et.EarlyTicketPolynomialDecay(0.75, begin_step=0, ramp_steps=6)
+    student = et.wrap_for_pruning(_small(keras), schedule)
+    model = Distiller(student, _small(keras))
+    model(next(iter(rows))[0].numpy())
+    compiled(model)
+    if not hasattr(keras, "ops"):
+        # Its wrappers are found wherever they are.
+        model.fit(rows, epochs=2, verbose=0, callbacks=[et.MaskUpdate()])
+        assert _zeros(student) == 288
+        return
+    with pytest.raises(et.InputError, match="only its part .* is. Give wrap_for_pruning .*copy=F"):
+        model.fit(rows, epochs=2, verbose=0, callbacks=[et.MaskUpdate()])
+    model = Distiller(_small(keras), _small(keras))
+    model(next(iter(rows))[0].numpy())
+    model = compiled(et.wrap_for_pruning(model, schedule, copy=False))
+    model.fit(rows, epochs=2, verbose=0, callbacks=[et.MaskUpdate()])
+    kernels = [np.asarray(layer.kernel) for layer in model.student.layers]
+    assert sum((kernel == 0).sum() for kernel in kernels) == _zeros(model) == 324
+
+
+def test_a_schedule_that_another_callback_of_ours_has_begun_is_no_reason_to_warn(
+    keras, compiled, rows, caplog
+):
+    for place in (0, 1):
+        model = compiled(et.wrap_for_pruning(_small(keras), et.EarlyTicketPolynomialDecay(0.75)))
+        callbacks = [et.EarlyTicket(rows, rows, detector=FixedEpoch(2), verbose=0)]
+        callbacks.insert(place, et.MaskUpdate())
+        model.fit(rows, epochs=6, verbose=0, callbacks=callbacks)
+        assert _zeros(model) == 288
+    assert not [r for r in caplog.records if r.name.startswith("tf_earlyticket")]
+
+
+def test_gradients_that_are_accumulated_do_not_shift_the_schedule(keras, compiled, rows):
+    if not hasattr(keras, "ops"):
+        pytest.skip("tf_keras accumulates none")
+    optimizer = keras.optimizers.Adam(0.01, gradient_accumulation_steps=4)
+    schedule = et.EarlyTicketPolynomialDecay(0.75, begin_step=6, ramp_steps=9)
+    model = compiled(et.wrap_for_pruning(_small(keras), schedule), optimizer)
+    update = et.MaskUpdate()
+    model.fit(rows, epochs=3, verbose=0, callbacks=[update])
+    assert update.updates[0][0] == 7 and update.updates[-1][1] == 0.75 and _zeros(model) == 288
+
+
+def test_a_network_called_twice_is_pruned_and_counted_once(keras, compiled, rows):
+    layers = keras.layers
+    keras.utils.set_random_seed(1)
+    base = keras.Sequential([layers.Input((4,)), layers.Dense(16), layers.Dense(16)], name="base")
+    one, other = layers.Input((4,)), layers.Input((4,))
+    x = layers.Concatenate()([base(one), base(other)])
+    plain = keras.Model([one, other], layers.Dense(3, name="last")(x))
+    schedule = et.EarlyTicketPolynomialDecay(0.75, begin_step=2, ramp_steps=4)
+    model = compiled(et.wrap_for_pruning(plain, schedule))
+    halves = rows.map(lambda x, y: ((x[:, :4], x[:, 4:]), y))
+    model.fit(halves, epochs=2, verbose=0, callbacks=[et.MaskUpdate()])
+    masks = pruned(model).masks()
+    assert len(masks) == 2 and _zeros(model) == 240
+    # Of 320 weights of the two, and 96 of the last.
+    assert pruned(model).network_sparsity(masks) == pytest.approx(240 / 416)
+    assert len(et.strip_pruning(model).weights) == len(plain.weights)
+
+
+def test_steps_that_a_loss_scale_skips_do_not_shift_the_end(keras, compiled, rows, caplog):
+    home = getattr(keras.mixed_precision, "LossScaleOptimizer", None)
+    scaled = home or keras.optimizers.LossScaleOptimizer
+    optimizer = scaled(keras.optimizers.SGD(0.05), initial_scale=2.0**127)
+    schedule = et.EarlyTicketPolynomialDecay(0.75, begin_step=0, ramp_steps=18)
+    model = compiled(et.wrap_for_pruning(_small(keras), schedule), optimizer, loss_weights=[100])
+    update = et.MaskUpdate()
+    model.fit(rows, epochs=3, verbose=0, callbacks=[update])
+    # Those of Keras 3 do not count what they skip.
+    assert pruned(model).step() < 18 or not hasattr(keras, "ops")
+    assert update.updates[-1][1] == 0.75 and _zeros(model) == 288
+    assert not [r for r in caplog.records if r.name.startswith("tf_earlyticket")]

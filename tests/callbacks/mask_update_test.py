@@ -76,14 +76,14 @@ def test_one_shot_pruning_needs_no_fitting_frequency():
     assert zeros(model) == pruned(0.75)
 
 
-def test_a_callback_that_writes_pruned_weights_is_found_at_the_end_of_the_epoch():
+def test_a_callback_that_writes_pruned_weights_at_every_step_is_found_at_the_next():
     class Overwrite(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             kernel = self.model.get_layer("masked_prune_low_magnitude_middle").layer.kernel
             kernel.assign(kernel + 1.0)
 
     model = wrapped_model(_schedule(begin=0, ramp=0))
-    with pytest.raises(RuntimeError, match=r"pruned weights are not zero after epoch 1"):
+    with pytest.raises(RuntimeError, match=r"pruned weights are not zero after a step"):
         model.fit(data(), epochs=1, callbacks=[et.MaskUpdate(), Overwrite()], verbose=0)
 
 

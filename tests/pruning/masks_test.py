@@ -17,6 +17,13 @@ def test_kept_count_is_python_rounding(total, sparsity):
     assert m.kept_count(total, sparsity) == round((1 - sparsity) * total)
 
 
+@settings(max_examples=50)
+@given(st.data(), st.integers(1, 40_000_000))
+def test_the_sparsity_of_a_mask_asks_for_as_many_again(data, total):
+    kept = data.draw(st.integers(1, total))
+    assert m.kept_count(total, 1 - kept / total) == kept
+
+
 def test_kept_count_of_resnet50_is_exact():
     assert m.kept_count(23_454_912, 0.8) == 4_690_982
 

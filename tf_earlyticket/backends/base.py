@@ -29,6 +29,7 @@ from tf_earlyticket.backends.layer_kinds import (
     kind_of,
     matrix_shapes,
     multiplies_its_input,
+    not_plain,
     output_layers,
     prunable_weights,
 )
@@ -52,6 +53,8 @@ logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
 # The threshold of latent weights that are no more: of pruned weights nothing is kept.
 CLOSED = -1.0
+# Where a schedule has no begin yet, or nothing overrides a learning rate.
+UNSET = -1
 # Of a wrapped model. With this beginning, neither Keras looks into it when it saves a model.
 _ATTRIBUTE = "__tf_earlyticket__"
 
@@ -152,6 +155,8 @@ class PrunedModel(ABC):
             self.criterion = criterion.in_matrices(known)
         self.record = TrainingRecord()
         self.score_data: Callable[[], Any] | None = None
+        # Masks and steps of the schedule as they were last written or noted.
+        self._kept: tuple[Arrays, tuple[int, int, int] | None] = {}, None
         self._weights, self._schedule = dict(weights), schedule
         # Past Keras' tracking, which would save it with the model.
         object.__setattr__(model, _ATTRIBUTE, self)
@@ -263,9 +268,25 @@ class PrunedModel(ABC):
             InputError: If the model is not compiled, or its optimizer cannot keep weights sparse.
         """
         self._check_compiled()
+        self.check_layers()
         if self.update.latent and getattr(self._optimizer, "use_ema", False):
             raise checks.refuse("use_ema", True, f"False with {self.update}, or update='shrink'")
         self._prepare_optimizer()
+
+    def check_layers(self) -> None:
+        """Checks that zeros in the pruned weights still mean what they did when it was wrapped.
+
+        Raises:
+            InputError: If not: LoRA was enabled since, or the model quantised.
+        """
+        layers = self.named_layers()
+        for name in self._weights:
+            layer = name.rpartition("/")[0]
+            if reason := not_plain(layers.get(layer)):
+                raise InputError(
+                    f"Layer {layer!r} has changed since wrap_for_pruning ({reason}): expected that "
+                    "of what et.strip_pruning returns, or of the exported network."
+                )
 
     def named_layers(self) -> dict[str, Any]:
         """All layers that are not models themselves by path, in model order, without wrappers."""
@@ -417,7 +438,13 @@ class PrunedModel(ABC):
         Raises:
             InputError: If names or shapes differ from the model's, or a mask is not 0/1.
         """
-        self._write_masks(self.check_masks(masks))
+        masks = self.check_masks(masks)
+        self.take_masks(masks)
+        self._kept = masks, self._kept[1]
+
+    def take_masks(self, masks: Arrays) -> None:
+        """As `set_masks`, with masks of a file, which a `fit` under way need not keep."""
+        self._write_masks(masks)
         self._close()
 
     def write_update(self, masks: Arrays, step: int) -> None:
@@ -428,6 +455,7 @@ class PrunedModel(ABC):
             self.set_masks(masks)
 
     def _write_latent(self, masks: Arrays) -> None:
+        self._kept = masks, self._kept[1]
         rests, thresholds = self._latent_variables()
         latent = self._latent_weights()
         found = {n: seen(weight, masks[n], self.update.power) for n, weight in latent.items()}
@@ -445,6 +473,29 @@ class PrunedModel(ABC):
     def _is_open(self) -> bool:
         _, thresholds = self._latent_variables()
         return any(value != CLOSED for value in self._read(thresholds).values())
+
+    def note_masks(self) -> None:
+        """Takes the present masks and schedule for those that `keep_masks` puts back."""
+        self._kept = self.masks(), self._read_steps()
+
+    def keep_masks(self) -> bool:
+        """Writes masks and schedule as this object last did, where something else has since.
+
+        Such as a callback that writes weights of an earlier time, with the masks of that time.
+
+        Returns:
+            Whether something else had, or had written pruned weights.
+        """
+        masks, steps = self._kept
+        present = self._read(self._mask_variables())
+        same = all(np.array_equal(present[name], mask) for name, mask in masks.items())
+        if self._read_steps() != steps:
+            same = False
+            self._write_steps(steps or (UNSET,) * 3)
+        if same and not self.violations():
+            return False
+        self.write_update(masks, self.step())
+        return True
 
     def apply_masks(self) -> None:
         """Zeroes pruned weights and their slots again, after something else wrote weights."""
@@ -543,6 +594,7 @@ class PrunedModel(ABC):
         """
         self.early_ticket_schedule().polynomial(step, ramp_steps, frequency)
         self._write_steps((step, ramp_steps, frequency))
+        self._kept = self._kept[0], self._read_steps()
 
     def continue_from(
         self, other: "PrunedModel", cut: Callable[[str, np.ndarray], np.ndarray]
@@ -586,11 +638,12 @@ class PrunedModel(ABC):
             InputError: If the model is not compiled.
         """
         self._check_compiled()
-        restore, numbers = self._snapshot(), RandomState()
+        restore, numbers, kept = self._snapshot(), RandomState(), self._kept
         try:
             yield
         finally:
             restore()
+            self._kept = kept
             numbers.restore()
 
     def record_rewind_weights(self, epoch: int, wanted_epoch: int) -> None:
@@ -741,6 +794,26 @@ class Backend(ABC):
     @abstractmethod
     def _inputs_as_given(self, model):
         """Returns the structure of symbolic inputs that a model was made of; None: it has none."""
+
+    @abstractmethod
+    def _tracked(self, layer) -> list:
+        """Returns Keras' own list of the layers that are attributes of a layer."""
+
+    def _forget(self, owner, layer) -> None:  # noqa: B027
+        """Takes a layer from that list, where Keras does not by itself."""
+
+    def give_layer(self, owner, name: str, layer) -> None:
+        """Makes a layer an attribute of another one, at the place of the one that is there."""
+        former, before = getattr(owner, name, None), list(self._tracked(owner))
+        if former is layer:
+            return
+        self._forget(owner, former)
+        setattr(owner, name, layer)
+        # At the end now, and weights are listed in this order.
+        tracked = self._tracked(owner)
+        place = next((i for i, each in enumerate(before) if each is former), len(before))
+        if tracked[-1:] == [layer]:
+            tracked.insert(place, tracked.pop())
 
     def trusted(self) -> AbstractContextManager:
         """Lets functions be made of configs: those of this process are no risk."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tf_earlyticket.backends.layers import (
+    called_layers,
     layers_inside,
     own_variables,
     plain_layer,
@@ -29,11 +30,11 @@ _KEPT = {"get_config", "from_config", "build", "inputs", "outputs", "name", "tra
 
 
 def in_float32(config):
-    """Returns the config of a layer or model without mixed policies, also of layers inside."""
+    """Returns the config of a layer or model without 16-bit policies, also of layers inside."""
     if not isinstance(config, dict):
         return config
     return {
-        key: "float32" if key == "dtype" and "mixed" in str(value) else in_float32(value)
+        key: "float32" if key == "dtype" and "float16" in str(value) else in_float32(value)
         for key, value in config.items()
     }
 
@@ -90,6 +91,9 @@ class Copier:
         self._changes = changes or {}
         # By identity: a layer may be shared by a model and another inside it.
         self._copies: dict[int, Any] = {}
+        self._unwrapped: dict[int, Any] = {}
+        self._called: set[int] = set()
+        self._variables: dict[int, Any] = {}
         self._networks: list[tuple[Any, Any]] = []
         self._layers: list[tuple[Any, Any]] = []
 
@@ -99,6 +103,7 @@ class Copier:
         Raises:
             InputError: If the model or a layer of it cannot be copied.
         """
+        self._called = set(map(id, called_layers(model, self._backend.is_network)))
         # What a model's own constructor makes has the policy of that time.
         policy = self._backend.dtype_policy if self._float32 else contextlib.nullcontext
         with scope(model), policy("float32"):
@@ -109,11 +114,18 @@ class Copier:
     def _copied(self, layer):
         if id(layer) not in self._copies:
             plain = plain_layer(layer)
-            network = self._backend.is_network(plain)
-            copy = self._network(plain) if network else self._single(plain)
-            wraps = self._wrap and not network
+            copy = self._plain(plain)
+            wraps = self._wrap and not self._backend.is_network(plain)
             self._copies[id(layer)] = self._wrap(layer, copy) if wraps else copy
         return self._copies[id(layer)]
+
+    def _plain(self, layer):
+        """Returns the copy of a layer or network, without what it is put into."""
+        if id(layer) not in self._unwrapped:
+            network = self._backend.is_network(layer)
+            copy = self._network(layer) if network else self._single(layer)
+            self._unwrapped[id(layer)] = copy
+        return self._unwrapped[id(layer)]
 
     def _single(self, layer):
         """Returns the copy of a layer, or of a model that is no network of layers."""
@@ -150,6 +162,7 @@ class Copier:
                 if hasattr(old, "bin_boundaries"):
                     # The config of tf_keras leaves out those that were adapted.
                     new.bin_boundaries = old.bin_boundaries
+        self._share(layer, copy)
         if isinstance(layer, self._backend.keras.Model) and not copy.built:
             copy.build_from_config(layer.get_build_config())
         return copy
@@ -161,6 +174,26 @@ class Copier:
         policy = getattr(old, "dtype_policy", None)
         if not self._float32 and getattr(policy, "name", None) != _policy_name(new):
             _set_policy(new, policy)
+
+    def _share(self, old, new) -> None:
+        """Gives a copy the copies of layers that its layer has in common with others."""
+        self._unwrapped[id(old)] = new
+        for name, value in list(vars(old).items()):
+            if id(value) in self._called or id(value) in self._unwrapped:
+                if value is not old:
+                    self._backend.give_layer(new, name, self._plain(value))
+            elif hasattr(value, "_flatten_layers") and type(vars(new).get(name)) is type(value):
+                self._share(value, vars(new)[name])
+
+    def _check_shared(self, old, new) -> None:
+        """Checks that weights which layers have in common are one in the copies, and no others'."""
+        for one, other in zip(variables_of(old), variables_of(new), strict=False):
+            if one is other or self._variables.setdefault(id(one), other) is not other:
+                instead = self._backend.instead if self._backend.prunes_in_place else ""
+                raise InputError(
+                    f"Layer {old.name!r} of type {type(old).__name__} cannot be copied: it has "
+                    f"weights of another layer. Expected that layer as its attribute{instead}."
+                )
 
     def _refusal(self, layer, error: Exception | str) -> InputError:
         kind = "Model" if isinstance(layer, self._backend.keras.Model) else "Layer"
@@ -213,6 +246,7 @@ class Copier:
             olds, news = layers_inside(old), layers_inside(new)
             if [type(layer) for layer in olds] != [type(layer) for layer in news]:
                 raise self._refusal(old, "its copy has other layers inside")
+            self._check_shared(old, new)
             for one, other in zip(olds, news, strict=True):
                 if getattr(one, "trainable", None) != getattr(other, "trainable", None):
                     other.trainable = one.trainable
@@ -304,7 +338,7 @@ def _bare_copy(layer, float32: bool):
         elif type(value) in (list, dict, set):
             state[name] = type(value)(value)
     getattr(copy, "__setstate__", vars(copy).update)(state)
-    if float32 and "mixed" in (_policy_name(layer) or ""):
+    if float32 and "float16" in (_policy_name(layer) or ""):
         _set_policy(copy, "float32")
     return copy
 

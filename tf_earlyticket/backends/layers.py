@@ -77,6 +77,27 @@ def own_variables(layer) -> list:
     return [variable for variable in variables_of(layer) if id(variable) not in inside]
 
 
+def called_layers(model, is_network: Callable[[object], bool]) -> list:
+    """Returns the layers and networks that the networks of a model call, without pruning wrappers.
+
+    Args:
+        model: A model.
+        is_network: Tells a network of layers from what is one layer by itself.
+    """
+    found: dict[int, object] = {}
+
+    def walk(network):
+        for layer in map(plain_layer, _children(network)):
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                if is_network(layer):
+                    walk(layer)
+
+    if is_network(model):
+        walk(model)
+    return list(found.values())
+
+
 def named_layers(model) -> dict[str, object]:
     """Returns every layer that is not itself a model by path, in model order, without wrappers.
 

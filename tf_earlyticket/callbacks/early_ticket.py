@@ -308,6 +308,7 @@ class EarlyTicket(Callback):
         """Probes, decides, starts; then checks the masks and records statistics."""
         logs = {} if logs is None else logs
         logs["ppr_accuracy"] = float("nan")
+        self.mask_update.keep_masks()
         searching = self.adapter.sparsity_schedule() is None
         if searching and not self.has_diverged(self.adapter, epoch):
             observation = self._look(epoch + 1, logs)

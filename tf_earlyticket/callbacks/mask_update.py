@@ -42,6 +42,9 @@ class MaskUpdate(Callback):
     whenever masks have changed. What callbacks write when training ends is masked again. A warning
     names layers that keep less than 1 % of their weights.
 
+    What other callbacks write between epochs, such as averages of weights or the best so far, with
+    the masks of that time, is masked as it was before, and a warning says so once.
+
     Args:
         train_data: Batches for rankings and updates that look at gradients, as for `et.PPRProbe`;
             None where they look at weights alone.
@@ -52,8 +55,8 @@ class MaskUpdate(Callback):
     Raises:
         InputError: When `fit` starts, if the model is not wrapped or not compiled, or the
             schedule's frequency is no multiple of `steps_per_execution`.
-        RunError: At the end of an epoch, if something else wrote a pruned weight, or training
-            diverged and no other callback, such as `TerminateOnNaN`, ends it.
+        RunError: If the steps of an epoch move pruned weights, or at its end, if training diverged
+            and no other callback, such as `TerminateOnNaN`, ends it.
 
     Example:
         >>> schedule = et.EarlyTicketPolynomialDecay(0.8, begin_step=0, ramp_steps=500)
@@ -81,7 +84,8 @@ class MaskUpdate(Callback):
         self.updates = []
         self._asked, self._step, self._thin = 0.0, -1, set()
         self._masks = self.adapter.masks()
-        self._first_epoch, self._said = True, not self.warns
+        self.adapter.note_masks()
+        self._first_epoch, self._said, self._said_others = True, not self.warns, False
         self._waiting = {
             stopping: stopping.start_from_epoch
             for stopping in self.callbacks
@@ -114,10 +118,16 @@ class MaskUpdate(Callback):
             self._step = -1
             self.update(self.adapter.step(), again=True)
             self._masks = self.adapter.masks()
+            self.adapter.note_masks()
             self._say_if_short(epoch)
             self._say_if_thin(self._masks)
-        self._epoch_step = self._step = self.adapter.step()
-        self._first_batch = None
+        else:
+            self.keep_masks()
+        # Steps that a loss scale skips are no steps to the optimizer, but count here.
+        step = self.adapter.step()
+        self._epoch_step = self._step = max(step, self._step)
+        self._skipped = self._step - step
+        self._first_batch, self._checked = None, mask_sparsity(self._masks) == 0
         if self._changed:
             # Also what was best of an epoch in which they changed.
             self._changed = False
@@ -143,7 +153,9 @@ class MaskUpdate(Callback):
         return kept > kept_count(total, final) + len(self._masks)
 
     def _say_if_short(self, epoch: int) -> None:
-        if self.begins_later or self._said:
+        # An EarlyTicket beside it has one as well.
+        others = any(getattr(other, "mask_update", self) is not self for other in self.callbacks)
+        if self.begins_later or self._said or others:
             return
         final, sparsity = self.adapter.final_sparsity_in_force(), mask_sparsity(self._masks)
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
@@ -169,15 +181,26 @@ class MaskUpdate(Callback):
                 )
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Notes where the epoch begins: a resumed epoch may begin in its middle."""
+        """Notes where the epoch begins: a resumed epoch may begin in its middle.
+
+        Before the second call, checks that the first left pruned weights at zero.
+        """
         if self._first_batch is None:
             self._first_batch = batch
+        elif not self._checked:
+            self._checked = True
+            violations = self.adapter.violations()
+            if violations and self.adapter.finite():
+                raise RunError(
+                    f"{violations} pruned weights are not zero after a step: the model's training "
+                    "step, its optimizer or a callback writes them at every step."
+                )
 
     def on_train_batch_end(self, batch, logs=None):
         """Updates masks if an update is due. Counts by itself: reading the step costs a wait."""
         step = self._epoch_step + batch + 1 - self._first_batch
         # The last call of an epoch may make fewer steps than the others, and Keras not say so.
-        self.update(step if self._per_call == 1 else self.adapter.step())
+        self.update(step if self._per_call == 1 else self.adapter.step() + self._skipped)
 
     def update(self, step: int, *, again: bool = False) -> None:
         """Brings the masks to the sparsity due at `step`, if an update is due since the last.
@@ -242,17 +265,22 @@ class MaskUpdate(Callback):
                 ", ".join(new),
             )
 
+    def keep_masks(self) -> None:
+        """Prunes again what other callbacks wrote between epochs."""
+        if self.adapter.keep_masks() and not self._said_others:
+            self._said_others = True
+            logger.warning(
+                "Another callback wrote pruned weights or other masks between epochs; they were "
+                "pruned again. What it measured with its own weights is not of a sparse network."
+            )
+
     def on_epoch_end(self, epoch, logs=None):
-        """Checks that pruned weights are zero; adds what is pruned to the logs.
+        """Adds what is pruned to the logs.
 
         `sparsity` is the part of the prunable weights, `network_sparsity` of all kernels.
         """
-        diverged, violations = self.has_diverged(self.adapter, epoch), self.adapter.violations()
-        if violations and not diverged:
-            raise RunError(
-                f"{violations} pruned weights are not zero after epoch {epoch + 1}: something "
-                "other than the optimizer wrote weights during the epoch."
-            )
+        if not self.has_diverged(self.adapter, epoch):
+            self.keep_masks()
         self._masks = self.adapter.masks()
         if logs is not None:
             logs["sparsity"] = mask_sparsity(self._masks)
@@ -260,6 +288,7 @@ class MaskUpdate(Callback):
 
     def on_train_end(self, logs=None):
         """Says so if training was stopped before the final sparsity."""
+        self.restore_masks()
         for stopping, start in self._waiting.items():
             stopping.start_from_epoch = start
         if not self._said and self._is_short():
@@ -271,10 +300,7 @@ class MaskUpdate(Callback):
 
     def restore_masks(self) -> None:
         """Prunes again what other callbacks wrote when training ended."""
-        present = self.adapter.masks()
-        changed = any(np.any(present[name] != mask) for name, mask in self._masks.items())
-        if changed or self.adapter.violations():
-            self.adapter.set_masks(self._masks)
+        if self.adapter.keep_masks():
             logger.warning(
                 "Another callback wrote weights when training ended; they were pruned again to "
                 "sparsity %s, without retraining. Evaluate the model before you use it.",

@@ -50,9 +50,11 @@ def export_ticket(
 
     Raises:
         InputError: If the model is not wrapped, nothing is pruned, a pruned weight is not zero,
-            the network does not take the pictures, or the directory cannot be written.
+            a pruned layer was quantised or got LoRA, the network does not take the pictures, or
+            the directory cannot be written.
     """
     adapter, backend = pruned(model), backend_of(model)
+    adapter.check_layers()
     masks = adapter.masks()
     if mask_sparsity(masks) == 0 and adapter.final_sparsity() > 0:
         raise InputError(

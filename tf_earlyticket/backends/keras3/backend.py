@@ -21,7 +21,7 @@ from tf_earlyticket.backends.keras3.compat import Functional, SafeModeScope, ker
 from tf_earlyticket.backends.keras3.masks import WarmUp
 from tf_earlyticket.backends.keras3.pruned_model import Keras3PrunedModel
 from tf_earlyticket.backends.layer_kinds import kind_of, last_inside
-from tf_earlyticket.backends.layers import recurrent_states
+from tf_earlyticket.backends.layers import layers_inside, recurrent_states
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_npz, replacing
 from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
@@ -57,10 +57,14 @@ class Keras3Backend(Backend):
     def pruned(self, model):
         kept = kept_object(model)
         if kept is None:
-            raise InputError(
-                f"The {type(model).__name__} model is not wrapped: expected a model returned by "
-                "wrap_for_pruning in this process."
-            )
+            inside = [each.name for each in layers_inside(model) if kept_object(each) is not None]
+            advice = "expected a model returned by wrap_for_pruning in this process"
+            if inside:
+                advice = (
+                    f"only its part {inside[0]!r} is. Give wrap_for_pruning the model that is "
+                    "trained, with copy=False if it cannot be copied"
+                )
+            raise InputError(f"The {type(model).__name__} model is not wrapped: {advice}.")
         return kept
 
     def _check_model(self, model):
@@ -116,6 +120,12 @@ class Keras3Backend(Backend):
         )
         outputs = model._run_through_graph(inputs, operation_fn=copied)
         return Functional(inputs, outputs, name=model.name)
+
+    def _tracked(self, layer):
+        return layer._layers
+
+    def _forget(self, owner, layer):
+        owner._tracker.untrack(layer)
 
     def ends_of(self, model):
         return model._inputs_struct, model._outputs_struct

@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from tf_earlyticket.backends.base import CLOSED
+from tf_earlyticket.backends.base import CLOSED, UNSET
 from tf_earlyticket.backends.copying import scope
 from tf_earlyticket.backends.keras3.compat import KerasSaveable, keras
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.updates import Update
 
-UNSET = -1
 _optimizers = keras.optimizers
 # Exactly these: a subclass may do otherwise.
 _ELEMENT_WISE = (
@@ -212,7 +211,8 @@ class MasksInFiles(KerasSaveable):
                 name: np.unpackbits(np.asarray(store[str(place)]), count=mask.size)
                 for place, (name, mask) in enumerate(masks.items())
             }
-            self._pruned.set_masks({n: found[n].reshape(m.shape) for n, m in masks.items()})
+            found = {name: found[name].reshape(mask.shape) for name, mask in masks.items()}
+            self._pruned.take_masks(self._pruned.check_masks(found))
 
 
 def _moves_each_weight_by_itself(optimizer) -> bool:

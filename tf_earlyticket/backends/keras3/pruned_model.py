@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_earlyticket.backends.base import PrunedModel
+from tf_earlyticket.backends.base import UNSET, PrunedModel
 from tf_earlyticket.backends.copying import scope
 from tf_earlyticket.backends.keras3.compat import (
     BACKEND,
@@ -11,7 +11,6 @@ from tf_earlyticket.backends.keras3.compat import (
     loss_gradients,
 )
 from tf_earlyticket.backends.keras3.masks import (
-    UNSET,
     Masks,
     MasksInFiles,
     OverridableSchedule,
@@ -49,11 +48,20 @@ class Keras3PrunedModel(PrunedModel):
         compile_model = model.compile
 
         def compile_and_attach(*arguments, **options):
+            self.check_layers()
             compile_model(*arguments, **options)
             self._sync()
 
+        load_weights = model.load_weights
+
+        def load_and_mask(*arguments, **options):
+            load_weights(*arguments, **options)
+            # Files of plain models leave masks as they are.
+            self.apply_masks()
+
         # Past Keras' tracking. So masks hold without a callback, under every optimizer.
         object.__setattr__(model, "compile", compile_and_attach)
+        object.__setattr__(model, "load_weights", load_and_mask)
         object.__setattr__(model, "_early_ticket_masks", MasksInFiles(self))
         self._sync()
 

@@ -3,14 +3,20 @@
 import contextlib
 import functools
 import io
+import zipfile
+from collections import Counter
 
+import h5py
 import tensorflow as tf
 
 from tf_earlyticket.backends.base import Backend, kept_object
 from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.layers import (
+    called_layers,
+    is_model,
     layers_inside,
     named_layers,
+    named_weights,
     recurrent_states,
     variables_of,
 )
@@ -41,7 +47,31 @@ class TfKerasBackend(Backend):
     state_index, state_others = ".index", ".data-*"
 
     def pruned(self, model):
-        return kept_object(model) or TfKerasPrunedModel(model)
+        kept = kept_object(model)
+        if kept is None:
+            kept = TfKerasPrunedModel(model)
+            self._let_load_plain_weights(model, kept)
+        return kept
+
+    def _let_load_plain_weights(self, model, pruned) -> None:
+        """Lets a wrapped model read files of plain ones too, which leave its masks as they are.
+
+        By name, or from a checkpoint, Keras would pass over all that is in a wrapper.
+        """
+        load_weights = model.load_weights
+
+        def load(filepath, *arguments, **options):
+            if _holds_masks(str(filepath)):
+                return load_weights(filepath, *arguments, **options)
+            plain = self.strip(model)
+            status = plain.load_weights(filepath, *arguments, **options)
+            values = keras.backend.batch_get_value(list(named_weights(plain).values()))
+            # By place: Keras numbers weights without a name anew.
+            pruned.set_all_weights(dict(zip(named_weights(model), values, strict=True)))
+            return status
+
+        # Past Keras' tracking.
+        object.__setattr__(model, "load_weights", load)
 
     def _check_model(self, model):
         # Not TensorFlow's submodules: it cannot walk masks of recurrent dropout.
@@ -64,22 +94,30 @@ class TfKerasBackend(Backend):
     def _wrapped(self, model, schedule, chosen, criterion, update, copy):
         layers = named_layers(model)
         ids = {id(layers[name]) for name in chosen}
+        called = [each for each in called_layers(model, self.is_network) if not is_model(each)]
+        holders = Counter(id(each) for layer in called for each in layers_inside(layer))
 
         def wrap(layer, copy):
-            inside = [place for place, each in enumerate(layers_inside(layer)) if id(each) in ids]
+            parts = layers_inside(layer)
+            inside = [place for place, each in enumerate(parts) if id(each) in ids]
             if not inside:
                 return copy
+            # Of a layer that others hold as well, one wrapper has the mask.
+            shared = any(holders[id(parts[place])] > 1 for place in inside)
+            ids.difference_update(map(id, parts))
             pairs = list(zip(layers_inside(layer), layers_inside(copy), strict=False))
             for old, new in pairs if inside != [0] else ():
                 # Attention, for one, makes its layers' weights at its first call only.
                 if variables_of(old) and not new.built and new is not copy:
                     new.build_from_config(old.get_build_config())
             return MaskedPruneLowMagnitude(
-                copy, schedule, inside=inside, update=update, **criterion.names
+                copy, schedule, inside=inside, shared=shared, update=update, **criterion.names
             )
 
         with _resettable_random_state():
-            return Copier(self, wrap=wrap).copy(model)
+            wrapped = Copier(self, wrap=wrap).copy(model)
+        self.pruned(wrapped)
+        return wrapped
 
     def is_network(self, layer):
         return isinstance(layer, keras.Model) and layer._is_graph_network
@@ -94,6 +132,9 @@ class TfKerasBackend(Backend):
         # By which losses and metrics are given; a wrapper has another name.
         copy.output_names = list(model.output_names)
         return copy
+
+    def _tracked(self, layer):
+        return layer._self_tracked_trackables
 
     def ends_of(self, model):
         return model._nested_inputs, model._nested_outputs
@@ -184,6 +225,25 @@ class TfKerasBackend(Backend):
 
 
 BACKEND = TfKerasBackend()
+
+
+def _holds_masks(file: str) -> bool:
+    """Tells whether a file of weights is of a wrapped model, also if it cannot be read."""
+    try:
+        content = file
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                content = io.BytesIO(archive.read("model.weights.h5"))
+        if content is not file or h5py.is_hdf5(file):
+            names: list[str] = []
+            with h5py.File(content) as opened:
+                opened.visit(names.append)
+        else:
+            names = [name for name, _ in tf.train.list_variables(file)]
+    except (OSError, KeyError, ValueError, tf.errors.OpError):
+        # Keras says why.
+        return True
+    return any("prune_low_magnitude" in name or "pruning_step" in name for name in names)
 
 
 def _counts(model) -> list:

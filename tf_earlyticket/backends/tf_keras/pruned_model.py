@@ -5,11 +5,11 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from tf_earlyticket.backends.base import PrunedModel
+from tf_earlyticket.backends.base import UNSET, PrunedModel
 from tf_earlyticket.backends.layers import metrics_given, named_weights, recurrent_states
 from tf_earlyticket.backends.tf_keras import optimizers
 from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.backends.tf_keras.wrapper import UNSET, MaskedPruneLowMagnitude
+from tf_earlyticket.backends.tf_keras.wrapper import MaskedPruneLowMagnitude
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.updates import resolve_update
 

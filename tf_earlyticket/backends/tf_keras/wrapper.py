@@ -7,7 +7,7 @@ import warnings
 import tensorflow as tf
 
 from tf_earlyticket import checks
-from tf_earlyticket.backends.base import CLOSED
+from tf_earlyticket.backends.base import CLOSED, UNSET
 from tf_earlyticket.backends.layer_kinds import (
     cannot_be_pruned,
     kind_of,
@@ -26,7 +26,6 @@ from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.pruning.updates import resolve_update
 
-UNSET = -1
 UNATTENDED = (
     "A model wrapped for pruning is being trained without et.EarlyTicket or et.MaskUpdate among "
     "the callbacks: no further weight will be pruned."
@@ -116,6 +115,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         inside: Which of the layer and those inside it are pruned, as places in model order.
         structure: As for `wrap_for_pruning`, a name.
         update: As for `wrap_for_pruning`.
+        shared: Whether layers outside of it compute with its weights too.
         **kwargs: As for `PruneLowMagnitude`.
 
     Raises:
@@ -132,11 +132,12 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         structure=None,
         inside=(0,),
         update="shrink",
+        shared=False,
         **kwargs,
     ):
         # Without the layer's own policy the wrapper would read its variables in another type.
         kwargs.setdefault("dtype", layer.dtype_policy)
-        self.inside = tuple(inside)
+        self.inside, self.shared = tuple(inside), shared
         if self.inside != (0,) or not hasattr(layer, "get_prunable_weights"):
             if self.inside == (0,) and not kind_of(layer).weights:
                 raise cannot_be_pruned(layer)
@@ -178,7 +179,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
                 continue
             # Whichever is this weight's: of a recurrent kernel it is the `recurrent_regularizer`.
             regularizers = {type(v) for n, v in vars(owner).items() if n.endswith("_regularizer")}
-            moved = weight.constraint is not None or len(owners) > 1
+            moved = weight.constraint is not None or len(owners) > 1 or self.shared
             if moved or regularizers - {type(None), *_KEEP_ZEROS}:
                 _constrain(weight, _masked_values(weight, mask))
         if isinstance(self.pruning_schedule, EarlyTicketPolynomialDecay):
@@ -244,7 +245,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
 
     def get_config(self):
         """Returns the wrapper's config; the layer and the schedule are nested in it."""
-        own = {"inside": list(self.inside), "update": self.update}
+        own = {"inside": list(self.inside), "update": self.update, "shared": self.shared}
         return {**super().get_config(), **self.criterion.names, **own}
 
 
