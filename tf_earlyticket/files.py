@@ -320,6 +320,19 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         raise InputError(f"{path} is damaged: {error!s:.200}") from None
 
 
+def typed(values: Any, kind: type[Record]) -> Record:
+    """Returns plain values, as of JSON, as an object of a type; unknown entries are passed over.
+
+    Raises:
+        ValueError: If an entry is missing or of another type.
+    """
+    try:
+        return msgspec.convert(values, kind, str_keys=True)
+    except msgspec.ValidationError as error:
+        # Which is a ValueError in later versions of msgspec only.
+        raise ValueError(f"it is of another form: {error}") from None
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
 

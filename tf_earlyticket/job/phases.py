@@ -29,7 +29,7 @@ from tf_earlyticket.data.streams import Data
 from tf_earlyticket.deploy.remove_channels import without_channels
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.errors import InputError, RunError
-from tf_earlyticket.files import read_arrays, read_sealed, sha256, write_arrays, write_sealed
+from tf_earlyticket.files import read_arrays, read_sealed, sha256, typed, write_arrays, write_sealed
 from tf_earlyticket.job.build import build_wrapped_model, plan_of
 from tf_earlyticket.job.checkpoint import NoCheckpoint, Restartable, RunCheckpoint
 from tf_earlyticket.job.devices import TERMINATION, wait_for_workers, works_with_others
@@ -39,7 +39,6 @@ from tf_earlyticket.job.results import (
     ScheduleSteps,
     SearchResult,
     TrainingResult,
-    from_json,
     to_json,
 )
 from tf_earlyticket.job.workdir import RunPaths
@@ -101,7 +100,7 @@ class Run:
         if not path.exists():
             return None
         try:
-            return from_json(read_sealed(path), kind)
+            return typed(read_sealed(path), kind)
         except ValueError as error:
             logger.warning("%s is damaged (%s); the phase ends anew.", path, error)
             return None

@@ -1,7 +1,7 @@
 """What the phases of a run leave: typed, with the way to JSON and back, and their report."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -25,24 +25,10 @@ from tf_earlyticket.report.report import (
 )
 from tf_earlyticket.tickets.storage import Layer
 
-Kind = TypeVar("Kind")
-
 
 def to_json(result: object) -> Any:
     """Returns a result as plain values for JSON."""
     return msgspec.to_builtins(result, str_keys=True)
-
-
-def from_json(values: Any, kind: type[Kind]) -> Kind:
-    """Rebuilds a result of the given type; entries that are not part of it are passed over.
-
-    Raises:
-        ValueError: If an entry is missing or of another type.
-    """
-    try:
-        return msgspec.convert(values, kind, str_keys=True)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"it is of another form: {error}") from None
 
 
 @dataclass(frozen=True)

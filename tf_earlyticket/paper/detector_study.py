@@ -16,10 +16,9 @@ from tf_earlyticket.detectors.base import Observation, make_detector
 from tf_earlyticket.detectors.replay import replay
 from tf_earlyticket.detectors.weight_signals import SignalTracker
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import read_json, write_csv, write_json
+from tf_earlyticket.files import read_json, typed, write_csv, write_json
 from tf_earlyticket.job.build import plan_of
 from tf_earlyticket.job.phases import Run
-from tf_earlyticket.job.results import from_json
 from tf_earlyticket.paper.item import MODES, band, summarize
 from tf_earlyticket.paper.reproduction import open_runs, seeded
 from tf_earlyticket.paper.tickets import (
@@ -121,7 +120,7 @@ def _recorded(run: Run, plan: Plan) -> dict:
             f"{run.paths.workdir}: its dense run is not finished; expected it to be, or "
             "--finished_only=false."
         )
-    probes = from_json(dense["probes"], list[ProbeResult])
+    probes = typed(dense["probes"], list[ProbeResult])
     pruning = run.config.pruning
     tracker = SignalTracker(pruning.final_sparsity, pruned(run.model).criterion)
     observations = {}

@@ -263,12 +263,12 @@ class Report:
         Raises:
             ValueError: If a field of it has another type.
         """
-        msgspec.convert(self.config, Recipe)
+        files.typed(self.config, Recipe)
 
     @property
     def recipe(self) -> Recipe:
         """What the config says of data, network and training."""
-        return msgspec.convert(self.config, Recipe)
+        return files.typed(self.config, Recipe)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that JSON can hold."""
@@ -282,7 +282,7 @@ class Report:
         Raises:
             ValueError: If a field is missing or of another type.
         """
-        return msgspec.convert(values, cls)
+        return files.typed(values, cls)
 
     @classmethod
     def read(cls, path: Path) -> "Report":
@@ -319,7 +319,7 @@ def read_artefacts(values: Sequence[Mapping]) -> list[Artefact]:
     Raises:
         ValueError: If a field is missing or of another type.
     """
-    return msgspec.convert(values, list[Artefact])
+    return files.typed(values, list[Artefact])
 
 
 def read_timings(values: Sequence[Mapping]) -> list[Timing]:
@@ -328,7 +328,7 @@ def read_timings(values: Sequence[Mapping]) -> list[Timing]:
     Raises:
         ValueError: If a field is missing or of another type.
     """
-    return msgspec.convert(values, list[Timing])
+    return files.typed(values, list[Timing])
 
 
 def processor() -> str:
