@@ -2,6 +2,7 @@
 
     python tools/check_versions.py --workdir=runs/versions
     python tools/check_versions.py --workdir=runs/versions --sets=lowest --tests=tests/backends
+    python tools/check_versions.py --workdir=runs/versions --sets=lowest --failed
 
 Makes an environment for each set, copies what is committed, runs its tests folder by folder, and
 writes `results/versions/SET.json`: the versions installed, how many tests passed and failed, and
@@ -10,6 +11,7 @@ again. What a set holds follows from `pyproject.toml`: "lowest" is the lower bou
 that is declared there. `uv`, where it is installed, resolves; without it the versions of the kept
 result are installed again.
 
+With `--failed` only the tests that failed run, at what is committed by then; the result says so.
 Lint, types and the site need one environment only, and are left out.
 """
 
@@ -155,8 +157,8 @@ def groups(tests: Path) -> list[list[Path]]:
 def run_tests(folder: Path, tests: Sequence[Path], processes: int) -> Path:
     """Runs tests in the environment of a set, if they have not run; returns pytest's XML."""
     source = folder / "source"
-    named = [path.relative_to(source).as_posix() for path in tests]
-    outcome = folder / "outcomes" / f"{named[0].replace('/', '_')}.xml"
+    named = [str(path).removeprefix(f"{source}/") for path in tests]
+    outcome = folder / "outcomes" / f"{named[0].partition('::')[0].replace('/', '_')}.xml"
     if outcome.exists():
         return outcome
     outcome.parent.mkdir(exist_ok=True)
@@ -221,22 +223,53 @@ def check(name: str, workdir: Path, tests: Sequence[str], processes: int) -> dic
     }
 
 
+def check_failed(name: str, workdir: Path, processes: int) -> dict:
+    """Runs the tests that failed with one set once more; returns what is kept of the set."""
+    found = read_json(RESULTS / f"{name}.json")
+    folder = workdir.resolve() / name
+    make_environment(folder, name)
+    again = folder / "again"
+    again.mkdir(exist_ok=True)
+    if not (again / "env").is_symlink():
+        (again / "env").symlink_to(folder / "env")
+    commit, failed = copy_committed(again), found["names"]
+    files: dict[str, list[Path]] = {}
+    for test in failed:
+        module, _, rest = test.partition("::")
+        path = again / "source" / f"{module.replace('.', '/')}.py"
+        files.setdefault(module, []).append(Path(f"{path}::{rest}"))
+    outcomes = [run_tests(again, tests, processes) for tests in files.values()]
+    seen = summary(outcomes)
+    if seen["passed"] + seen["failed"] != len(failed):
+        raise RuntimeError(f"{again / 'outcomes'}: expected {len(failed)} tests, {seen}")
+    found |= {"failed": seen["failed"], "passed": found["passed"] + seen["passed"]}
+    found["names"] = seen["names"]
+    mended = [test for test in failed if test not in seen["names"]]
+    return found | {"mended": [*found.get("mended", []), {"commit": commit, "tests": mended}]}
+
+
 def page(results: Sequence[dict]) -> str:
     """Returns the table of what is kept of each set, in Markdown."""
     shown = ("tensorflow", "tf_keras", "keras", "jax", "numpy")
-    columns = ["set", "Python", *shown, "passed", "failed", "skipped", "commit"]
+    columns = ["set", "Python", *shown, "passed", "failed", "skipped", "commit", "run again"]
     lines = [f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
     for found in results:
         versions = [found["versions"][name] for name in shown]
         counts = [str(found[name]) for name in ("passed", "failed", "skipped")]
+        again = [
+            f"{len(each['tests'])} at {each['commit'][:7]}" for each in found.get("mended", [])
+        ]
         cells = [found["set"], found["python"], *versions, *counts, found["commit"][:7]]
+        cells.append(", ".join(again))
         lines.append(f"| {' | '.join(cells)} |")
     return (
         "# The versions that the tests ran with\n\n"
         "    python tools/check_versions.py\n\n"
         "The fast tests, each set in an environment of its own. `lowest` has the lower bound of\n"
         "everything that `pyproject.toml` declares; skipped are tests of packages that the set\n"
-        "does not have.\n\n" + "\n".join(lines) + "\n"
+        "does not have. Tests that had failed ran again after the commit that mended them.\n\n"
+        + "\n".join(lines)
+        + "\n"
     )
 
 
@@ -245,7 +278,11 @@ def main(argv: list[str]) -> None:
     del argv
     failed = 0
     for name in flags.FLAGS.sets or SETS:
-        found = check(name, Path(flags.FLAGS.workdir), flags.FLAGS.tests, flags.FLAGS.processes)
+        workdir, processes = Path(flags.FLAGS.workdir), flags.FLAGS.processes
+        if flags.FLAGS.failed:
+            found = check_failed(name, workdir, processes)
+        else:
+            found = check(name, workdir, flags.FLAGS.tests, processes)
         failed += found["failed"]
         if not flags.FLAGS.tests:
             write_json(RESULTS / f"{name}.json", found)
@@ -263,5 +300,6 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", "runs/versions", "Where environments and outcomes lie.")
     flags.DEFINE_multi_enum("sets", [], list(SETS), "Which sets; default all.")
     flags.DEFINE_list("tests", [], "Files or folders of tests; default all fast ones.")
+    flags.DEFINE_bool("failed", False, "Only those that failed, once more.")
     flags.DEFINE_integer("processes", 2, "Of pytest at once.", lower_bound=0)
     app.run(main)

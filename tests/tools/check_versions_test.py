@@ -75,6 +75,35 @@ def test_what_ran_is_not_run_again_and_a_stop_leaves_no_outcome(tmp_path, monkey
     assert len(calls) == 2
 
 
+def test_what_failed_runs_again_and_is_said(tmp_path, monkeypatch):
+    bad = ["tests.a_test::test_bad[x]", "tests.a_test::test_worse"]
+    kept = {"passed": 7, "failed": 2, "names": bad, "commit": "one"}
+    (tmp_path / "some.json").write_text(json.dumps(kept))
+    (tmp_path / "found.xml").write_text(XML)
+    asked = []
+
+    def run(folder, tests, processes):
+        asked.extend(tests)
+        return tmp_path / "found.xml"
+
+    monkeypatch.setattr(check_versions, "RESULTS", tmp_path)
+    monkeypatch.setattr(check_versions, "make_environment", lambda folder, name: {})
+    monkeypatch.setattr(check_versions, "copy_committed", lambda folder: "two")
+    monkeypatch.setattr(check_versions, "run_tests", run)
+    (tmp_path / "some").mkdir()
+    with pytest.raises(RuntimeError, match="expected 2 tests"):
+        check_versions.check_failed("some", tmp_path, 1)
+    source = tmp_path / "some/again/source"
+    assert asked == [Path(f"{source}/tests/a_test.py::{test[14:]}") for test in bad]
+    case = '<testcase classname="tests.a_test" name='
+    failed = f'{case}"test_worse"><error message="m"/></testcase>'
+    (tmp_path / "found.xml").write_text(f'<a>{case}"test_bad[x]"/>{failed}</a>')
+    found = check_versions.check_failed("some", tmp_path, 1)
+    assert (found["passed"], found["failed"], found["names"]) == (8, 1, bad[1:])
+    assert found["commit"] == "one"
+    assert found["mended"] == [{"commit": "two", "tests": bad[:1]}]
+
+
 def test_the_pythons_declared_are_those_of_the_sets():
     pythons = sorted((wanted.python for wanted in check_versions.SETS.values()), key=Version)
     lowest, below = pythons[0], f"3.{int(pythons[-1].partition('.')[2]) + 1}"
