@@ -47,7 +47,7 @@ def page(results: Path = RESULTS) -> str:
     }
     return pages.render(
         "detectors.md.jinja",
-        {"points": points, "row_of": row_of, "tickets": tickets, "share": share},
+        {"points": points, "row_of": row_of, "tickets": tickets, "share": share, "label": label},
         studies=studies,
         simulated=json.loads((results / "simulated.json").read_text()),
         default=DEFAULT,
@@ -57,6 +57,13 @@ def page(results: Path = RESULTS) -> str:
 def points(fraction: float | None, digits: int = 2) -> str:
     """Returns a fraction in percent, a dash for None."""
     return "-" if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def label(study: dict) -> str:
+    """Returns what a study is of, in a few words."""
+    config = study["config"]
+    kind = ", channels" if config["pruning"].get("structure") == "channels" else ""
+    return f"{config['model']['name']}, {config['data']['name']}{kind}"
 
 
 def row_of(study: dict, detector: str) -> dict:

@@ -293,6 +293,9 @@ class _NoUpdate(Callback):
 
     updates = ()
 
+    def keep_masks(self) -> None:
+        """Nothing is masked."""
+
 
 class _Watches:
     """The state of all goals' searches, as `Restartable` has it."""
