@@ -366,6 +366,11 @@ def test_weights_that_layers_have_in_common_are_one_in_the_copy(
         np.testing.assert_array_equal(weight, value)
 
 
+def test_channels_along_a_weight_that_another_layer_reads_stay(tied):
+    # Those of `first` are axes of the kernel that `back` transposes.
+    assert not et.channel_graph(tied(as_config=False)).removable
+
+
 def test_weights_in_common_that_a_copy_would_lose_are_refused(keras):
     class Both(keras.layers.Layer):
         def __init__(self, others, **options):

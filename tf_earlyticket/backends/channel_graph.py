@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_earlyticket.backends.layers import variables_of
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.channels import (
     CARRIES,
@@ -158,10 +159,14 @@ class _Walk:
         self._shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
         self._positions: dict[str, int] = {}
         self._unknown: set[str] = set()
+        # Weights that layers which are not understood compute with, and which those are.
+        self._held: dict[str, str] = {}
         # Of models within the model: the channels of their inputs and outputs.
         self._models: dict[int, tuple[list, list]] = {}
 
     def build(self) -> ChannelGraph:
+        for name, reason in self._held.items():
+            self.channels.pin_weight(name, reason)
         uncounted = [
             name
             for name, shape in self._shapes.items()
@@ -207,6 +212,9 @@ class _Walk:
     def _opaque(self, call: "_Call", inputs: list[Numbers], reason: str) -> list[Numbers]:
         for channels in inputs:
             self.channels.pin(channels, reason)
+        for weight in variables_of(call.layer):
+            # Maybe that of another layer.
+            self._held.setdefault(self._name(weight) or "", reason)
         return [self._pinned(tensor, reason) for tensor in call.outputs]
 
     def _nested(self, call: "_Call", inputs: list[Numbers]) -> list[Numbers]:

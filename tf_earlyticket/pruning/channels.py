@@ -358,6 +358,12 @@ class ChannelBuilder:
         for channel in channels.tolist():
             self._reasons.setdefault(channel, reason)
 
+    def pin_weight(self, weight: str, reason: str) -> None:
+        """Says why all channels that lie along the axes of a weight must stay."""
+        for (name, _), (_, channels) in self._uses.items():
+            if name == weight:
+                self.pin(channels, reason)
+
     def use(self, weight: str, axis: int, role: str, channels: Numbers) -> None:
         """Says which channels lie along an axis of a weight; those of a second call are joined."""
         known = self._uses.setdefault((weight, axis), (role, channels))
