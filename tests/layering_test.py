@@ -40,6 +40,7 @@ STAGES = [
         "inspect",
         "compare",
         "study_detectors",
+        "study_updates",
         "reproduce",
         "bench",
         "sensitivity",

@@ -8,7 +8,6 @@ The first form copies the results of each study (`study.json`, `study.csv`, figu
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -22,21 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "detectors"
 PAGE = ROOT / "docs" / "detectors.md"
 DEFAULT = "PPRSaturation"
-
-
-def collect(study_dir: Path, results: Path = RESULTS) -> None:
-    """Copies the results of a study to a folder of its name under `results`.
-
-    Raises:
-        InputError: If the directory holds no study.
-    """
-    if not (study_dir / "study.json").exists():
-        raise InputError(f"{study_dir}: expected the directory of a study, with a study.json.")
-    target = results / study_dir.name
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("study.json", "study.csv"):
-        shutil.copyfile(study_dir / name, target / name)
-    shutil.copytree(study_dir / "figures", target / "figures", dirs_exist_ok=True)
 
 
 def page(results: Path = RESULTS) -> str:
@@ -109,7 +93,7 @@ def main(argv: list[str]) -> None:
     """Collects, and writes the page."""
     try:
         for name in argv[1:]:
-            collect(Path(name))
+            pages.keep_study(Path(name), RESULTS)
         write_text(PAGE, page())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,8 +1,11 @@
 """How the tools write pages of the documentation: from a template beside them and kept results."""
 
+import shutil
 from pathlib import Path
 
 import jinja2
+
+from tf_earlyticket.errors import InputError
 
 TOOLS = Path(__file__).parent
 
@@ -24,3 +27,18 @@ def render(template: str, filters: dict | None = None, **values) -> str:
     )
     environment.filters.update(filters or {})
     return environment.get_template(template).render(**values)
+
+
+def keep_study(study_dir: Path, results: Path) -> None:
+    """Copies the results of a study to a folder of its name under `results`.
+
+    Raises:
+        InputError: If the directory holds no study.
+    """
+    if not (study_dir / "study.json").exists():
+        raise InputError(f"{study_dir}: expected the directory of a study, with a study.json.")
+    target = results / study_dir.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("study.json", "study.csv"):
+        shutil.copyfile(study_dir / name, target / name)
+    shutil.copytree(study_dir / "figures", target / "figures", dirs_exist_ok=True)

@@ -16,7 +16,16 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import tf_earlyticket as et
-from tf_earlyticket import bench, compare, export, inspect, reproduce, study_detectors, train
+from tf_earlyticket import (
+    bench,
+    compare,
+    export,
+    inspect,
+    reproduce,
+    study_detectors,
+    study_updates,
+    train,
+)
 from tf_earlyticket.backends.tf_keras.compat import keras, tfmot
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import describe, load
@@ -146,6 +155,9 @@ FLAGS = [
     (reproduce, ["--item=fig1", "--scale=smoke", "--mask_epochs=99"], ["mask_epochs", "99"]),
     (study_detectors, ["--seeds=a"], ["seeds", "a"]),
     (study_detectors, ["--modes=magic"], ["magic", "gradual"]),
+    (study_updates, ["--variants=magic"], ["variants='magic'", "shrink"]),
+    (study_updates, ["--sparsities=some"], ["--sparsities=some", "numbers"]),
+    (study_updates, ["--seeds=-1"], ["seeds", "-1"]),
     (export, ["--format=tflite"], ["--ticket is missing"]),
     (export, ["--ticket=nowhere"], ["nowhere", "expected a ticket"]),
     (bench, [], ["TICKET", "got none"]),

@@ -32,6 +32,7 @@ LITTLE = (
 ADDED = {
     "train": (*LITTLE, "--config.train.dense_baseline=true"),
     "study_detectors": (*LITTLE, "--seeds=0", "--start_epochs=1"),
+    "study_updates": (*LITTLE, "--seeds=0", "--variants=shrink", "--sparsities=0.8"),
     "bench": ("--runtime=tensorflow", "--batch=1", "--threads=1", "--processes=1", "--rounds=1"),
     "sensitivity": ("--sparsities=0.9", "--batches=1"),
 }
@@ -67,7 +68,8 @@ def test_the_commands_run_one_after_the_other(call_program, tmp_path, monkeypatc
         if program != "reproduce" and arguments
     ]
     assert [program for program, _ in commands] == [
-        *("train", "export", "bench", "inspect", "compare", "sensitivity", "study_detectors")
+        *("train", "export", "bench", "inspect", "compare", "sensitivity", "study_detectors"),
+        "study_updates",
     ]
     out = {}
     for program, arguments in commands:
@@ -88,7 +90,8 @@ def test_the_commands_run_one_after_the_other(call_program, tmp_path, monkeypatc
     assert "Where it runs" in (tmp_path / "runs/mine/report.html").read_text()
     assert "stage3_block1_conv2" in out["inspect"]
     assert "runs/mine" in out["compare"] and "runs/other" in out["compare"]
-    assert json.loads((tmp_path / "runs/study/study.json").read_text())["summary"]
+    for study in ("study", "updates"):
+        assert json.loads((tmp_path / f"runs/{study}/study.json").read_text())["summary"]
 
 
 @pytest.fixture(scope="module")

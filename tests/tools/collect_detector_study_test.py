@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import collect_detector_study as tool
+import pages
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,7 @@ def kept(tmp_path):
         (run / "figures" / "probes.png").write_bytes(b"picture")
         (run / "study.json").write_text(json.dumps(study()))
         (run / "study.csv").write_text("detector\n")
-        tool.collect(run, results)
+        pages.keep_study(run, results)
     simulated = json.loads((ROOT / "results" / "detectors" / "simulated.json").read_text())
     (results / "simulated.json").write_text(json.dumps(simulated))
     return results
@@ -98,7 +99,7 @@ def test_the_page_shows_the_numbers_of_the_study(kept):
 
 def test_a_folder_without_a_study_is_refused(tmp_path):
     with pytest.raises(ValueError, match="study.json"):
-        tool.collect(tmp_path, tmp_path / "results")
+        pages.keep_study(tmp_path, tmp_path / "results")
 
 
 def test_the_committed_page_is_what_the_committed_results_give():

@@ -14,7 +14,13 @@ from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
 from tf_earlyticket.callbacks.weight_statistics import WeightStatistics
 from tf_earlyticket.checks import refuse
-from tf_earlyticket.detectors.base import Decision, Detector, Observation, WeightSignals
+from tf_earlyticket.detectors.base import (
+    Decision,
+    Detector,
+    Observation,
+    WeightSignals,
+    makes_probes,
+)
 from tf_earlyticket.detectors.ppr_saturation import PPRSaturation
 from tf_earlyticket.detectors.weight_signals import SignalTracker
 from tf_earlyticket.pruning.masks import mask_sparsity
@@ -216,8 +222,7 @@ class EarlyTicket(Callback):
             self.detector = PPRSaturation(plan.latest_start_epoch, lead_epochs=plan.ramp_epochs)
         self.detector.reset()
         self.probe.fraction = plan.probe_fraction
-        # Some have none of their own: they never want a probe.
-        if type(self.detector).wants_probe is not Detector.wants_probe:
+        if makes_probes(self.detector):
             self.probe.epochs = plan.probe_epochs
         sparsity = adapter.final_sparsity() if self._sparsity is None else self._sparsity
         self._tracker = SignalTracker(sparsity, adapter.criterion)

@@ -88,6 +88,11 @@ class Detector(Protocol):
         """Takes the observation of `epoch` (from 1, increasing) and decides."""
 
 
+def makes_probes(detector: Detector) -> bool:
+    """Tells whether a detector ever wants a probe, as only those do that say when."""
+    return type(detector).wants_probe is not Detector.wants_probe
+
+
 DETECTORS: Registry[Callable[..., Detector]] = Registry("probe.detector")
 
 

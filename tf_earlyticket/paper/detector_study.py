@@ -19,7 +19,7 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_json, typed, write_csv, write_json
 from tf_earlyticket.job.build import plan_of
 from tf_earlyticket.job.phases import Run
-from tf_earlyticket.paper.item import MODES, band, summarize
+from tf_earlyticket.paper.item import MODES, band, check_seeds, summarize
 from tf_earlyticket.paper.reproduction import open_runs, seeded
 from tf_earlyticket.paper.tickets import (
     DENSE,
@@ -76,8 +76,7 @@ def study_detectors(
     """
     plan = plan_of(config)
     start_epochs = default_start_epochs(config) if start_epochs is None else list(start_epochs)
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise checks.refuse("seeds", list(seeds), "different integers of at least 0")
+    check_seeds(seeds)
     for epoch in start_epochs:
         checks.integer("start_epochs", epoch, 1, plan.latest_start_epoch)
     for mode in modes:

@@ -220,6 +220,16 @@ class Item:
         return None
 
 
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Checks the seeds of a study.
+
+    Raises:
+        InputError: If there is none, one is given twice, or one is negative.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise checks.refuse("seeds", list(seeds), "different integers of at least 0")
+
+
 # In the order of the paper, then yours.
 ITEMS: Registry[Item] = Registry("item")
 
