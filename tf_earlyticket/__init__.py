@@ -13,6 +13,7 @@ _HOMES = {
     "Config": "config",
     "Decision": "detectors.base",
     "Detector": "detectors.base",
+    "Distillation": "callbacks.distillation",
     "EarlyTicket": "callbacks.early_ticket",
     "EarlyTicketPolynomialDecay": "backends.tf_keras.wrapper",
     "FixedEpoch": "detectors.weight_signals",

@@ -92,6 +92,10 @@ class TrainConfig:
             end of the epochs) or "constant".
         restart: Whether the learning rate begins anew when the ramp has ended, and falls evenly to
             zero, epoch by epoch; the dense baseline then has the same learning rates.
+        distillation: Weight of a soft loss from the start of pruning on, beside the usual one: the
+            network of the start epoch teaches the pruned one. 0: none. It takes a copy of the
+            weights in memory and one more forward pass a step.
+        distillation_temperature: By which logits are divided in that loss.
         recalibrate_batch_norm: Batches of training data over which the statistics of BatchNorm are
             estimated anew when training has ended, before the test; for the dense baseline too.
         warmup_epochs: Epochs in which the learning rate rises evenly to what the schedule says.
@@ -118,6 +122,8 @@ class TrainConfig:
     learning_rate: float = 0.1
     schedule: str = "steps"
     restart: bool = False
+    distillation: float = 0.0
+    distillation_temperature: float = 4.0
     recalibrate_batch_norm: int = 0
     warmup_epochs: int = 0
     clip_norm: Optional[float] = None

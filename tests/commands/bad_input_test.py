@@ -137,6 +137,12 @@ FLAGS = [
     ),
     (train, ["--config.pruning.ramp_epochs=-1"], ["ramp_epochs", "-1"]),
     (train, ["--config.pruning.ramp_epochs=59"], ["ramp_epochs", "59"]),
+    (train, ["--config.train.distillation=-1"], ["distillation=-1", ">= 0"]),
+    (
+        train,
+        ["--config.train.distillation=1", "--config.pruning.mode=rewind"],
+        ["distillation=1", "expected 0 with mode='rewind'"],
+    ),
     (train, ["--config.pruning.rewind_epoch=-1"], ["rewind_epoch=-1", "from 0 to"]),
     (train, ["--config.probe.detector=psychic"], ["psychic", "ppr_saturation"]),
     (train, ["--config.probe.every_epochs=0"], ["every", "0"]),

@@ -195,6 +195,16 @@ def main(folder, jobs):
                 interrupted(workdir, config, points)
             else:
                 train_and_evaluate(config, workdir)
+        elif job.startswith("distilled"):
+            # Such as "distilled_keras_interrupted".
+            keras = "keras" if "_keras" in job else "tf_keras"
+            config = tiny_config(model__keras=keras, train__distillation=0.5)
+            config.train.dense_baseline = False
+            if "interrupted" in job:
+                points = [("search", 4), ("search", 5, 2), ("search", 6)]
+                interrupted(workdir, config, points)
+            else:
+                train_and_evaluate(config, workdir)
         elif job.startswith("family"):
             # Such as "family_keras_interrupted"; "family_0.5_keras": the ticket by itself.
             config = family_config("keras" if "_keras" in job else "tf_keras")

@@ -382,6 +382,17 @@ def test_the_detector_of_the_config_decides(tmp_path, fields, start, detected):
 
 
 @pytest.mark.slow
+def test_an_interrupted_run_goes_on_with_its_teacher(tmp_path):
+    _do(tmp_path, "distilled", "distilled_interrupted")
+    _assert_same_run(tmp_path / "distilled", tmp_path / "distilled_interrupted", ["search"])
+    assert _report(tmp_path / "distilled")["start_epoch"] == START
+    taught = et.Ticket.load(tmp_path / "distilled" / "ticket").final_weights
+    _do(tmp_path, "whole")
+    untaught = et.Ticket.load(tmp_path / "whole" / "ticket").final_weights
+    assert any(np.any(weight != untaught[name]) for name, weight in taught.items())
+
+
+@pytest.mark.slow
 def test_a_schedule_over_the_whole_training_has_no_start_and_its_own_dense_network(tmp_path):
     _do(tmp_path, "cycle", "cycle_interrupted")
     _assert_same_run(tmp_path / "cycle", tmp_path / "cycle_interrupted", ["search", "dense"])

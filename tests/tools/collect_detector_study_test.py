@@ -67,7 +67,8 @@ def study():
 def kept(tmp_path):
     """Returns a folder of results with the studies that the page speaks of, and a simulation."""
     results = tmp_path / "results"
-    for name in ("cifar10_resnet8", "cifar10_resnet20", "digits_resnet8", "digits_resnet8_channels"):
+    digits = "digits_resnet8", "digits_resnet8_channels"
+    for name in ("cifar10_resnet8", "cifar10_resnet20", *digits):
         run = tmp_path / "runs" / name
         (run / "figures").mkdir(parents=True)
         (run / "figures" / "probes.png").write_bytes(b"picture")

@@ -157,6 +157,7 @@ class PrunedModel(ABC):
         self.score_data: Callable[[], Any] | None = None
         # Masks and steps of the schedule as they were last written or noted.
         self._kept: tuple[Arrays, tuple[int, int, int] | None] = {}, None
+        self._adds_to_loss = False
         self._weights, self._schedule = dict(weights), schedule
         # Past Keras' tracking, which would save it with the model.
         object.__setattr__(model, _ATTRIBUTE, self)
@@ -645,6 +646,48 @@ class PrunedModel(ABC):
             restore()
             self._kept = kept
             numbers.restore()
+
+    def add_to_loss(self, more: Callable[[Any, Any, Any], Any] | None) -> None:
+        """Adds something to the loss of training steps, which are traced anew.
+
+        Evaluation, and the gradients that scores look at, are without it.
+
+        Args:
+            more: Called as more(inputs, outputs, sample_weight) where a step is traced; None: the
+                loss is the model's own again.
+        """
+        if more is None and not self._adds_to_loss:
+            return
+        model, within = self.model, []
+        if self._adds_to_loss:
+            del model.__dict__["train_step"], model.__dict__["compute_loss"]
+        self._adds_to_loss = more is not None
+        if more is not None:
+            step, loss = model.train_step, model.compute_loss
+
+            def train_step(*arguments, **options):
+                within.append(0)
+                try:
+                    result = step(*arguments, **options)
+                    added = within[-1]
+                finally:
+                    within.pop()
+                if not added:
+                    raise InputError("The model's train_step does not call its compute_loss.")
+                return result
+
+            def compute_loss(x=None, y=None, y_pred=None, sample_weight=None, **options):
+                found = loss(x, y, y_pred, sample_weight, **options)
+                if not within:
+                    return found
+                within[-1] += 1
+                return found + more(x, y_pred, sample_weight)
+
+            # Past Keras' tracking.
+            object.__setattr__(model, "train_step", train_step)
+            object.__setattr__(model, "compute_loss", compute_loss)
+        if model.train_function is not None:
+            model.make_train_function(force=True)
 
     def record_rewind_weights(self, epoch: int, wanted_epoch: int) -> None:
         """Copies the weights that a ticket of the model rewinds to: those after `epoch` epochs.

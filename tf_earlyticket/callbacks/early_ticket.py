@@ -10,6 +10,7 @@ import numpy as np
 
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.callbacks.callback import Callback
+from tf_earlyticket.callbacks.distillation import Distillation
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
 from tf_earlyticket.callbacks.ppr_probe import PPRProbe, ProbeResult
 from tf_earlyticket.callbacks.weight_statistics import WeightStatistics
@@ -92,6 +93,7 @@ class EarlyTicket(Callback):
             schedule.
         before_start: Called with the start epoch when pruning is about to start.
         stop_at_start: Stop training at the start epoch instead of pruning (mode `rewind`).
+        distillation: Lets the network of the start epoch teach the pruned one.
         fit_validates: As for `et.PPRProbe`.
         verbose: 1 prints the decision.
 
@@ -136,6 +138,7 @@ class EarlyTicket(Callback):
         sparsity: float | None = None,
         before_start: Callable[[int], None] | None = None,
         stop_at_start: bool = False,
+        distillation: Distillation | None = None,
         fit_validates: bool = False,
         verbose: int = 1,
     ):
@@ -159,6 +162,7 @@ class EarlyTicket(Callback):
         self.detector, self._own_detector = detector, detector is None
         self._verbose, self._rewind_epoch, self._sparsity = verbose, rewind_epoch, sparsity
         self._before_start, self._stop_at_start = before_start, stop_at_start
+        self._distillation = distillation
         self._lengths = {
             "ramp_epochs": ramp_epochs,
             "hold_epochs": hold_epochs,
@@ -200,6 +204,11 @@ class EarlyTicket(Callback):
         self._forget()
         self.adapter = pruned(self.model)
         self.adapter.early_ticket_schedule()
+        if self._distillation is not None:
+            self._distillation.check(self.model)
+            if self._begins_at_once() or self._stop_at_start:
+                expected = "none where there is no start epoch, or no training after it"
+                raise refuse("distillation", self._distillation, expected)
         self.probe.epochs = ()
         if self.adapter.sparsity_schedule() is None:
             self._begin_search()
@@ -262,6 +271,8 @@ class EarlyTicket(Callback):
             self._restored = None
         if schedule is None and self._begins_at_once():
             schedule = self._begin_at_once(epoch)
+        elif schedule is not None and self._distillation is not None:
+            self._distillation.resume(self.adapter)
         # Then the rewind weights of the earlier `fit` stay: the present ones are trained.
         self._pruned_before = mask_sparsity(self.adapter.masks()) > 0
         self._check_epochs_left(schedule, epoch)
@@ -350,6 +361,8 @@ class EarlyTicket(Callback):
             print(f"\nPruning starts after epoch {epoch}: {reason}.")
         if self._before_start is not None:
             self._before_start(epoch)
+        if self._distillation is not None:
+            self._distillation.begin(self.adapter)
         self._begin()
 
     def _begin(self):
@@ -365,6 +378,8 @@ class EarlyTicket(Callback):
     def on_train_end(self, logs=None):
         """Says so if training was stopped before the final sparsity."""
         self.mask_update.on_train_end(logs)
+        if self._distillation is not None:
+            self._distillation.end(self.adapter)
 
     def get_state(self) -> SearchState:
         """Returns what a restart needs besides the model."""

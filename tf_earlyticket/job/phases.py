@@ -21,6 +21,7 @@ from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.backends.base import PrunedModel, check_weights
 from tf_earlyticket.callbacks.callback import Callback
+from tf_earlyticket.callbacks.distillation import Distillation
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket
 from tf_earlyticket.callbacks.learning_rate_restart import LearningRateRestart
 from tf_earlyticket.callbacks.mask_update import MaskUpdate
@@ -86,6 +87,16 @@ class Run:
         """Resolves plan and network: an InputError of theirs comes before anything is written."""
         self.plan  # noqa: B018
         self.model  # noqa: B018
+        if (distillation := self.distillation()) is not None:
+            with checks.prefixed("config.train."):
+                distillation.check(self.model)
+
+    def distillation(self) -> Distillation | None:
+        """Returns the teaching that the config asks for, None if it does not."""
+        train = self.config.train
+        if not train.distillation:
+            return None
+        return Distillation(train.distillation, train.distillation_temperature)
 
     def once(self, phase: str, kind: type[Kind], make: Callable[[], Kind]) -> Kind:
         """Returns the result of a phase, which is made if it is not there; see `Phase`."""
@@ -168,9 +179,16 @@ class Run:
         """Returns the weights of the rewind epoch, from the file that the search wrote.
 
         Raises:
+            RunError: As `weights_in`.
+        """
+        return self.weights_in(self.paths.saved.rewind_weights)
+
+    def weights_in(self, path: Path) -> dict[str, np.ndarray]:
+        """Returns all weights of the network from a file of the run.
+
+        Raises:
             RunError: If they are gone, damaged, or of another network.
         """
-        path = self.paths.saved.rewind_weights
         present = backend_of(self.model).named_weights(self.model)
         try:
             arrays = read_arrays(path)
@@ -398,8 +416,18 @@ def search_arguments(run: Run) -> dict[str, Any]:
 def _search(run: Run) -> SearchResult:
     config, adapter = run.config, pruned(run.model)
     stop = config.pruning.mode == "rewind"
+    distillation = run.distillation()
+
+    def about_to_start(epoch: int) -> None:
+        branch.save(epoch)
+        if distillation is not None:
+            write_arrays(run.paths.teacher, adapter.all_weights())
+
     early_ticket = EarlyTicket(
-        **search_arguments(run), before_start=lambda epoch: branch.save(epoch), stop_at_start=stop
+        **search_arguments(run),
+        before_start=about_to_start,
+        stop_at_start=stop,
+        distillation=distillation,
     )
     shrinks = [_StopAfterRamp()] if config.pruning.shrink_after_ramp else []
     restart = [LearningRateRestart(config.train.learning_rate)] if config.train.restart else []
@@ -407,6 +435,8 @@ def _search(run: Run) -> SearchResult:
     branch = run.checkpoint("branch", phase.log)
     branch.set_model(run.model)
     done, within = begin_search(run, phase)
+    if distillation is not None and early_ticket.get_state().start_epoch:
+        distillation.weights = run.weights_in(run.paths.saved.teacher)
     if not (stop and early_ticket.get_state().start_epoch) and not (shrinks and _ended(adapter)):
         keeper = KeepRewindWeights(run, within)
         # The keeper first: a schedule may prune with the first step.

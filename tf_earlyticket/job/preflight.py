@@ -134,6 +134,14 @@ def check_config(config: Config, data_dir=None) -> None:
     ):
         expected = "false with mode='rewind', a ticket or shrink_after_ramp"
         raise checks.refuse("config.train.restart", True, expected)
+    if train.distillation and (
+        at_once
+        or pruning.mode == "rewind"
+        or config.ticket is not None
+        or pruning.shrink_after_ramp
+    ):
+        expected = "0 with mode='rewind', a ticket, shrink_after_ramp or a schedule without a start"
+        raise checks.refuse("config.train.distillation", train.distillation, expected)
     plan = plan_of(config)
     with checks.prefixed("config."):
         make_detector(probe.detector, max(1, plan.latest_start_epoch))

@@ -67,6 +67,8 @@ def check_training(train: TrainConfig) -> None:
         checks.choice("schedule", train.schedule, SCHEDULES)
         checks.integer("recalibrate_batch_norm", train.recalibrate_batch_norm, 0)
         checks.integer("warmup_epochs", train.warmup_epochs, 0, train.epochs - 1)
+        checks.number("distillation", train.distillation, low=0)
+        checks.number("distillation_temperature", train.distillation_temperature, above=0)
         checks.number("label_smoothing", train.label_smoothing, low=0, below=1)
         if train.clip_norm is not None:
             checks.number("clip_norm", train.clip_norm, above=0)

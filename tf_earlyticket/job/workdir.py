@@ -43,6 +43,7 @@ class RunPaths:
         self.tensorboard = self.workdir / "tensorboard"
         self.checkpoints = self.workdir / "checkpoints"
         self.rewind_weights = self.checkpoints / "rewind_weights.safetensors"
+        self.teacher = self.checkpoints / "teacher.safetensors"
         self.ticket = self.workdir / "ticket"
         self.saved_model = self.ticket / "saved_model"
         self.checksums = self.workdir / "checksums.json"

@@ -43,6 +43,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "one_cycle": {"pruning.schedule": "one_cycle"},
     "one_shot": {"pruning.schedule": "one_shot"},
     "restart": {"train.restart": True},
+    "distilled": {"train.distillation": 1.0},
     "layerwise": {"pruning.ranking": "layerwise"},
     "erk": {"pruning.ranking": "erk"},
     "lamp": {"pruning.ranking": "lamp"},

@@ -1,0 +1,95 @@
+"""`Distillation`: the network as it was before pruning teaches the pruned one."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tf_earlyticket import checks
+from tf_earlyticket.backends import backend_of
+from tf_earlyticket.backends.base import PrunedModel
+
+
+class Distillation:
+    """Adds a soft loss to training steps from the start of pruning on; for `et.EarlyTicket`.
+
+    The teacher is the network itself with the weights of the start epoch, so no second one is
+    trained. From then on the loss of each step gets `weight` * `temperature`^2 times the
+    Kullback-Leibler divergence of the network's predictions from the teacher's, both softened by
+    the temperature (Hinton et al. 2015). Evaluation, probes and scores of weights are without it.
+    It takes one more copy of all weights in memory, and one more forward pass in each step.
+
+    Args:
+        weight: Of the soft loss, beside the loss of `compile`, which stays whole.
+        temperature: By which logits are divided.
+
+    Attributes:
+        weights: The teacher's, arrays by name; None before the start. A later `fit` goes on with
+            them; in a new process, set them before a `fit` that goes on after the start.
+
+    Raises:
+        InputError: A value is not above 0; when `fit` starts, before training, if the network has
+            several outputs or ends in a softmax, trains on several devices, or its schedule has no
+            start epoch.
+
+    Example:
+        >>> ticket = et.EarlyTicket(train, val, distillation=et.Distillation(0.5, temperature=4))
+        >>> model.fit(train, validation_data=val, epochs=60, callbacks=[ticket])
+    """
+
+    def __init__(self, weight: float = 1.0, temperature: float = 4.0):
+        self._weight = checks.number("weight", weight, above=0)
+        self._temperature = checks.number("temperature", temperature, above=0)
+        self.weights: Mapping[str, np.ndarray] | None = None
+
+    def check(self, model) -> None:
+        """Checks that a model can be taught.
+
+        Raises:
+            InputError: If it cannot.
+        """
+        if len(model.outputs) != 1:
+            raise checks.refuse("distillation", len(model.outputs), "a model with one output")
+        last = getattr(model.layers[-1], "layer", model.layers[-1])
+        named = getattr(getattr(last, "activation", None), "__name__", "")
+        if "softmax" in (named, type(last).__name__.lower()):
+            raise checks.refuse("distillation", "softmax", "a model that ends in logits")
+        devices = getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1)
+        if devices > 1:
+            raise checks.refuse("distillation", f"{devices} devices", "one device with it")
+
+    def begin(self, adapter: PrunedModel) -> None:
+        """Makes the present network the teacher."""
+        self.weights = adapter.all_weights()
+        self.resume(adapter)
+
+    def resume(self, adapter: PrunedModel) -> None:
+        """Goes on with the teacher's weights.
+
+        Raises:
+            InputError: If there are none.
+        """
+        if self.weights is None:
+            expected = "those of the start of pruning, which was before this fit"
+            raise checks.refuse("distillation.weights", None, expected)
+        backend, model = backend_of(adapter.model), adapter.model
+        # A copy draws random numbers that the training would draw.
+        with adapter.sandbox():
+            teacher = backend.strip(model)
+        backend.write_weights(teacher, self.weights)
+        teacher.trainable = False
+        losses, softmax = backend.keras.losses, backend.keras.activations.softmax
+        cross_entropy = losses.CategoricalCrossentropy(from_logits=True)
+        temperature, weight = self._temperature, self._weight * self._temperature**2
+
+        def soft_loss(inputs, logits, sample_weight):
+            taught = teacher(inputs, training=False) / temperature
+            target = softmax(taught)
+            # Less the target's own entropy: nothing where the two agree.
+            apart = cross_entropy(target, logits / temperature, sample_weight)
+            return weight * (apart - cross_entropy(target, taught, sample_weight))
+
+        adapter.add_to_loss(soft_loss)
+
+    def end(self, adapter: PrunedModel) -> None:
+        """Leaves the model's loss as it was."""
+        adapter.add_to_loss(None)
