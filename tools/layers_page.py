@@ -1,4 +1,4 @@
-"""Writes `docs/layers.md`, the table of what is pruned by default, from `layer_kinds.py`.
+"""Writes `docs/layers.md`: what is pruned by default, of kinds of layers and of known networks.
 
 python tools/layers_page.py
 """
@@ -6,6 +6,7 @@ python tools/layers_page.py
 import json
 from pathlib import Path
 
+import collect_applications
 import keras as keras3
 import pages
 from absl import app
@@ -17,6 +18,7 @@ from tf_earlyticket.files import write_text
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "layers.md"
 RESULTS = ROOT / "results" / "examples"
+FRAMEWORK_NAMES = {"tf_keras": "tf_keras", "keras": "Keras 3"}
 FRAMEWORKS = {"tf_keras": tf_keras, "Keras 3": keras3}
 # Not in every version of Keras that is supported.
 NEW = {"ReversibleEmbedding"}
@@ -60,10 +62,34 @@ def rows() -> list[dict]:
     return found
 
 
+def networks() -> list[dict]:
+    """Returns the rows of the networks of `keras.applications`; one where both Keras agree."""
+    found = []
+    for each in collect_applications.kept():
+        counts = [(FRAMEWORK_NAMES[name], of) for name, of in each["counts"].items()]
+        if len(counts) == len(FRAMEWORKS) and counts[0][1] == counts[1][1]:
+            counts = [("", counts[0][1])]
+        for of, count in counts:
+            reasons = count["left_dense"].items()
+            left = [f"{number['kernels']}: {why.partition(':')[0]}" for why, number in reasons]
+            share = count["pruned"]["weights"] / count["parameters"]
+            channels = count["channels"]
+            found.append(
+                {
+                    "name": f"`{each['name']}`" + (f" ({of})" if of else ""),
+                    "parameters": f"{count['parameters']:,}",
+                    "pruned": f"{count['pruned']['kernels']}, {100 * share:.0f} %",
+                    "left": "; ".join(left),
+                    "channels": f"{channels['can_go']:,} of {sum(channels.values()):,}",
+                }
+            )
+    return found
+
+
 def page() -> str:
     """Returns the text of the page."""
     examples = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    return pages.render("layers.md.jinja", rows=rows(), examples=examples)
+    return pages.render("layers.md.jinja", rows=rows(), networks=networks(), examples=examples)
 
 
 def main(argv: list[str]) -> None:

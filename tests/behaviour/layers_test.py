@@ -206,6 +206,20 @@ def test_a_layer_that_holds_others_means_these(keras, chosen):
     assert list(weights) == [n for n in expected if n.startswith(("attention", "memory"))]
 
 
+def test_groups_of_one_channel_are_a_depthwise_convolution(keras):
+    layers = keras.layers
+    plain = keras.Sequential(
+        [keras.Input((5, 4)), layers.Conv1D(4, 3, name="first")]
+        + [layers.Conv1D(8, 1, groups=groups, name=f"groups{groups}") for groups in (2, 4, 8)]
+        + [layers.Flatten(), layers.Dense(3, name="last")]
+    )
+    backend = backend_of(plain)
+    # Of two, four and eight groups: two input channels each, two, and one.
+    assert backend.prunable_layers(plain) == ["groups2", "groups4"]
+    assert backend.prunable_layers(plain, ["groups8"]) == ["groups8"]
+    assert "a depthwise convolution" in backend.left_dense(plain)["groups8/kernel"]
+
+
 def test_a_cell_that_gives_the_output_is_left_dense(keras):
     layers = keras.layers
     plain = keras.Sequential(

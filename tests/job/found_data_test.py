@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from pictures import write_digits
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from tf_earlyticket.report.report import Report
 
@@ -15,12 +15,7 @@ from tf_earlyticket.report.report import Report
 @pytest.mark.slow
 @pytest.mark.parametrize("keras", ["tf_keras", "keras"])
 def test_a_folder_of_digits_becomes_a_ticket(tmp_path, keras):
-    digits = load_digits()
-    for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        place = tmp_path / "pictures" / f"digit_{label}"
-        place.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(np.uint8(image * 255 / 16)).resize((18, 16))
-        picture.save(place / f"{number}.png")
+    last = write_digits(tmp_path / "pictures")[-1]
     command = [sys.executable, "-m", "tf_earlyticket.train", f"--keras={keras}"]
     command += ["--config.data.name=folder", f"--data_dir={tmp_path / 'pictures'}"]
     command += ["--config.model.name=resnet8", "--config.train.epochs=6"]
@@ -31,12 +26,12 @@ def test_a_folder_of_digits_becomes_a_ticket(tmp_path, keras):
         0.8, abs=1e-4
     )
     served = tf.saved_model.load(str(tmp_path / "run" / "ticket" / "saved_model"))
-    picture = np.asarray(Image.open(place / f"{number}.png"))[None, :, 1:17, None]
+    picture = np.asarray(Image.open(last))[None, :, 1:17, None]
     found = served.serve_pictures(tf.constant(picture))
     assert found["classes"].numpy()[0] == b"digit_0" and found["probabilities"].shape == (1, 10)
     export = [sys.executable, "-m", "tf_earlyticket.export", f"--ticket={tmp_path / 'run/ticket'}"]
     export += ["--format=tflite_int8", f"--data_dir={tmp_path / 'pictures'}"]
     assert "tflite" in subprocess.run(export, check=True, capture_output=True, text=True).stdout
-    (place / "another.png").write_bytes((place / f"{number}.png").read_bytes())
+    (last.parent / "another.png").write_bytes(last.read_bytes())
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 2 and "data.fingerprint" in refused.stderr

@@ -32,6 +32,10 @@ def small(keras, end="softmax", classes=5):
     """Returns a functional network that ends in a softmax of the given kind."""
     layers, inputs = keras.layers, keras.Input(SHAPE)
     x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    if end == "convolution":
+        x = layers.GlobalAveragePooling2D(keepdims=True)(x)
+        x = layers.Conv2D(classes, 1, name="top")(x)
+        return keras.Model(inputs, layers.Softmax()(layers.Reshape((classes,))(x)))
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dense(
         classes, activation=end if end in ("softmax", "sigmoid") else None, name="top"
@@ -64,9 +68,15 @@ def test_names_of_applications_are_checked_before_keras_is_imported():
         build_model("applications/VGG16(alpha=1.0)", SHAPE, 7)
     with pytest.raises(InputError, match="it cannot be built for pictures of"):
         build_model("applications/InceptionV3", SHAPE, 7)
+    config = Config()
+    config.model.name = "applications/RegNetX002"
+    check_config(config)
+    config.model.keras = "keras"
+    with pytest.raises(InputError, match="config.model.keras='keras': expected 'tf_keras': Keras"):
+        check_config(config)
 
 
-@pytest.mark.parametrize("end", ["softmax", "layer", "activation", "logits"])
+@pytest.mark.parametrize("end", ["softmax", "layer", "activation", "logits", "convolution"])
 def test_a_saved_network_gives_logits(keras, framework, tmp_path, end):
     model = small(keras, end)
     model.save(tmp_path / "mine.keras")

@@ -82,8 +82,15 @@ _OTHER = Kind("layer of another kind")
 
 
 def kind_of(layer) -> Kind:
-    """Returns the kind of a layer; a subclass is of its base's."""
-    return kind_of_class(type(layer))
+    """Returns the kind of a layer; a subclass is of its base's.
+
+    A convolution whose groups have one input channel each is a depthwise one.
+    """
+    kind = kind_of_class(type(layer))
+    if kind is _CONVOLUTION and getattr(layer, "groups", 1) > 1:
+        kernel = getattr(layer, "kernel", None)
+        return _DEPTHWISE if kernel is not None and kernel.shape[-2] == 1 else kind
+    return kind
 
 
 def kind_of_class(layer_class: type) -> Kind:

@@ -28,6 +28,7 @@ from tf_earlyticket.job.build import (
 from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.job.recipe import check_training
 from tf_earlyticket.models import MODELS
+from tf_earlyticket.models.applications import check_class
 from tf_earlyticket.models.saved import check_file
 from tf_earlyticket.pruning.updates import resolve_update
 from tf_earlyticket.tickets.ticket import Ticket
@@ -153,7 +154,9 @@ def _check_network(config: Config) -> None:
     model = config.model
     if model.file is None:
         with checks.prefixed("config.model."):
-            MODELS.parse(model.name)
+            name, parameters = MODELS.parse(model.name)
+            if name == "application":
+                check_class(parameters["name"], model.keras)
         return
     with checks.prefixed("config.model."):
         check_file(model.file, model.keras)

@@ -8,8 +8,8 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.models.editing import edited, with_weight_decay
 from tf_earlyticket.models.resnet import Network
 
-# Those that both Keras have.
-CLASSES = (
+# Those that both Keras have, and those of tf_keras alone.
+_OF_BOTH = (
     *("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"),
     *("DenseNet121", "DenseNet169", "DenseNet201"),
     *(f"EfficientNetB{size}" for size in range(8)),
@@ -20,6 +20,31 @@ CLASSES = (
     *(f"ResNet{depth}{form}" for form in ("", "V2") for depth in (50, 101, 152)),
     *("VGG16", "VGG19", "Xception"),
 )
+_OF_TF_KERAS = (
+    *(
+        f"RegNet{form}{size:03}"
+        for form in "XY"
+        for size in (2, 4, 6, 8, 16, 32, 40, 64, 80, 120, 160, 320)
+    ),
+    *(f"ResNetRS{depth}" for depth in (50, 101, 152, 200, 270, 350, 420)),
+)
+CLASSES = (*_OF_BOTH, *_OF_TF_KERAS)
+
+
+def classes_of(framework: str) -> tuple[str, ...]:
+    """Returns the classes of networks that a Keras has; imports none."""
+    return CLASSES if framework == "tf_keras" else _OF_BOTH
+
+
+def check_class(name: str, framework: str) -> None:
+    """Checks that a Keras has a class of networks; imports none.
+
+    Raises:
+        InputError: If it does not.
+    """
+    checks.choice("name", name, CLASSES)
+    if name not in classes_of(framework):
+        raise checks.refuse("keras", framework, f"'tf_keras': Keras 3 has no applications/{name}")
 
 
 def application(
@@ -50,7 +75,7 @@ def application(
     Example:
         >>> application((32, 32, 3), 10, 1e-4, "MobileNetV2", alpha=0.35)
     """
-    checks.choice("name", name, CLASSES)
+    check_class(name, framework)
     keras = importlib.import_module(framework)
     build = getattr(keras.applications, name)
     taken = inspect.signature(build).parameters

@@ -44,8 +44,8 @@ def load_network(
 ) -> Network:
     """Returns the network of a file, with its weights, that gives logits of a number of classes.
 
-    A classifier for another number of classes is replaced by a new one; a softmax at the end is
-    left out.
+    A classifier (a dense layer, or the convolution of one place that MobileNets have) for another
+    number of classes is replaced by a new one; a softmax at the end is left out.
 
     Args:
         path: A `.keras` or `.h5` file.
@@ -101,7 +101,12 @@ def _with_logits(model: Network, num_classes: int, keras) -> Network:
             raise checks.refuse("its last activation", _activation(layer), "softmax or none")
         output = layer.input
         layer = _maker(output)
-    dense = isinstance(layer, keras.layers.Dense)
+    flat = None
+    if isinstance(layer, (keras.layers.Flatten, keras.layers.Reshape)):
+        before = _maker(layer.input)
+        if tuple(layer.input.shape[1:]) == (1, 1, classes) and _is_dense_there(before, keras):
+            layer, flat = before, layer
+    dense = flat is not None or isinstance(layer, keras.layers.Dense)
     if dense and _activation(layer) not in ("linear", "softmax"):
         raise checks.refuse("its last activation", _activation(layer), "softmax or none")
     if classes == num_classes and not (dense and _activation(layer) == "softmax"):
@@ -110,12 +115,25 @@ def _with_logits(model: Network, num_classes: int, keras) -> Network:
     if not dense:
         expected = f"a Dense layer, to give {num_classes} classes instead of {classes}"
         raise checks.refuse("its last layer", type(layer).__name__, expected)
-    config = {**layer.get_config(), "units": num_classes, "activation": "linear"}
-    classifier = keras.layers.Dense.from_config(config)
-    network = keras.Model(model.inputs[0], classifier(layer.input), name=model.name)
+    size = "units" if flat is None else "filters"
+    config = {**layer.get_config(), size: num_classes, "activation": "linear"}
+    classifier = type(layer).from_config(config)
+    output = classifier(layer.input)
+    if flat is not None:
+        output = keras.layers.Flatten(name=flat.name)(output)
+    network = keras.Model(model.inputs[0], output, name=model.name)
     if classes == num_classes:
         classifier.set_weights(layer.get_weights())
     return network
+
+
+def _is_dense_there(layer, keras) -> bool:
+    """Tells whether a layer, of whose output there is one place, is a dense one in all but name.
+
+    So MobileNets end.
+    """
+    of_one_place = isinstance(layer, keras.layers.Conv2D) and set(layer.kernel_size) == {1}
+    return of_one_place and layer.groups == 1
 
 
 def _maker(output):
