@@ -3,14 +3,19 @@
 import json
 import logging
 
+import make_tiny_tfds
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from tf_earlyticket import data
 from tf_earlyticket.config import Config
-from tf_earlyticket.data.catalog import DATASETS
+from tf_earlyticket.data.catalog import DATASETS, dataset_folder
 from tf_earlyticket.data.found import find, fitted
+from tf_earlyticket.data.in_memory import InMemoryData
+from tf_earlyticket.data.numbered import FileData
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.preflight import check_config
 
@@ -110,6 +115,58 @@ def test_pictures_that_cannot_be_read_are_named_and_refused_or_left_out(folder, 
     assert "2 of 30 pictures" in caplog.text
     spec = found.spec
     assert spec.train_examples + spec.validation_examples + spec.test_examples == 28
+
+
+def batches(found):
+    """Everything that a run takes of a set."""
+    streams = [
+        found.train(4, seed=3, first_epoch=2, last_epoch=3),
+        found.probe(4, seed=3, epoch=2, fraction=0.5),
+        found.validation(3),
+        found.test(4),
+    ]
+    return [batch for stream in streams for batch in stream.as_numpy_iterator()]
+
+
+def check_both_ways(monkeypatch, name, place, **options):
+    """Checks that a set gives the same in memory and beyond; returns it as it is beyond."""
+    options = {"pad": 1, "flip": True, **options}
+    held = loaded(name, place, **options)
+    entry, wanted = DATASETS.get(name), batches(held)
+    monkeypatch.setattr("tf_earlyticket.data.found._MOST_BYTES", 100)
+    beyond = loaded(name, place, **options)
+    assert isinstance(held, InMemoryData) and isinstance(beyond, FileData)
+    assert beyond.spec == held.spec and beyond.classes == held.classes
+    now = DATASETS.get(name)
+    assert (now.mean, now.deviation) == (entry.mean, entry.deviation)
+    for batch, other in zip(batches(beyond), wanted, strict=True):
+        for values, others in zip(batch, other, strict=True):
+            np.testing.assert_array_equal(values, others)
+    return beyond
+
+
+def test_a_folder_beyond_memory_gives_the_same_batches(folder, monkeypatch, caplog):
+    (folder / "dark" / "21.png").write_bytes(b"no picture")
+    beyond = check_both_ways(monkeypatch, "folder", folder, corrupt="skip", train_examples=18)
+    assert beyond.spec.train_examples < 18 or beyond.spec.test_examples < 6
+    assert "pictures would take" in caplog.text
+    for file in (folder / "bright").iterdir():
+        file.unlink()
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        batches(beyond)
+    assert "expected the picture of before" in beyond.fault
+
+
+def test_a_set_of_tfds_beyond_memory_gives_the_same_batches(tmp_path, monkeypatch):
+    make_tiny_tfds.make(tmp_path, examples_train=40, examples_test=8, sides=(12, 20))
+    name, options = "tfds/imagenet2012", {"image_size": 12, "validation_examples": 5}
+    beyond = check_both_ways(monkeypatch, name, tmp_path, train_examples=20, **options)
+    assert beyond.spec.train_examples == 20 and beyond.spec.test_examples == 8
+    # The same pictures as TFDS itself reads, but for the order of its files.
+    builder = tfds.builder_from_directory(dataset_folder("imagenet2012", tmp_path))
+    theirs = tfds.as_numpy(builder.as_dataset(split="validation"))
+    labels = np.concatenate([labels for _, labels in beyond.test(4).as_numpy_iterator()])
+    assert sorted(labels) == sorted(each["label"] for each in theirs)
 
 
 def test_other_files_have_another_fingerprint(folder):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tf_earlyticket.data import DATASETS
-from tf_earlyticket.data.in_memory import random_crop_flip
+from tf_earlyticket.data.numbered import random_crop_flip
 from tf_earlyticket.data.prepared import decode_center_crop, decode_random_crop
 from tf_earlyticket.data.streams import normalize
 

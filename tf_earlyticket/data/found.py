@@ -1,15 +1,19 @@
 """Data sets that are described by their own files: pictures in folders, arrays, any set of TFDS.
 
 `find` looks at names and sizes, decodes no picture but a few, and imports no TensorFlow; what it
-finds is entered in the registry under the name that the config has. Mean and deviation of the
-pixels are measured when the set is loaded.
+finds is entered in the registry under the name that the config has. When the set is loaded, every
+picture is read once: those that cannot be read are told, mean and deviation of the pixels measured.
+Pictures stay in memory if they are small beside it, else they are read from their files again; the
+batches are the same.
 """
 
 import concurrent.futures
 import dataclasses
 import hashlib
+import io
 import json
 import logging
+import math
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -30,8 +34,10 @@ PICTURES = (".png", ".jpg", ".jpeg")
 _TEST_SHARE, _HELD_OUT_SHARE = 0.2, 0.1
 _LARGEST_USUAL = 224
 _LOOKED_AT = 100
-# Of pixels that are held in memory, and of pictures whose pixels are measured.
-_MOST_BYTES, _MEASURED = 8 * 2**30, 10_000
+# Pixels are held in memory up to so many bytes and this part of the machine's memory.
+_MOST_BYTES, _MOST_OF_MEMORY = 8 * 2**30, 0.25
+# Pictures whose pixels are measured, and pictures that are read at a time.
+_MEASURED, _AT_A_TIME = 10_000, 1024
 _SPLIT_SEED = 2026
 # As users of such files name them, and as Keras' own files do.
 _ARRAY_NAMES = {
@@ -39,6 +45,33 @@ _ARRAY_NAMES = {
     "test": (("test_images", "test_labels"), ("x_test", "y_test")),
 }
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Files:
+    """Pictures in files.
+
+    Attributes:
+        parts: Places and labels of "train" and "test".
+        read: Returns the picture of a place, uint8 [size, size, channels], or why it cannot be
+            read.
+        name: Returns a place in words.
+    """
+
+    parts: dict[str, tuple[Sequence[Any], np.ndarray]]
+    read: Callable[[Any], np.ndarray | str]
+    name: Callable[[Any], str] = str
+
+    def read_again(self, place: Any) -> np.ndarray:
+        """Returns a picture that could be read before.
+
+        Raises:
+            InputError: If it no longer can.
+        """
+        found = self.read(place)
+        if isinstance(found, str):
+            raise checks.refuse("--data_dir", self.name(place), f"the picture of before ({found})")
+        return found
 
 
 def find(name: str, data_dir: str | Path | None) -> str:
@@ -66,7 +99,7 @@ def find(name: str, data_dir: str | Path | None) -> str:
 
 def _register(
     name: str,
-    load: Callable[..., Arrays],
+    load: Callable[[DatasetSpec], Arrays | _Files],
     classes: Sequence[str],
     counts: dict[str, int],
     shape: tuple[int, int],
@@ -87,11 +120,15 @@ def _register(
     DATASETS.register(name, entry)
 
 
-def _measured(load: Callable[[DatasetSpec], Arrays], spec: DatasetSpec) -> Any:
+def _measured(load: Callable[[DatasetSpec], Arrays | _Files], spec: DatasetSpec) -> Any:
     """Loads a set; enters mean and deviation of its training pixels."""
     from tf_earlyticket.data.in_memory import in_memory
+    from tf_earlyticket.data.numbered import FileData
 
-    found = load(spec)
+    found, sums = load(spec), None
+    files = found if isinstance(found, _Files) else None
+    if files is not None:
+        found, sums = _read_once(files, spec)
     counts = {part: len(labels) for part, (_, labels) in found.items()}
     missing = spec.train_examples + spec.validation_examples - counts["train"]
     if missing > 0 or counts["test"] < spec.test_examples:
@@ -100,18 +137,91 @@ def _measured(load: Callable[[DatasetSpec], Arrays], spec: DatasetSpec) -> Any:
         spec = dataclasses.replace(spec, train_examples=train, test_examples=counts["test"])
         with checks.prefixed(f"config.data.name={spec.name!r}: "):
             checks.integer("train_examples", train, 1)
-    images = found["train"][0][: spec.train_examples]
-    pixels = images[:: max(1, len(images) // _MEASURED)].astype(np.float64)
-    mean, deviation = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
+    chosen = slice(0, spec.train_examples, max(1, spec.train_examples // _MEASURED))
+    images, labels = found["train"]
+    sums = np.stack([_sums(image) for image in images[chosen]]) if sums is None else sums[chosen]
+    count = len(sums) * spec.image_shape[0] ** 2
+    # Whole numbers without a limit, so that the deviation is zero where all are alike.
+    total, squares = sums.sum(axis=0).astype(object)
+    deviation = np.sqrt((count * squares - total**2).astype(np.float64)) / count
     if not deviation.all():
         raise InputError(
             f"config.data.name={spec.name!r}: expected pictures of more than one grey."
         )
-    rounded = (tuple(round(float(value), 2) for value in values) for values in (mean, deviation))
+    rounded = (tuple(round(float(v), 2) for v in each) for each in (total / count, deviation))
     mean, deviation = rounded
     entry = dataclasses.replace(DATASETS.get(spec.name), mean=mean, deviation=deviation)
     DATASETS.register(spec.name, entry)
-    return in_memory(spec, found)
+    if isinstance(images, np.ndarray):
+        return in_memory(spec, found)
+    rest = len(labels) - spec.validation_examples
+    parts = {
+        "train": (images[: spec.train_examples], labels[: spec.train_examples]),
+        "validation": (images[rest:], labels[rest:]),
+        "test": found["test"],
+    }
+    return FileData(spec, parts, files.read_again)
+
+
+def _sums(picture: np.ndarray) -> np.ndarray:
+    """Returns the sums of pixels and of their squares, int64 [2, channels]."""
+    pixels = picture.reshape(-1, picture.shape[-1]).astype(np.uint32)
+    return np.stack([pixels.sum(axis=0), (pixels**2).sum(axis=0)]).astype(np.int64)
+
+
+def _read_once(files: _Files, spec: DatasetSpec) -> tuple[dict[str, Any], np.ndarray]:
+    """Reads the pictures of a set; returns what can be read, and the sums of those of "train".
+
+    Pictures of the result are arrays, or their places where they are too many for memory.
+    """
+    total = len(files.parts["train"][1])
+    held_out = range(total - spec.validation_examples, total)
+    chosen = {
+        "train": [*range(min(spec.train_examples, total)), *held_out],
+        "test": range(len(files.parts["test"][1])),
+    }
+    count = sum(map(len, chosen.values()))
+    needed = count * math.prod(spec.image_shape)
+    held = needed <= min(_MOST_BYTES, _MOST_OF_MEMORY * _memory())
+    if not held:
+        words = "%s pictures would take %.1f GiB of memory: they are read from their files instead."
+        logger.warning(words, f"{count:,}", needed / 2**30)
+
+    def look(place) -> tuple[np.ndarray | str, np.ndarray | None]:
+        picture = files.read(place)
+        return picture, None if isinstance(picture, str) else _sums(picture)
+
+    found, sums, bad = {}, {}, []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for part, numbers in chosen.items():
+            places, labels = files.parts[part]
+            images = np.empty((len(numbers) if held else 0, *spec.image_shape), np.uint8)
+            kept, sums[part] = [], []
+            for start in range(0, len(numbers), _AT_A_TIME):
+                stretch = numbers[start : start + _AT_A_TIME]
+                looked = pool.map(look, [places[number] for number in stretch])
+                for number, (picture, of_pixels) in zip(stretch, looked, strict=True):
+                    if isinstance(picture, str):
+                        bad.append(f"{files.name(places[number])} ({picture})")
+                        continue
+                    if held:
+                        images[len(kept)] = picture
+                    kept.append(number)
+                    sums[part].append(of_pixels)
+            there = images[: len(kept)] if held else [places[number] for number in kept]
+            found[part] = there, labels[kept]
+    if bad:
+        words = f"{len(bad)} of {count:,} pictures cannot be read: {'; '.join(bad[:3])}"
+        if spec.corrupt == "refuse":
+            expected = "whole pictures, or config.data.corrupt='skip', which leaves them out"
+            raise InputError(f"{words}; expected {expected}.")
+        logger.warning("%s; they are left out.", words)
+    return found, np.array(sums["train"])
+
+
+def _memory() -> int:
+    """Returns the machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _hash(values: Iterable[object]) -> str:
@@ -203,48 +313,22 @@ def _look(files: list[tuple[Path, int]]) -> tuple[int, int]:
     return int(np.clip(np.median(shapes), 8, _LARGEST_USUAL)), 1 if grey else 3
 
 
-def _load_folder(files: dict[str, list], spec: DatasetSpec) -> Arrays:
-    rest = len(files["train"]) - spec.validation_examples
-    wanted = {**files, "train": files["train"][: spec.train_examples] + files["train"][rest:]}
+def _load_folder(files: dict[str, list], spec: DatasetSpec) -> _Files:
+    parts = {
+        part: ([path for path, _ in found], np.array([label for _, label in found], np.int32))
+        for part, found in files.items()
+    }
     size, _, channels = spec.image_shape
-    count = sum(map(len, wanted.values()))
-    needed = count * size * size * channels
-    if needed > _MOST_BYTES:
-        raise checks.refuse(
-            "config.data.image_size",
-            size,
-            f"a size at which {count:,} pictures take at most {_MOST_BYTES / 2**30:.0f} GiB of "
-            f"memory, not {needed / 2**30:.0f}",
-        )
-    read = partial(_read_picture, size=size, channels=channels)
-    found, bad = {}, []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for part, chosen in wanted.items():
-            pictures = list(pool.map(read, [path for path, _ in chosen]))
-            bad += [f"{p} ({e})" for (p, _), e in zip(chosen, pictures, strict=True) if _is_bad(e)]
-            kept = [(x, y) for x, (_, y) in zip(pictures, chosen, strict=True) if not _is_bad(x)]
-            images = np.stack([x for x, _ in kept]) if kept else np.zeros((0, *spec.image_shape))
-            found[part] = images.astype(np.uint8), np.array([y for _, y in kept], np.int32)
-    if bad:
-        words = f"{len(bad)} of {count:,} pictures cannot be read: {'; '.join(bad[:3])}"
-        if spec.corrupt == "refuse":
-            expected = "whole pictures, or config.data.corrupt='skip', which leaves them out"
-            raise InputError(f"{words}; expected {expected}.")
-        logger.warning("%s; they are left out.", words)
-    return found
+    return _Files(parts, partial(_read_picture, size=size, channels=channels))
 
 
-def _is_bad(picture: np.ndarray | str) -> bool:
-    return isinstance(picture, str)
-
-
-def _read_picture(path: Path, size: int, channels: int) -> np.ndarray | str:
+def _read_picture(file: Path | io.BytesIO, size: int, channels: int) -> np.ndarray | str:
     """Returns a picture, uint8 [size, size, channels], or why it cannot be read."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             return fitted(picture.convert("L" if channels == 1 else "RGB"), size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return " ".join(str(error).replace(str(path), "it").split())[:80] or type(error).__name__
+        return " ".join(str(error).replace(str(file), "it").split())[:80] or type(error).__name__
 
 
 def fitted(picture: Image.Image, size: int) -> np.ndarray:
@@ -388,24 +472,14 @@ def _find_prepared(name: str, data_dir: str | Path | None) -> str:
     return _hash([name, folder.name, splits])
 
 
-def _load_prepared(folder: Path, test: str, spec: DatasetSpec) -> Arrays:
-    import tensorflow_datasets as tfds
+def _load_prepared(folder: Path, test: str, spec: DatasetSpec) -> _Files:
+    from tf_earlyticket.data.prepared import places_and_labels, read_example
 
-    size, _, channels = spec.image_shape
-    mode, found = "L" if channels == 1 else "RGB", {}
     try:
-        builder = tfds.builder_from_directory(folder)
-        for part, split in (("train", "train"), ("test", test)):
-            images, labels = [], []
-            wanted = tfds.decode.PartialDecoding({"image": True, "label": True})
-            read = builder.as_dataset(split=split, decoders=wanted, shuffle_files=False)
-            for each in tfds.as_numpy(read):
-                picture = Image.fromarray(
-                    each["image"].squeeze(-1) if channels == 1 else each["image"]
-                )
-                images.append(fitted(picture.convert(mode), size))
-                labels.append(each["label"])
-            found[part] = np.stack(images), np.array(labels, np.int32)
+        parts = {
+            "train": places_and_labels(folder, "train"),
+            "test": places_and_labels(folder, test),
+        }
     except Exception as error:
         # What TFDS and TensorFlow raise for damaged files differs by version.
         reason = " ".join(str(error).split())
@@ -413,4 +487,13 @@ def _load_prepared(folder: Path, test: str, spec: DatasetSpec) -> Arrays:
             f"config.data.name={spec.name!r}: its files in {folder} cannot be read "
             f"({reason:.300}); expected a complete prepared data set."
         ) from error
-    return found
+    size, _, channels = spec.image_shape
+
+    def read(place: tuple[str, int, int]) -> np.ndarray | str:
+        try:
+            picture = io.BytesIO(read_example(place)["image"].bytes_list.value[0])
+        except (OSError, ValueError, IndexError) as error:
+            return type(error).__name__
+        return _read_picture(picture, size, channels)
+
+    return _Files(parts, read, "{0[0]}, byte {0[1]:,}".format)

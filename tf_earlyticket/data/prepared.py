@@ -1,11 +1,17 @@
-"""Prepared TFDS data sets: CIFAR-10, read into memory, and ImageNet, streamed. Never downloads."""
+"""Prepared TFDS data sets: CIFAR-10, read into memory, and ImageNet, streamed. Never downloads.
+
+And the examples of any such set by their places in its files.
+"""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 
 from tf_earlyticket import checks
 from tf_earlyticket.data.catalog import DatasetSpec, dataset_folder
@@ -22,6 +28,8 @@ from tf_earlyticket.data.streams import (
 from tf_earlyticket.errors import InputError
 
 _FILES_AT_ONCE = 16
+# Bytes of a TFRecord: its length and a check of that, and a check of the record.
+_BEFORE_RECORD, _AFTER_RECORD = 12, 4
 # Encoded images; at about 110 KB each some 0.9 GB.
 _SHUFFLE_BUFFER = 8192
 # Evaluation resizes the shorter side to 256 and takes the central 224; other
@@ -91,6 +99,43 @@ def load_cifar10(spec: DatasetSpec, data_dir: str | Path | None, *_: object) -> 
     if not spec.validation_examples:
         parts["validation"] = Split(*(values[:0] for values in parts["validation"]))
     return InMemoryData(found, **parts)
+
+
+def places_and_labels(folder: Path, split: str) -> tuple[list[tuple[str, int, int]], np.ndarray]:
+    """Returns where the examples of a split are, and their labels, int32 [n], in the files' order.
+
+    A place is a file, the byte at which the example begins and how many it has. Every record is
+    read for it, once.
+    """
+    label = {"label": tf.io.FixedLenFeature([], tf.int64)}
+
+    def look(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.strings.length(record), tf.io.parse_single_example(record, label)["label"]
+
+    places, labels = [], []
+    for part in tfds.builder_from_directory(folder).info.splits[split].file_instructions:
+        records, start = tf.data.TFRecordDataset(part.filename, buffer_size=8 << 20), 0
+        for length, found in records.map(look).as_numpy_iterator():
+            places.append((part.filename, start + _BEFORE_RECORD, int(length)))
+            labels.append(found)
+            start += _BEFORE_RECORD + int(length) + _AFTER_RECORD
+    return places, np.array(labels, np.int32)
+
+
+def read_example(place: tuple[str, int, int]) -> Mapping[str, Any]:
+    """Returns the features of the example at a place of `places_and_labels`.
+
+    Raises:
+        OSError: If the file cannot be read; ValueError if no example is there.
+    """
+    file, start, length = place
+    with open(file, "rb") as opened:
+        opened.seek(start)
+        record = opened.read(length)
+    try:
+        return tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
 
 
 def load_imagenet(

@@ -78,7 +78,10 @@ class Data(abc.ABC):
         spec: what is in it (`DatasetSpec`), as counted in the files.
         deterministic: whether the order of examples depends on seed and epoch only; if not, what
             is ready first comes first.
+        fault: why a stream ended with an error of TensorFlow, where the data know it.
     """
+
+    fault = ""
 
     def __init__(self, spec: DatasetSpec, deterministic: bool = True) -> None:
         """Keeps the specification and whether order matters."""

@@ -311,7 +311,11 @@ class Phase:
                     shuffle=False,
                     verbose=0,
                 )
-        except tf.errors.DataLossError as error:
+        except tf.errors.OpError as error:
+            if run.data.fault:
+                raise InputError(run.data.fault) from error
+            if not isinstance(error, tf.errors.DataLossError):
+                raise
             reason = " ".join(str(error.message).split())
             raise InputError(
                 f"data.name={run.config.data.name!r}: a file of it is damaged ({reason:.300}); "
