@@ -16,6 +16,7 @@ APPLICATIONS = {
     "Xception": 96,
     "NASNetMobile": 64,
     "ConvNeXtTiny": 64,
+    "InceptionResNetV2": 96,
 }
 RESNETS = {"resnet20": 32, "resnet18": 64, "resnet50": 64}
 SIDES = APPLICATIONS | RESNETS

@@ -39,7 +39,11 @@ _SPATIAL = {
     for kind in ("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling")
     + ("ZeroPadding", "Cropping", "UpSampling")
 }
-_MERGES = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
+_MERGES = (
+    {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
+    # Adds a part of a residual, in InceptionResNetV2.
+    | {"CustomScaleLayer"}
+)
 _ACTIVATIONS = (
     {"linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "sigmoid", "tanh"}
     | {
