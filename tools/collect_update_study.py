@@ -4,7 +4,8 @@
     python tools/collect_update_study.py
 
 The first form copies the results of each study (`study.json`, `study.csv`, figure) to
-`results/updates/<name>/`. Both write the page, every number of which comes from the files there.
+`results/updates/<name>/`. Both write the page, and what came out in short between the markers of
+`docs/choosing.md`; every number comes from the files there.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pages
 from absl import app
+from collect_results import insert
 
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import write_text
@@ -22,24 +24,61 @@ from tf_earlyticket.paper.update_study import difference_text
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "updates"
 PAGE = ROOT / "docs" / "updates.md"
+SHORT = ROOT / "docs" / "choosing.md"
 
 
 def page(results: Path = RESULTS) -> str:
     """Returns the text of the page, from the studies under `results`."""
-    studies = {
-        path.parent.name: json.loads(path.read_text())
-        for path in sorted(results.glob("*/study.json"))
-    }
     filters = {
         "difference": difference_text,
         "goals": goals,
         "apart": apart,
+        "missing": missing,
         "chance": chance,
         "row_of": row_of,
         "starts": starts,
         "error_of_one": error_of_one,
     }
-    return pages.render("updates.md.jinja", filters, studies=studies)
+    return pages.render("updates.md.jinja", filters, studies=studies(results))
+
+
+def studies(results: Path = RESULTS) -> dict[str, dict]:
+    """Returns the studies under `results` by name."""
+    paths = sorted(results.glob("*/study.json"))
+    return {path.parent.name: json.loads(path.read_text()) for path in paths}
+
+
+def in_short(results: Path = RESULTS) -> str:
+    """Returns what came out of each study at each sparsity, an item of a list each."""
+    return "".join(
+        f"- {_in_short(study, goal)}\n"
+        for study in studies(results).values()
+        for goal in goals(study)
+    )
+
+
+def _in_short(study: dict, goal: float) -> str:
+    config, first = study["config"], study["variants"][0]
+    own = row_of(study, first, goal)
+    # One seed tells nothing.
+    others = [r for r in study["summary"] if r["goal"] == goal and r["gain_low"] is not None]
+    text = (
+        f"{config['model']['name']} on {config['data']['name']}, {config['train']['epochs']} "
+        f"epochs, {100 * goal:g} %: `{first}` less dense {difference_text(own, 'difference')} "
+        f"({own['seeds']} seeds)."
+    )
+    if not others:
+        return text
+    best = max(others, key=lambda row: row["gain"])
+    text += f" Best of {len(others)} others less `{first}`: {_gains([best])}."
+    for above, word in ((True, "better"), (False, "worse")):
+        rows = apart(study, goal, "gain", above)
+        text += f" With an interval apart from zero {word}: {_gains(rows) or 'none'}."
+    return text
+
+
+def _gains(rows: list[dict]) -> str:
+    return ", ".join(f"`{row['variant']}` {difference_text(row, 'gain')}" for row in rows)
 
 
 def goals(study: dict) -> list[float]:
@@ -51,6 +90,11 @@ def row_of(study: dict, variant: str, goal: float) -> dict | None:
     """Returns the row of a variant at a sparsity; None if there is none."""
     found = (r for r in study["summary"] if (r["variant"], r["goal"]) == (variant, goal))
     return next(found, None)
+
+
+def missing(study: dict, goal: float) -> list[str]:
+    """Returns the variants of which no run at a sparsity is finished."""
+    return [name for name in study["variants"] if row_of(study, name, goal) is None]
 
 
 def apart(study: dict, goal: float, name: str, above: bool) -> list[dict]:
@@ -98,6 +142,7 @@ def main(argv: list[str]) -> None:
         for name in argv[1:]:
             pages.keep_study(Path(name), RESULTS)
         write_text(PAGE, page())
+        insert(in_short(), SHORT, "updates")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

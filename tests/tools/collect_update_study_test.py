@@ -39,7 +39,7 @@ def made_up_study():
         },
         "environment": {"cpu_count": 2, "machine": "x86_64"},
         "test_examples": 500,
-        "variants": variants,
+        "variants": [*variants, "late"],
         "outcomes": [vars(outcome) for outcome in outcomes],
         "summary": summarize_variants(outcomes, variants),
     }
@@ -77,10 +77,21 @@ def test_the_page_says_what_is_apart_and_how_often_that_is_chance(kept):
         "Better than `shrink` with an interval above zero: `restart`; worse: none. Below dense "
         "with an interval below zero: `shrink`." in text
     )
+    assert "Not trained yet: `late`." in text
     # Three seeds: one in four, and two comparisons.
     assert "3 seeds would have one sign in 1 of 4 cases, so that of the 2 comparisons" in text
     assert tool.chance(made_up_study())["expected"] == 0.5
 
 
+def test_what_came_out_is_told_in_short_of_rows_with_an_interval(kept):
+    assert tool.in_short(kept) == (
+        "- resnet8 on digits, 16 epochs, 90 %: `shrink` less dense -3.00 (-5.00 to -1.00) "
+        "(3 seeds). Best of 2 others less `shrink`: `restart` +2.00 (+1.00 to +3.00)."
+        " With an interval apart from zero better: `restart` +2.00 (+1.00 to +3.00)."
+        " With an interval apart from zero worse: none.\n"
+    )
+
+
 def test_the_committed_page_is_what_the_committed_results_give():
     assert tool.PAGE.read_text() == tool.page()
+    assert tool.in_short() in tool.SHORT.read_text()
