@@ -224,6 +224,7 @@ def test_random_masks_have_the_layer_rates_of_the_first_variant_and_its_initial_
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"strategy": "multi_worker"}, "strategy='multi_worker': expected another one"),
         ({"seeds": [0, 0]}, r"seeds=\[0, 0\]: expected different"),
         ({"sparsities": [0.8, 0.8]}, r"sparsities=\[0.8, 0.8\]: expected different"),
         ({"sparsities": [1.0]}, "sparsities=1.0: expected a number > 0 and < 1"),

@@ -275,6 +275,9 @@ def check_arguments(
         InputError: For the first that cannot be used.
     """
     check_seeds(seeds)
+    if strategy == "multi_worker":
+        expected = "another one: machines share a study by seeds or variants"
+        raise checks.refuse("strategy", strategy, expected)
     if not sparsities or len(set(sparsities)) < len(sparsities):
         raise checks.refuse("sparsities", list(sparsities), "different fractions in (0, 1)")
     for sparsity in sparsities:
