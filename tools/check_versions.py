@@ -64,10 +64,6 @@ SETS = {
         "3.12",
         pins={"tensorflow": "2.20.0", "tf_keras": "2.20.1", "keras": "3.12.0", "jax": "0.8.0"},
     ),
-    # The lowest Keras 3 that the newest TensorFlow takes.
-    "lowest_keras": VersionSet(
-        "3.11", pins={"tensorflow": "2.21.0", "tf_keras": "2.21.0", "keras": "3.12.0"}
-    ),
     "highest": VersionSet("3.13"),
 }
 
