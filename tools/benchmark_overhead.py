@@ -69,7 +69,7 @@ _IMPORTS = {
 
 def _strategy(replicas: int):
     benchmarking.logical_devices(replicas)
-    from tf_earlyticket.job.devices import make_strategy
+    from tf_earlyticket.backends.strategies import make_strategy
 
     return make_strategy("mirrored" if replicas > 1 else "one_device")
 

@@ -40,10 +40,10 @@ def measure(network: str, data: str, replicas: int, rounds: int, batch_size: int
     import tensorflow as tf
 
     from tf_earlyticket.backends import pruned
+    from tf_earlyticket.backends.strategies import make_strategy
     from tf_earlyticket.data import describe
     from tf_earlyticket.job.build import build_wrapped_model
     from tf_earlyticket.job.checkpoint import RunCheckpoint
-    from tf_earlyticket.job.devices import make_strategy
     from tf_earlyticket.job.log import MetricsLog
 
     config = Config()

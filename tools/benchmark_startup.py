@@ -43,8 +43,8 @@ def stages() -> dict[str, float]:
     done("tensorflow")
     import tf_earlyticket as et
     from tf_earlyticket import data
+    from tf_earlyticket.backends.strategies import make_strategy
     from tf_earlyticket.job.build import build_wrapped_model, dataset_spec
-    from tf_earlyticket.job.devices import make_strategy
 
     strategy = make_strategy("one_device")
     # Imported when it is first used.

@@ -1,11 +1,13 @@
 """The command that reproduces figures and tables: flags, mistakes, configs."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from jobs import QUICK_XLA
 
 import tf_earlyticket as et
 from tf_earlyticket.job.preflight import check_config
@@ -75,3 +77,16 @@ def test_the_config_of_every_item_can_be_used(scale):
         train = configs["fig2"].train
         assert 16 <= train.epochs <= 40 and train.dtype_policy == "mixed_bfloat16"
         assert configs["fig2"].model.name == "resnet20" and configs["fig2"].data.name == "cifar10"
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+def test_an_item_under_keras_3(tmp_path, backend):
+    command = _command("--item=fig5", "--scale=smoke", "--seeds=0", "--keras=keras")
+    command += ["--config.train.epochs=3", "--mask_epochs=2", f"--workdir={tmp_path}"]
+    environment = {**ENVIRONMENT, "KERAS_BACKEND": backend, "XLA_FLAGS": QUICK_XLA}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = json.loads((tmp_path / "items/fig5/results.json").read_text())
+    assert results["finished"] == results["cells"] > 1 and results["summary"]
+    assert results["config"]["model"]["keras"] == "keras"
+    assert results["command"].startswith(f"KERAS_BACKEND={backend} python -m")

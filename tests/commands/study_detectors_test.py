@@ -1,18 +1,20 @@
 """The command of the detector study: its flags, and how it says what is wrong."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from jobs import QUICK_XLA
 
 import tf_earlyticket as et
 from tf_earlyticket.commands.study_detectors import print_table
 
 
-def _process(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(Path(et.__file__).parents[1])}
+def _process(*arguments, **variables):
+    environment = {**os.environ, "PYTHONPATH": str(Path(et.__file__).parents[1]), **variables}
     command = [sys.executable, "-m", "tf_earlyticket.study_detectors", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
@@ -51,3 +53,20 @@ def test_the_table_has_a_row_per_detector_and_a_dash_for_the_unknown(capsys):
     line = next(line for line in capsys.readouterr().out.splitlines() if "PPRSaturation" in line)
     cells = [cell.strip() for cell in line.strip("│").split("│")]
     assert cells == ["PPRSaturation", "12 13", "1 of 2", "0.96", "81.23", "0.12", "-", "-"]
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+def test_a_study_under_keras_3(tmp_path, backend):
+    tiny = ("train_examples=96", "validation_examples=64")
+    done = _process(
+        *(f"--config.data.{field}" for field in tiny),
+        *("--config.model.name=resnet8", "--config.train.drop_epochs=(2,)"),
+        *("--config.train.epochs=3", "--start_epochs=1", "--modes=one_shot", "--keras=keras"),
+        f"--workdir={tmp_path}",
+        KERAS_BACKEND=backend,
+        XLA_FLAGS=QUICK_XLA,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    study = json.loads((tmp_path / "study.json").read_text())
+    assert list(study["seeds"]["0"]["tickets"]["one_shot"]) == ["1"]
+    assert study["command"].startswith(f"KERAS_BACKEND={backend} python -m")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 # XLA's code is then made in less time than it saves.
 QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# And JAX then has two.
+TWO_DEVICES = f"{QUICK_XLA} --xla_force_host_platform_device_count=2"
 
 
 class Bang(Exception):
@@ -66,7 +68,15 @@ def family_config(keras="tf_keras", **fields):
     )
 
 
-def interrupted(workdir, config, points, terminate=False):
+def two_logical_devices():
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    device = tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(cpu, [device, device])
+
+
+def interrupted(workdir, config, points, terminate=False, **options):
     """Starts a run again and again, each time interrupting it at the next point.
 
     With `terminate`, by SIGTERM, which the run is to answer by saving within the epoch.
@@ -116,7 +126,7 @@ def interrupted(workdir, config, points, terminate=False):
     try:
         for _ in range(len(points) + 1):
             try:
-                train(config, workdir)
+                train(config, workdir, **options)
             except (Bang, Interrupted) as error:
                 assert isinstance(error, Interrupted) == terminate
                 continue
@@ -167,6 +177,12 @@ def main(folder, jobs):
         elif job == "keras_interrupted":
             points = [("search", 2, 0), ("search", 5, 2), ("dense", 6), "export_ticket"]
             interrupted(workdir, tiny_config(model__keras="keras"), points)
+        elif job.startswith("keras_mirrored"):
+            two_logical_devices()
+            config = tiny_config(model__keras="keras")
+            points = [("search", 2, 0), ("search", 5, 2), ("dense", 6)]
+            points = points if "interrupted" in job else []
+            interrupted(workdir, config, points, strategy="mirrored")
         elif job == "keras_terminated":
             # Keras 3 begins at epochs only: the one in progress is finished first.
             points = [("search", 2, 1), ("search", 5, 2)]
@@ -233,11 +249,7 @@ def main(folder, jobs):
             points = [("search", 3), ("search", 4), ("retrain", 2, 1), ("retrain", 6)]
             interrupted(workdir, _rewind_config(), points)
         elif job == "scaled":
-            import tensorflow as tf
-
-            cpu = tf.config.list_physical_devices("CPU")[0]
-            device = tf.config.LogicalDeviceConfiguration()
-            tf.config.set_logical_device_configuration(cpu, [device, device])
+            two_logical_devices()
             fields = {"batch_size": 16, "learning_rate": 0.05, "scale_with_replicas": True}
             config = tiny_config(**{f"train__{name}": value for name, value in fields.items()})
             config.train.dense_baseline = False

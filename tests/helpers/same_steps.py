@@ -1,8 +1,9 @@
 """Trains 50 steps with probes under a strategy; writes weights and masks. A process of its own.
 
-python same_steps.py one_device|mirrored|multi_worker|xla|several_steps FOLDER
+python same_steps.py one_device|mirrored|multi_worker|xla|several_steps FOLDER [keras]
 
-xla: one device, the step compiled by XLA; several_steps: five steps per execution.
+xla: one device, the step compiled by XLA; several_steps: five steps per execution. Names joined by
+commas: one after the other. keras: of Keras 3, which has two devices of JAX if XLA_FLAGS says so.
 """
 
 import sys
@@ -14,20 +15,37 @@ import tensorflow as tf
 EPOCHS, STEPS, BATCH = 5, 10, 32
 
 
-def main(name: str, folder: Path) -> None:
-    import tf_earlyticket as et
-    from tf_earlyticket.backends import pruned
-    from tf_earlyticket.backends.tf_keras.compat import keras
-    from tf_earlyticket.config import Config
-    from tf_earlyticket.data.catalog import load
-    from tf_earlyticket.job.build import dataset_spec
-    from tf_earlyticket.job.devices import STRATEGIES, make_strategy
+def main(names: str, folder: Path, framework: str = "tf_keras") -> None:
+    from tf_earlyticket.backends import backend_named
+    from tf_earlyticket.backends.strategies import STRATEGIES
 
-    if name == "mirrored":
+    if "mirrored" in names:
         cpu = tf.config.list_physical_devices("CPU")[0]
         device = tf.config.LogicalDeviceConfiguration()
         tf.config.set_logical_device_configuration(cpu, [device, device])
-    strategy = make_strategy(name if name in STRATEGIES else "one_device")
+    backend = backend_named(framework)
+    for name in names.split(","):
+        with backend.devices(name if name in STRATEGIES else "one_device") as strategy:
+            train(name, folder, backend, strategy)
+
+
+def copies(variable) -> list[np.ndarray]:
+    """Returns what each device has of a variable."""
+    value = variable if isinstance(variable, tf.Variable) else variable.value
+    shards = getattr(value, "addressable_shards", None)
+    if shards is not None:
+        return [np.asarray(shard.data) for shard in shards]
+    return [part.numpy() for part in getattr(value, "values", [value])]
+
+
+def train(name: str, folder: Path, backend, strategy) -> None:
+    import tf_earlyticket as et
+    from tf_earlyticket.backends import pruned
+    from tf_earlyticket.config import Config
+    from tf_earlyticket.data.catalog import load
+    from tf_earlyticket.job.build import dataset_spec
+
+    keras = backend.keras
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     with strategy.scope():
@@ -35,7 +53,8 @@ def main(name: str, folder: Path) -> None:
         # No batch norm: with it rounding errors grow too fast to compare after 50 steps.
         plain = keras.Sequential(
             [
-                layers.Conv2D(8, 3, activation="relu", input_shape=(16, 16, 1), name="first"),
+                keras.Input((16, 16, 1)),
+                layers.Conv2D(8, 3, activation="relu", name="first"),
                 layers.Conv2D(16, 3, strides=2, activation="relu", name="second"),
                 layers.Conv2D(16, 3, activation="relu", name="third"),
                 layers.GlobalAveragePooling2D(),
@@ -47,7 +66,7 @@ def main(name: str, folder: Path) -> None:
             keras.optimizers.SGD(0.02, momentum=0.9),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
-            jit_compile=name == "xla",
+            jit_compile=name == "xla" or backend.always_compiled,
             steps_per_execution=5 if name == "several_steps" else 1,
         )
 
@@ -55,10 +74,12 @@ def main(name: str, folder: Path) -> None:
         """Checks after every step that the replicas of this process have the same values."""
 
         def on_train_batch_end(self, batch, logs=None):
-            for variable in model.variables:
-                first, *others = getattr(variable, "values", [variable])
+            assert pruned(model).violations() == 0
+            for variable in [*model.variables, *pruned(model)._mask_variables().values()]:
+                first, *others = copies(variable)
+                assert len(others) == strategy.num_replicas_in_sync - 1 or name == "multi_worker"
                 for other in others:
-                    np.testing.assert_array_equal(first.numpy(), other.numpy(), variable.name)
+                    np.testing.assert_array_equal(first, other, variable.name)
 
     class Probed(et.FixedEpoch):
         """Decides by the epoch, but has probes made."""
@@ -98,4 +119,4 @@ def main(name: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

@@ -1,9 +1,11 @@
 import json
+import types
 
 import pytest
 
 from tf_earlyticket.config import Config
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.job import devices
 from tf_earlyticket.job.devices import config_for_replicas, output_directory
 
 
@@ -31,6 +33,18 @@ def test_linear_scaling_on_request():
 def test_a_batch_that_cannot_be_divided_is_refused():
     with pytest.raises(InputError, match="batch_size=32: expected a multiple of the 3 replicas"):
         config_for_replicas(Config(), Strategy(3))
+
+
+def test_devices_that_take_even_batches_only_need_data_that_they_can_share(monkeypatch):
+    jax = types.SimpleNamespace(even_batches=True)
+    monkeypatch.setattr(devices, "backend_named", lambda framework: jax)
+    config = Config()
+    config.data.validation_examples = 100
+    assert config_for_replicas(config, Strategy(2)) == config
+    config.data.validation_examples = 101
+    assert config_for_replicas(config, Strategy(1)) == config
+    with pytest.raises(InputError, match="'mirrored': expected one_device for 101 held-out"):
+        config_for_replicas(config, Strategy(2))
 
 
 def test_only_the_chief_has_no_directory_of_its_own(monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import QUICK_XLA
+from jobs import QUICK_XLA, TWO_DEVICES
 
 import tf_earlyticket as et
 from tf_earlyticket import backends, train
@@ -22,20 +22,24 @@ FAST = ["keras_whole", "keras_terminated"]
 @pytest.fixture(scope="module", params=[pytest.param("tensorflow", marks=pytest.mark.slow), "jax"])
 def runs(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
+    jobs = FAST if request.config.option.markexpr == "not slow" else JOBS
+    _run(request.param, folder, jobs)
+    return folder
+
+
+def _run(backend, folder, jobs, xla_flags=QUICK_XLA):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "KERAS_BACKEND": request.param,
-        "XLA_FLAGS": QUICK_XLA,
+        "KERAS_BACKEND": backend,
+        "XLA_FLAGS": xla_flags,
         # The jobs compile the same network.
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    command = [sys.executable, str(ROOT / "tests/helpers/jobs.py"), str(folder)]
-    command += FAST if request.config.option.markexpr == "not slow" else JOBS
+    command = [sys.executable, str(ROOT / "tests/helpers/jobs.py"), str(folder), *jobs]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    return folder
 
 
 def _timeless(value):
@@ -73,7 +77,18 @@ def test_a_run_ends_with_a_ticket_that_tensorflow_loads(runs):
     "job", [pytest.param("keras_interrupted", marks=pytest.mark.slow), "keras_terminated"]
 )
 def test_an_interrupted_run_ends_as_if_it_was_not(runs, job):
-    whole, other = runs / "keras_whole", runs / job
+    _assert_same(runs / "keras_whole", runs / job)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_an_interrupted_run_on_two_devices_ends_as_if_it_was_not(backend, tmp_path):
+    _run(backend, tmp_path, ["keras_mirrored", "keras_mirrored_interrupted"], TWO_DEVICES)
+    assert _report(tmp_path / "keras_mirrored")["environment"]["replicas"] == 2
+    _assert_same(tmp_path / "keras_mirrored", tmp_path / "keras_mirrored_interrupted")
+
+
+def _assert_same(whole, other):
     assert _timeless(_report(whole)) == _timeless(_report(other))
     assert _timeless(_rows(whole)) == _timeless(_rows(other))
     tickets = [et.Ticket.load(workdir / "ticket") for workdir in (whole, other)]
@@ -97,7 +112,8 @@ def test_a_keras_that_is_not_installed_is_one_clear_line(call_program, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--keras=keras", "--strategy=mirrored"], "expected one_device with"),
+        (["--keras=keras", "--strategy=tpu"], "'tpu': expected one of auto, one_device, mirrored"),
+        (["--keras=keras", "--strategy=multi_worker"], "with config.model.keras='keras'"),
         (["--keras=torch"], "--keras=torch"),
         (["--config.model.keras=keras2"], "config.model.keras='keras2'"),
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jobs import TWO_DEVICES
 
 import tf_earlyticket as et
 from tf_earlyticket.config import config_from_dict
@@ -72,12 +73,13 @@ def one_device(tmp_path_factory):
     return _same_steps("one_device", folder)["one_device0"]
 
 
-def _same_steps(name, folder):
-    command = [sys.executable, str(FOLDER / "same_steps.py"), name, str(folder)]
+def _same_steps(name, folder, *framework, **environment):
+    command = [sys.executable, str(FOLDER / "same_steps.py"), name, str(folder), *framework]
     if name == "multi_worker":
         _finish(_workers(command))
     else:
-        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+        environment = ENVIRONMENT | environment
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
     return {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*.npz"))}
 
@@ -96,6 +98,13 @@ def _assert_same(values, wanted):
 
 def test_two_devices_do_what_one_does(one_device, tmp_path):
     _assert_same(_same_steps("mirrored", tmp_path)["mirrored0"], one_device)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_two_devices_do_what_one_does_under_keras_3(backend, tmp_path):
+    environment = {"KERAS_BACKEND": backend, "XLA_FLAGS": TWO_DEVICES}
+    ends = _same_steps("one_device,mirrored", tmp_path, "keras", **environment)
+    _assert_same(ends["mirrored0"], ends["one_device0"])
 
 
 def test_two_processes_do_what_one_does(one_device, tmp_path):

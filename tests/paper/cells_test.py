@@ -31,9 +31,9 @@ from tf_earlyticket.pruning.select import global_masks, resolve_criterion
 def run(tmp_path_factory):
     """Returns a run whose dense run is recorded."""
     folder = tmp_path_factory.mktemp("recorded")
-    runs = open_runs(tiny_config(), folder, [5], None, "auto")
-    seeded(runs[5], record_dense)
-    return runs[5]
+    with open_runs(tiny_config(), folder, [5], None, "auto") as runs:
+        seeded(runs[5], record_dense)
+        yield runs[5]
 
 
 @pytest.fixture

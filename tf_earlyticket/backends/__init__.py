@@ -49,34 +49,6 @@ def check_computes_with(backend: str) -> None:
         raise checks.refuse("KERAS_BACKEND", backend, expected)
 
 
-def served_strategy(framework: str, strategy: str) -> str:
-    """Returns the name of the strategy under which models of a Keras train; imports nothing.
-
-    Raises:
-        InputError: If they do not train under the one that is asked for.
-    """
-    if framework == "tf_keras":
-        return strategy
-    if strategy not in ("auto", "one_device"):
-        raise checks.refuse(
-            "--strategy",
-            strategy,
-            f"one_device with config.model.keras={framework!r}; several devices are for tf_keras",
-        )
-    return "one_device"
-
-
-def check_paper_framework(framework: str) -> None:
-    """Checks that a Keras is the one that the paper's experiments are made with.
-
-    Raises:
-        InputError: If it is not.
-    """
-    if framework != "tf_keras":
-        expected = "'tf_keras'; Keras 3 is for tf_earlyticket.train"
-        raise checks.refuse("config.model.keras", framework, expected)
-
-
 def framework_of(model) -> str:
     """Returns "tf_keras" (Keras 2) or "keras" (Keras 3), whichever a model is of.
 

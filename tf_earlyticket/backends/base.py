@@ -9,7 +9,7 @@ import math
 import random
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ from tf_earlyticket.backends.layers import (
     named_weights,
     recurrent_states,
 )
+from tf_earlyticket.backends.strategies import make_strategy
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.channels import CARRIES, ChannelGraph, LayerCost
 from tf_earlyticket.pruning.masks import check_masks, is_kernel, network_sparsity
@@ -778,6 +779,11 @@ class Backend(ABC):
         """Whether it computes by compiled steps only."""
         return self.computes_with == "jax"
 
+    @property
+    def even_batches(self) -> bool:
+        """Whether several devices take only batches that they can share equally."""
+        return self.computes_with == "jax"
+
     def made_with(self) -> dict[str, str]:
         """Returns what has to be the same where a state is gone on from, by name."""
         packages = {"tensorflow", self.computes_with, self.keras.__name__.partition(".")[0]}
@@ -984,6 +990,22 @@ class Backend(ABC):
         """Returns a learning rate that rises in so many steps to another, a number or schedule."""
 
     # What follows from that, or is the same for all.
+
+    @contextlib.contextmanager
+    def devices(self, strategy: str, tpu: str | None = None) -> Iterator[Any]:
+        """Gives a job its devices, for all that it does within the block.
+
+        Args:
+            strategy: As for `make_strategy`, of those that `check_served` lets pass.
+            tpu: As for `make_strategy`.
+
+        Yields:
+            A `tf.distribute.Strategy`, or what has its `scope()` and `num_replicas_in_sync`.
+
+        Raises:
+            InputError: If there are no such devices.
+        """
+        yield make_strategy(strategy, tpu)
 
     def wrap(
         self,

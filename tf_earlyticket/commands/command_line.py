@@ -14,14 +14,14 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from tf_earlyticket import checks
-from tf_earlyticket.backends import check_installed
+from tf_earlyticket.backends import FRAMEWORKS, backend_named, check_installed
+from tf_earlyticket.backends.strategies import STRATEGIES
 from tf_earlyticket.commands import notices
 from tf_earlyticket.config import Config, field_paths
 from tf_earlyticket.data.catalog import is_found
 from tf_earlyticket.errors import InputError, Interrupted, RunError, suggestion
 from tf_earlyticket.job import default_config
 from tf_earlyticket.job.build import describe_run, family_of
-from tf_earlyticket.job.devices import STRATEGIES
 from tf_earlyticket.job.preflight import check_config
 
 _EXPECTED = {"int": "an integer", "float": "a number", "bool": "true or false"}
@@ -43,6 +43,13 @@ def define_common_flags(config_file: str = default_config.__file__) -> None:
     )
     flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie; default TFDS's own directory")
     flags.DEFINE_string("strategy", "auto", f"Devices: {', '.join(STRATEGIES)}")
+    flags.DEFINE_enum(
+        "keras",
+        None,
+        FRAMEWORKS,
+        "Which Keras: tf_keras, or keras (Keras 3, on the backend of KERAS_BACKEND); default "
+        "config.model.keras",
+    )
     flags.DEFINE_bool("dry_run", False, "Print config, prunable layers, steps, schedule, and exit")
 
 
@@ -95,13 +102,12 @@ def given(flag: str) -> str:
     return ""
 
 
-def checked_config(argv: list[str], seed: int | None = None, keras: str | None = None) -> Config:
+def checked_config(argv: list[str], seed: int | None = None) -> Config:
     """Returns the config of --config, good as far as can be told without its data.
 
     Args:
         argv: What is left of the command line besides flags.
         seed: Replaces the config's, if given.
-        keras: Replaces the config's, if given.
 
     Raises:
         InputError: For an argument that is no flag, and for a config that cannot be used.
@@ -119,8 +125,8 @@ def checked_config(argv: list[str], seed: int | None = None, keras: str | None =
         )
     if seed is not None:
         config.seed = seed
-    if keras is not None:
-        config.model.keras = keras
+    if flags.FLAGS.keras is not None:
+        config.model.keras = flags.FLAGS.keras
     overridden = config_flags.get_override_values(flags.FLAGS["config"])
     if is_found(config.data.name) and "data.name" in overridden:
         # Those of the config file were of its own data set.
@@ -157,6 +163,11 @@ def workdir_of(config: Config, prefix: str = "") -> tuple[Path, list[str]]:
 def command(program: str, arguments: Sequence[str]) -> str:
     """Returns the command line of a program, for a shell."""
     return shlex.join(["python", "-m", f"tf_earlyticket.{program}", *arguments])
+
+
+def training_command(program: str, config: Config, arguments: Sequence[str]) -> str:
+    """Returns the same for a program that trains: it computes with the same. Imports Keras."""
+    return backend_named(config.model.keras).command_prefix + command(program, arguments)
 
 
 def numbers(flag: str, texts: Sequence[str] | None, kind: type = int) -> tuple | None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from absl import flags
 
 from tf_earlyticket import checks
-from tf_earlyticket.backends import check_paper_framework
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.build import dataset_spec
@@ -52,7 +51,6 @@ def main(argv: list[str]) -> None:
     """Reproduces the item of the flags."""
     values = flags.FLAGS
     config = command_line.checked_config(argv)
-    check_paper_framework(config.model.keras)
     parse_shard(values.shard)
     check_strategy(values.strategy)
     given = {value.name: values[value.name].value for value in fields(Grid)}
@@ -89,7 +87,7 @@ def main(argv: list[str]) -> None:
         shard=values.shard,
         data_dir=values.data_dir,
         strategy=values.strategy,
-        command=command_line.command("reproduce", arguments),
+        command=command_line.training_command("reproduce", config, arguments),
         finished_only=values.finished_only,
         tell=lambda line: print(line, flush=True),
     )

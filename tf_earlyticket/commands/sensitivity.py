@@ -62,9 +62,9 @@ def main(argv: list[str]) -> None:
     command_line.import_tensorflow()
 
     from tf_earlyticket.analysis.sensitivity import logger, sensitivity
+    from tf_earlyticket.backends.strategies import make_strategy
     from tf_earlyticket.data import load
     from tf_earlyticket.job.build import dataset_spec
-    from tf_earlyticket.job.devices import make_strategy
     from tf_earlyticket.job.phases import Run
     from tf_earlyticket.report import drawing
 

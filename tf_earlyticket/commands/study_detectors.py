@@ -10,7 +10,6 @@ probes cost and how far its ticket is from the best one. The same command contin
 
 from absl import flags
 
-from tf_earlyticket.backends import check_paper_framework
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.job.devices import check_strategy
 from tf_earlyticket.job.preflight import check_run
@@ -36,7 +35,6 @@ def main(argv: list[str]) -> None:
     """Runs the study of the flags."""
     values = flags.FLAGS
     config = command_line.checked_config(argv)
-    check_paper_framework(config.model.keras)
     seeds = command_line.numbers("seeds", values.seeds)
     start_epochs = command_line.numbers("start_epochs", values.start_epochs)
     check_strategy(values.strategy)
@@ -58,7 +56,7 @@ def main(argv: list[str]) -> None:
         modes=values.modes,
         data_dir=values.data_dir,
         strategy=values.strategy,
-        command=command_line.command("study_detectors", arguments),
+        command=command_line.training_command("study_detectors", config, arguments),
         finished_only=values.finished_only,
     )
     print_table(study)

@@ -2,7 +2,6 @@
 
 from absl import flags
 
-from tf_earlyticket.backends import FRAMEWORKS, backend_named
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.errors import RunError
 from tf_earlyticket.job.build import family_of
@@ -18,13 +17,6 @@ def define_flags() -> None:
     command_line.define_common_flags()
     flags.DEFINE_string("workdir", None, "Directory of the run; default runs/<data>_<model>-<hash>")
     flags.DEFINE_integer("seed", None, "Seed; default config.seed")
-    flags.DEFINE_enum(
-        "keras",
-        None,
-        FRAMEWORKS,
-        "Which Keras: tf_keras, or keras (Keras 3, on the backend of KERAS_BACKEND); default "
-        "config.model.keras",
-    )
     flags.DEFINE_string("tpu", None, "Name or address of the TPU, for --strategy=tpu")
     flags.DEFINE_enum(
         "progress",
@@ -39,7 +31,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Runs the job of the flags."""
     values = flags.FLAGS
-    config = command_line.checked_config(argv, values.seed, values.keras)
+    config = command_line.checked_config(argv, values.seed)
     check_strategy(values.strategy)
     if values.dry_run:
         command_line.print_dry_run(config)
@@ -58,14 +50,13 @@ def main(argv: list[str]) -> None:
 
     members = family_of(config)
     train = train_family if members else train_and_evaluate
-    prefix = backend_named(config.model.keras).command_prefix
     report = train(
         config,
         workdir,
         data_dir=values.data_dir,
         strategy=values.strategy,
         tpu=values.tpu,
-        command=prefix + command_line.command("train", arguments),
+        command=command_line.training_command("train", config, arguments),
         flags="".join(f"{argument}\n" for argument in arguments),
         display=display,
     )

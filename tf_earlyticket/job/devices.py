@@ -1,7 +1,4 @@
-"""Which devices a run uses, which of several processes it is, and when it is told to end.
-
-TensorFlow is imported when a strategy is made.
-"""
+"""What a run does on several devices, which of several processes it is, and when it has to end."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tf_earlyticket import checks
+from tf_earlyticket.backends import backend_named
+from tf_earlyticket.backends.strategies import STRATEGIES
 from tf_earlyticket.config import Config
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.build import dataset_spec
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
 
 def check_strategy(name: str) -> None:
@@ -61,43 +58,6 @@ def is_chief(strategy: str) -> bool:
     )
 
 
-def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
-    """Returns the `tf.distribute` strategy of that name.
-
-    Args:
-        name: "auto" (all GPUs if there are several, else the one device there is), "one_device",
-            "mirrored" (all GPUs, or all logical CPUs), "multi_worker" (from TF_CONFIG) or "tpu".
-        tpu: Name or address of the TPU.
-
-    Raises:
-        InputError: If the name is unknown or there is no TPU of that name.
-    """
-    import tensorflow as tf
-
-    check_strategy(name)
-    if name == "multi_worker":
-        # Before anything else asks for devices: collectives must be set up first.
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    gpus = tf.config.list_logical_devices("GPU")
-    if name == "auto":
-        name = "mirrored" if len(gpus) > 1 else "one_device"
-    if name == "one_device":
-        return tf.distribute.get_strategy()
-    if name == "mirrored":
-        devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
-    try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu or "")
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, tf.errors.OpError) as error:
-        raise InputError(
-            f"--strategy=tpu: no TPU found ({str(error).splitlines()[0]}); expected --tpu "
-            "with the name of one."
-        ) from error
-    return tf.distribute.TPUStrategy(resolver)
-
-
 def config_for_replicas(config: Config, strategy: tf.distribute.Strategy) -> Config:
     """Returns the config with which the devices of a strategy train.
 
@@ -106,9 +66,20 @@ def config_for_replicas(config: Config, strategy: tf.distribute.Strategy) -> Con
     reports and tickets hold: repeated from there, nothing is scaled again.
 
     Raises:
-        InputError: If the replicas cannot have equal parts of the batch.
+        InputError: If the replicas cannot have equal parts of the batch, or of what is evaluated
+            where they have to.
     """
     replicas, train = strategy.num_replicas_in_sync, config.train
+    if replicas > 1 and backend_named(config.model.keras).even_batches:
+        spec = dataset_spec(config)
+        evaluated = {"held-out": spec.validation_examples, "test": spec.test_examples}
+        for kind, examples in evaluated.items():
+            if examples % replicas:
+                expected = (
+                    f"one_device for {examples} {kind} examples, which are no multiple of the "
+                    f"{replicas} devices: they share every batch equally"
+                )
+                raise checks.refuse("--strategy", "mirrored", expected)
     if train.scale_with_replicas:
         scaled = replace(
             train,

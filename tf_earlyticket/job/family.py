@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import tensorflow as tf
 
-from tf_earlyticket.backends import backend_named, served_strategy
+from tf_earlyticket.backends import backend_named
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket, SearchState
 from tf_earlyticket.config import Config
@@ -24,7 +24,7 @@ from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.files import read_record, write_bytes, write_text
 from tf_earlyticket.job.build import dataset_spec, family_of, goal_of
 from tf_earlyticket.job.checkpoint import NoCheckpoint
-from tf_earlyticket.job.devices import config_for_replicas, make_strategy
+from tf_earlyticket.job.devices import config_for_replicas
 from tf_earlyticket.job.job import train_and_evaluate
 from tf_earlyticket.job.log import Display, MetricsLog
 from tf_earlyticket.job.phases import (
@@ -93,61 +93,64 @@ def train_family(
         # What it says by its target.
         check_run(member, data_dir, strategy)
     paths.check(config)
-    devices = make_strategy(served_strategy(config.model.keras, strategy), tpu)
-    data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
-    runs = {
-        goal: Run(
-            config_for_replicas(member, devices),
-            RunPaths(paths.tickets / goal),
-            data,
-            devices,
-            display,
-        )
-        for goal, member in members.items()
-    }
-    shared = Run(next(iter(runs.values())).config, paths, data, devices, display)
-    backend_named(config.model.keras).set_random_seed(config.seed)
-    if config.train.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    goal = goal_of(config.pruning)
-    before = _before(paths) if goal is None else None
-    # Then nothing needs the dense training any more.
-    finished = before is not None and all(run.paths.report.exists() for run in runs.values())
-    if not finished:
-        before = None
-        shared.prepare()
-    paths.claim(config)
-
-    def train(name: str) -> dict:
-        place = runs[name].paths
-        display.say(f"Ticket {name}: {place.workdir}")
-        options = {"data_dir": data_dir, "strategy": strategy, "tpu": tpu, "display": display}
-        return train_and_evaluate(members[name], place.workdir, command=command, **options)
-
-    with paths.locked():
-        if flags:
-            write_text(paths.flags, flags)
+    backend = backend_named(config.model.keras)
+    with backend.devices(strategy, tpu) as devices:
+        data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
+        runs = {
+            goal: Run(
+                config_for_replicas(member, devices),
+                RunPaths(paths.tickets / goal),
+                data,
+                devices,
+                display,
+            )
+            for goal, member in members.items()
+        }
+        shared = Run(next(iter(runs.values())).config, paths, data, devices, display)
+        backend.set_random_seed(config.seed)
+        if config.train.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        goal = goal_of(config.pruning)
+        before = _before(paths) if goal is None else None
+        # Then nothing needs the dense training any more.
+        finished = before is not None and all(run.paths.report.exists() for run in runs.values())
         if not finished:
-            for name, run in runs.items():
-                run.paths.claim(members[name])
-            shared.once("dense", SharedResult, lambda: _train_shared(shared, runs))
-        if goal is None:
-            reports, outcome = _train_all(runs, train), None
-        else:
-            reports, outcome = _reach(goal, shared, runs, train)
-        report = FamilyReport(
-            schema_version=SCHEMA_VERSION,
-            config=config.to_dict(),
-            environment=environment(strategy, devices.num_replicas_in_sync),
-            command=command,
-            dense=_dense(reports),
-            family=[_member(name, reports[name], runs[name].paths) for name in reports],
-            cost=before.cost if before else _cost(reports, shared.result("dense", SharedResult)),
-            dense_macs=_dense_macs(reports),
-            goal=outcome,
-        )
-        write_family(report, paths.workdir)
-        return report.to_json()
+            before = None
+            shared.prepare()
+        paths.claim(config)
+
+        def train(name: str) -> dict:
+            place = runs[name].paths
+            display.say(f"Ticket {name}: {place.workdir}")
+            options = {"data_dir": data_dir, "strategy": strategy, "tpu": tpu, "display": display}
+            return train_and_evaluate(members[name], place.workdir, command=command, **options)
+
+        with paths.locked():
+            if flags:
+                write_text(paths.flags, flags)
+            if not finished:
+                for name, run in runs.items():
+                    run.paths.claim(members[name])
+                shared.once("dense", SharedResult, lambda: _train_shared(shared, runs))
+            if goal is None:
+                reports, outcome = _train_all(runs, train), None
+            else:
+                reports, outcome = _reach(goal, shared, runs, train)
+            report = FamilyReport(
+                schema_version=SCHEMA_VERSION,
+                config=config.to_dict(),
+                environment=environment(strategy, devices.num_replicas_in_sync),
+                command=command,
+                dense=_dense(reports),
+                family=[_member(name, reports[name], runs[name].paths) for name in reports],
+                cost=before.cost
+                if before
+                else _cost(reports, shared.result("dense", SharedResult)),
+                dense_macs=_dense_macs(reports),
+                goal=outcome,
+            )
+            write_family(report, paths.workdir)
+            return report.to_json()
 
 
 def _train_all(runs: Mapping[str, Run], train: Callable[[str], dict]) -> dict[str, dict]:

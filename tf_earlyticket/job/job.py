@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import tensorflow as tf
 
-from tf_earlyticket.backends import backend_named, pruned, served_strategy
+from tf_earlyticket.backends import backend_named, pruned
 from tf_earlyticket.backends.batch_norm import recalibrate_batch_norm
 from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import DATASETS, load
@@ -30,7 +30,7 @@ from tf_earlyticket.files import (
     write_text,
 )
 from tf_earlyticket.job.build import dataset_spec
-from tf_earlyticket.job.devices import config_for_replicas, make_strategy, output_directory
+from tf_earlyticket.job.devices import config_for_replicas, output_directory
 from tf_earlyticket.job.log import COLUMNS, TRAININGS, Display, write_outcome
 from tf_earlyticket.job.phases import Run, retrain, search, train_dense, train_shrunk, train_ticket
 from tf_earlyticket.job.preflight import check_run
@@ -104,20 +104,21 @@ def train_and_evaluate(
         report = _finished(paths.saved)
         if report is not None:
             return report
-        devices = make_strategy(served_strategy(config.model.keras, strategy), tpu)
-        trained = config_for_replicas(config, devices)
-        data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
-        run = Run(trained, paths, data, devices, display)
-        backend_named(config.model.keras).set_random_seed(config.seed)
-        if config.train.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        # What else the input could be wrong about shows while the network is built.
-        run.prepare()
-        paths.claim(config)
-        with paths.locked():
-            if flags and paths.writes:
-                write_text(paths.flags, flags)
-            return _run(run, strategy, command)
+        backend = backend_named(config.model.keras)
+        with backend.devices(strategy, tpu) as devices:
+            trained = config_for_replicas(config, devices)
+            data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
+            run = Run(trained, paths, data, devices, display)
+            backend.set_random_seed(config.seed)
+            if config.train.deterministic:
+                tf.config.experimental.enable_op_determinism()
+            # What else the input could be wrong about shows while the network is built.
+            run.prepare()
+            paths.claim(config)
+            with paths.locked():
+                if flags and paths.writes:
+                    write_text(paths.flags, flags)
+                return _run(run, strategy, command)
 
 
 def _run(run: Run, strategy: str, command: str) -> dict:

@@ -5,7 +5,8 @@ from operator import attrgetter
 from pathlib import Path
 
 from tf_earlyticket import checks
-from tf_earlyticket.backends import FRAMEWORKS, served_strategy
+from tf_earlyticket.backends import FRAMEWORKS
+from tf_earlyticket.backends.strategies import check_served
 from tf_earlyticket.config import (
     Config,
     apply_target,
@@ -239,7 +240,7 @@ def check_run(config: Config, data_dir, strategy: str) -> None:
     """
     check_config(config, data_dir)
     check_strategy(strategy)
-    served_strategy(config.model.keras, strategy)
+    check_served(config.model.keras, strategy)
     if strategy == "multi_worker" and not config.data.deterministic:
         expected = "true with --strategy=multi_worker, where workers share one order of examples"
         raise checks.refuse("config.data.deterministic", False, expected)

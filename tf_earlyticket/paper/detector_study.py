@@ -81,27 +81,27 @@ def study_detectors(
         checks.integer("start_epochs", epoch, 1, plan.latest_start_epoch)
     for mode in modes:
         checks.choice("modes", mode, MODES)
-    runs = open_runs(config, workdir, seeds, data_dir, strategy)
-    if not finished_only:
-        for run in runs.values():
-            seeded(run, record_dense, True)
-        # All seeds of a cell before the next cell: a study cut short still has means.
-        for mode, epoch in product(modes, sorted(start_epochs, reverse=True)):
+    with open_runs(config, workdir, seeds, data_dir, strategy) as runs:
+        if not finished_only:
             for run in runs.values():
-                seeded(run, train_ticket, epoch, mode)
-    first = runs[seeds[0]]
-    recorded = {str(seed): _recorded(run, plan) for seed, run in runs.items()}
-    study = {
-        "schema_version": 1,
-        "command": command,
-        "config": config.to_dict(),
-        "environment": environment(strategy, first.strategy.num_replicas_in_sync),
-        "latest_start_epoch": plan.latest_start_epoch,
-        "ramp_epochs": plan.ramp_epochs,
-        "steps_per_epoch": first.steps_per_epoch,
-        "seeds": recorded,
-        "summary": summarize_choices(recorded),
-    }
+                seeded(run, record_dense, True)
+            # All seeds of a cell before the next cell: a study cut short still has means.
+            for mode, epoch in product(modes, sorted(start_epochs, reverse=True)):
+                for run in runs.values():
+                    seeded(run, train_ticket, epoch, mode)
+        first = runs[seeds[0]]
+        recorded = {str(seed): _recorded(run, plan) for seed, run in runs.items()}
+        study = {
+            "schema_version": 1,
+            "command": command,
+            "config": config.to_dict(),
+            "environment": environment(strategy, first.strategy.num_replicas_in_sync),
+            "latest_start_epoch": plan.latest_start_epoch,
+            "ramp_epochs": plan.ramp_epochs,
+            "steps_per_epoch": first.steps_per_epoch,
+            "seeds": recorded,
+            "summary": summarize_choices(recorded),
+        }
     workdir = Path(workdir)
     write_json(workdir / "study.json", study)
     rows = [{**r, "start_epochs": " ".join(map(str, r["start_epochs"]))} for r in study["summary"]]

@@ -1,7 +1,8 @@
 """An item made: its cells in a directory that seeds and items share, what came out, its files."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from tf_earlyticket.config import Config
 from tf_earlyticket.data.catalog import load
 from tf_earlyticket.files import write_csv, write_json, write_text
 from tf_earlyticket.job.build import dataset_spec
-from tf_earlyticket.job.devices import config_for_replicas, make_strategy
+from tf_earlyticket.job.devices import config_for_replicas
 from tf_earlyticket.job.job import NOTES
 from tf_earlyticket.job.phases import Run
 from tf_earlyticket.job.workdir import RunPaths
@@ -78,39 +79,39 @@ def reproduce(
     grid.check(config.train.epochs, dataset_spec(config).train_examples)
     index, count = parse_shard(shard)
     cells = cells_of(item, config, grid)
-    runs = open_runs(config, workdir, grid.seeds, data_dir, strategy)
-    if not finished_only:
-        fill(runs, cells[index::count], tell)
-    finished = [
-        (cell, {"seed": cell.seed, **cell.values, **result})
-        for cell in cells
-        if (result := runs[cell.seed].result(cell.phase)) is not None
-    ]
-    dense = {cell.seed: record for cell, record in finished if cell.kind == DENSE}
-    plain = [(c, {n: v for n, v in result.items() if n != "rows"}) for c, result in finished]
-    records = [{"seed": s, **look} for s in dense for look in wanted.looks(runs[s], grid)]
-    records += wanted.records(plain, runs, grid)
-    first = runs[grid.seeds[0]]
-    results = {
-        "schema_version": 1,
-        "item": item,
-        "title": wanted.title,
-        "scale": scale,
-        "command": command,
-        "config": config.to_dict(),
-        "grid": asdict(grid),
-        "environment": environment(strategy, first.strategy.num_replicas_in_sync),
-        "notes": [NOTES[config.data.name]] if config.data.name in NOTES else [],
-        "steps_per_epoch": first.steps_per_epoch,
-        "cells": len(cells),
-        "finished": len(finished),
-        "dense": {
-            str(seed): {name: result[name] for name in ("test_accuracy", "epochs", "rows")}
-            for seed, result in dense.items()
-        },
-        "records": records,
-        "summary": summarize(records, wanted.keys, wanted.values),
-    }
+    with open_runs(config, workdir, grid.seeds, data_dir, strategy) as runs:
+        if not finished_only:
+            fill(runs, cells[index::count], tell)
+        finished = [
+            (cell, {"seed": cell.seed, **cell.values, **result})
+            for cell in cells
+            if (result := runs[cell.seed].result(cell.phase)) is not None
+        ]
+        dense = {cell.seed: record for cell, record in finished if cell.kind == DENSE}
+        plain = [(c, {n: v for n, v in result.items() if n != "rows"}) for c, result in finished]
+        records = [{"seed": s, **look} for s in dense for look in wanted.looks(runs[s], grid)]
+        records += wanted.records(plain, runs, grid)
+        first = runs[grid.seeds[0]]
+        results = {
+            "schema_version": 1,
+            "item": item,
+            "title": wanted.title,
+            "scale": scale,
+            "command": command,
+            "config": config.to_dict(),
+            "grid": asdict(grid),
+            "environment": environment(strategy, first.strategy.num_replicas_in_sync),
+            "notes": [NOTES[config.data.name]] if config.data.name in NOTES else [],
+            "steps_per_epoch": first.steps_per_epoch,
+            "cells": len(cells),
+            "finished": len(finished),
+            "dense": {
+                str(seed): {name: result[name] for name in ("test_accuracy", "epochs", "rows")}
+                for seed, result in dense.items()
+            },
+            "records": records,
+            "summary": summarize(records, wanted.keys, wanted.values),
+        }
     # Numbers of a smoke run say nothing about the paper.
     results["claims"] = check_claims({item: results}) if scale != "smoke" else []
     write_item(results, Path(workdir) / "items" / item)
@@ -131,10 +132,11 @@ def cells_of(item: str, config: Config, grid: Grid) -> list[Cell]:
     return dense + ITEMS.get(item).cells(config, grid)
 
 
+@contextlib.contextmanager
 def open_runs(
     config: Config, workdir, seeds: Sequence[int], data_dir, strategy: str
-) -> dict[int, Run]:
-    """Returns a run of the config for each seed, in directories of their own under `workdir`.
+) -> Iterator[dict[int, Run]]:
+    """Gives a run of the config for each seed, in directories of their own under `workdir`.
 
     Raises:
         InputError: If a directory holds a run of another config, or for several workers: they
@@ -146,15 +148,15 @@ def open_runs(
     if config.pruning.shrink_after_ramp:
         expected = "false for experiments, whose tickets stay masked"
         raise checks.refuse("config.pruning.shrink_after_ramp", True, expected)
-    devices = make_strategy(strategy)
-    data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
-    runs = {}
-    for seed in seeds:
-        own = replace(config, seed=seed)
-        paths = RunPaths(Path(workdir) / f"seed{seed}")
-        paths.claim(own)
-        runs[seed] = Run(config_for_replicas(own, devices), paths, data, devices)
-    return runs
+    with backend_named(config.model.keras).devices(strategy) as devices:
+        trained = config_for_replicas(config, devices)
+        data = load(dataset_spec(config), data_dir, deterministic=config.data.deterministic)
+        runs = {}
+        for seed in seeds:
+            paths = RunPaths(Path(workdir) / f"seed{seed}")
+            paths.claim(replace(config, seed=seed))
+            runs[seed] = Run(replace(trained, seed=seed), paths, data, devices)
+        yield runs
 
 
 def seeded(run: Run, function: Callable, *arguments):

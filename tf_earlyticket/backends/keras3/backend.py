@@ -18,6 +18,7 @@ from tf_earlyticket.backends.base import Backend, kept_object
 from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.keras3.compat import BACKEND as COMPUTES_WITH
 from tf_earlyticket.backends.keras3.compat import Functional, SafeModeScope, keras, reset_uids
+from tf_earlyticket.backends.keras3.devices import data_parallel
 from tf_earlyticket.backends.keras3.masks import WarmUp
 from tf_earlyticket.backends.keras3.pruned_model import Keras3PrunedModel
 from tf_earlyticket.backends.layer_kinds import kind_of, last_inside
@@ -180,6 +181,11 @@ class Keras3Backend(Backend):
         for variable, value in zip(variables, found.values(), strict=True):
             variable.assign(value)
         weights_were_written(model)
+
+    def devices(self, strategy, tpu=None):
+        if self.computes_with == "jax":
+            return data_parallel(strategy)
+        return super().devices(strategy, tpu)
 
     @contextlib.contextmanager
     def dtype_policy(self, name):

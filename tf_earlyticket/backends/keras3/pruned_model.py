@@ -216,10 +216,10 @@ class Keras3PrunedModel(PrunedModel):
         return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
     def synchronize_replicas(self):
-        self._sync()
-        with scope(self.model):
-            for variable in self.model.variables:
-                variable.assign(keras.ops.convert_to_numpy(variable.value))
+        for variable in self.model.non_trainable_variables:
+            parts = _parts(variable)
+            if len(parts) > 1 and keras.backend.is_float_dtype(variable.dtype):
+                variable.assign(np.mean([part.numpy() for part in parts], axis=0))
 
 
 def _is_empty(dataset) -> bool:
