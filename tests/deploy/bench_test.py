@@ -53,6 +53,7 @@ def test_a_summary_is_the_median_over_all_processes():
         ({"threads": [-1]}, "threads=-1: expected"),
         ({"processes": 0}, "processes=0: expected"),
         ({"rounds": 0}, "rounds=0: expected"),
+        ({"accelerator": "npu"}, "accelerator='npu': expected one of ethos-u55-32"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, message):
@@ -68,6 +69,10 @@ def test_a_runtime_that_is_not_installed_is_left_out_with_how_to_get_it(monkeypa
     assert told == ["openvino is left out, openvino not installed: pip install -e '.[bench]'"]
     with pytest.raises(et.InputError, match="runtime='openvino': expected an installed one: pip"):
         bench.with_runtimes(bench.Options(runtimes=["openvino"]), told.append)
+    monkeypatch.setattr(forms, "find_spec", lambda name: None)
+    with pytest.raises(et.InputError, match=r"pip install -e '\.\[vela\]'"):
+        bench.with_runtimes(bench.Options(runtimes=["vela"]), told.append)
+    assert told[-1] == "vela is left out, ethosu not installed: pip install -e '.[vela]'"
 
 
 def test_every_round_times_every_network_once_in_its_own_order(monkeypatch, tmp_path):

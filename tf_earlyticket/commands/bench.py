@@ -16,7 +16,7 @@ from tf_earlyticket.commands.export import (
     read_array,
     test_accuracy,
 )
-from tf_earlyticket.deploy import bench
+from tf_earlyticket.deploy import bench, vela
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import write_json
 from tf_earlyticket.report.report import Report
@@ -28,12 +28,16 @@ _EXAMPLES = 64
 
 def define_flags() -> None:
     """Defines the flags."""
-    flags.DEFINE_list("runtime", list(bench.RUNTIMES), "Runtimes, separated by commas")
+    estimators = f"besides, estimating: {', '.join(bench.ESTIMATORS)}"
+    flags.DEFINE_list("runtime", list(bench.RUNTIMES), f"Runtimes, by commas; {estimators}")
     flags.DEFINE_list("precision", list(bench.PRECISIONS), "Number types of the files")
     flags.DEFINE_list("batch", ["1", "32"], "Examples a call")
     flags.DEFINE_list("threads", ["1", "all"], "Threads of the runtime")
     flags.DEFINE_integer("processes", 5, "Fresh processes for each runtime and precision")
     flags.DEFINE_integer("rounds", 10, "Rounds in each process, for each batch")
+    flags.DEFINE_enum(
+        "accelerator", bench.Options.accelerator, vela.ACCELERATORS, "What vela estimates for"
+    )
     flags.DEFINE_string("json", None, "FILE for the numbers")
     flags.DEFINE_string("output", "bench.png", "The figure; empty: none")
     flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie; default TFDS's own directory")
@@ -69,23 +73,32 @@ def main(argv: list[str]) -> None:
         rows += measured(
             name, directory, loaded[name], options, calibration, data_dir=values.data_dir
         )
-    found = read_timings(rows)
-    if not found:
+    if not rows:
         raise InputError("nothing could be measured, see above.")
-    command_line.print_table(timings.TIMING_COLUMNS, timings.timing_rows(found), texts=3)
-    command_line.print_table(timings.FILE_COLUMNS, timings.file_rows(found), texts=3)
+    estimated = [row for row in rows if row["runtime"] in bench.ESTIMATORS]
+    rows = [row for row in rows if row["runtime"] in bench.RUNTIMES]
+    found = read_timings(rows)
+    if found:
+        command_line.print_table(timings.TIMING_COLUMNS, timings.timing_rows(found), texts=3)
+        command_line.print_table(timings.FILE_COLUMNS, timings.file_rows(found), texts=3)
+    if estimated:
+        command_line.print_table(
+            timings.ESTIMATE_COLUMNS, timings.estimate_rows(estimated), texts=2
+        )
+        print("Estimated for one example, nothing was run: what the CPU does is in no cycle.")
     print("Dense: the same network in the same number type with its pruned weights filled.")
     if any(item.told.startswith("–") for item in found):
         print("–: the dense network differed from itself, so no speed-up is told; measure again.")
     if values.json:
-        names = [p for runtime in options.runtimes for p in bench.RUNTIMES[runtime].distributions]
+        chosen = [bench.EVERY_RUNTIME[runtime] for runtime in options.runtimes]
+        names = [name for runtime in chosen for name in runtime.distributions]
         machine = environment("one_device", 1, names) | {"processor": processor()}
         command = command_line.command("bench", sys.argv[1:])
         about = {"machine": machine, "options": vars(options), "command": command}
-        write_json(Path(values.json), about | {"rows": rows})
+        write_json(Path(values.json), about | {"rows": rows, "estimates": estimated})
     for name, directory in tickets.items():
         own = [row for row in found if row.path == name]
-        if add_to_report(directory.parent, timings=own):
+        if own and add_to_report(directory.parent, timings=own):
             print(f"Added to the report: {directory.parent / 'report.html'}")
     if values.output and (figure := timings.draw_timings(found)):
         save(figure, Path(values.output))
@@ -102,6 +115,7 @@ def _options(values: flags.FlagValues) -> bench.Options:
         tuple(dict.fromkeys(command_line.numbers("threads", threads))),
         values.processes,
         values.rounds,
+        values.accelerator,
     )
     return bench.with_runtimes(options, print)
 
@@ -114,7 +128,9 @@ def measured(
     calibration: np.ndarray | None,
     data_dir: str | None = None,
 ) -> list[dict]:
-    """Returns what `bench.measure` does of a ticket, with accuracies where its data set is there.
+    """Returns what was measured and estimated of a ticket, by `bench.measure` and `estimates`.
+
+    Accuracies are measured where its data set is there.
 
     Args:
         name: What the rows call it.
@@ -149,7 +165,9 @@ def measured(
     with tempfile.TemporaryDirectory() as folder:
         dense = Path(folder) / SAVED_MODEL
         filled_copy(source, ticket, dense)
-        rows = bench.measure({name: source}, dense, inputs, options, accuracy=accuracy)
+        networks = {name: source}
+        rows = bench.measure(networks, dense, inputs, options, accuracy=accuracy)
+        rows += bench.estimates(networks, dense, inputs, options)
     report = directory.parent / "report.json"
     trained = Report.read(report).dense if report.exists() else None
     for row in rows if trained else ():

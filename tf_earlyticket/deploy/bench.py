@@ -1,9 +1,12 @@
 """Networks timed in several runtimes beside a dense one, and that beside itself: the control.
 
+For processors that are not at hand there are estimates (`ESTIMATORS`).
+
 Each runtime runs in fresh processes, one after the other: the interval of one process understates
 what another one shows. As a program this module is such a process.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -12,13 +15,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tf_earlyticket import checks
-from tf_earlyticket.deploy import artefacts, onnx_files, openvino_files, timing
+from tf_earlyticket.deploy import artefacts, onnx_files, openvino_files, timing, vela
 from tf_earlyticket.deploy import formats as forms
 from tf_earlyticket.deploy.artefacts import Function
 from tf_earlyticket.deploy.saved_model import limit_threads
@@ -34,17 +37,19 @@ _SAMPLE_SECONDS = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """Something that runs networks.
+    """Something that runs networks, or says what running them would cost.
 
     Attributes:
         needed: Packages by the names they are imported by, also to write its files.
         distributions: Those that are shown with their versions.
         formats: Of its files, by precision.
+        install: How to get what is needed.
     """
 
     needed: tuple[str, ...]
     distributions: tuple[str, ...]
     formats: Mapping[str, str]
+    install: str = forms.INSTALL
 
 
 RUNTIMES = {
@@ -59,6 +64,10 @@ RUNTIMES = {
         openvino_files.NEEDED, ("openvino",), {"float32": "openvino", "int8": "openvino_int8"}
     ),
 }
+ESTIMATORS = {
+    "vela": Runtime(vela.NEEDED, ("ethos-u-vela",), {"int8": "tflite_int8"}, vela.INSTALL),
+}
+EVERY_RUNTIME = {**RUNTIMES, **ESTIMATORS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +75,13 @@ class Options:
     """What is measured, and how often.
 
     Attributes:
-        runtimes: Of `RUNTIMES`.
+        runtimes: Of `EVERY_RUNTIME`.
         precisions: Of `PRECISIONS`.
         batches: Examples a call.
         threads: Of the runtime.
         processes: Fresh ones for each runtime, precision and number of threads.
         rounds: In each process, for each batch; each measures all networks, in random order.
+        accelerator: Of `vela.ACCELERATORS`, for estimates.
     """
 
     runtimes: Sequence[str] = tuple(RUNTIMES)
@@ -80,10 +90,11 @@ class Options:
     threads: Sequence[int] = (1,)
     processes: int = 5
     rounds: int = 10
+    accelerator: str = "ethos-u55-128"
 
     def __post_init__(self) -> None:
         """Refuses what cannot be measured; raises InputError."""
-        for field, known in (("runtime", RUNTIMES), ("precision", PRECISIONS)):
+        for field, known in (("runtime", EVERY_RUNTIME), ("precision", PRECISIONS)):
             for value in (chosen := getattr(self, f"{field}s")):
                 checks.choice(field, value, known)
             if not chosen:
@@ -95,6 +106,7 @@ class Options:
                 checks.integer(field, value, 1)
         for field in ("processes", "rounds"):
             checks.integer(field, getattr(self, field), 1)
+        checks.choice("accelerator", self.accelerator, vela.ACCELERATORS)
 
 
 def with_runtimes(options: Options, tell: Callable[[str], object]) -> Options:
@@ -103,15 +115,19 @@ def with_runtimes(options: Options, tell: Callable[[str], object]) -> Options:
     Raises:
         InputError: If none is.
     """
-    found = []
+    found, ways = [], []
     for name in dict.fromkeys(options.runtimes):
-        if missing := forms.missing(RUNTIMES[name].needed):
-            tell(f"{name} is left out, {', '.join(missing)} not installed: {forms.INSTALL}")
+        about = EVERY_RUNTIME[name]
+        if missing := forms.missing(about.needed):
+            tell(f"{name} is left out, {', '.join(missing)} not installed: {about.install}")
+            ways.append(about.install)
         else:
             found.append(name)
     if not found:
         given = ",".join(options.runtimes)
-        raise checks.refuse("runtime", given, f"an installed one: {forms.INSTALL}")
+        raise checks.refuse(
+            "runtime", given, f"an installed one: {' or '.join(dict.fromkeys(ways))}"
+        )
     return dataclasses.replace(options, runtimes=found)
 
 
@@ -139,18 +155,9 @@ def measure(
         a report's `Timing`; the dense network's accuracy is not known here.
     """
     rows = []
-    for runtime, precision in itertools.product(options.runtimes, options.precisions):
-        name = RUNTIMES[runtime].formats.get(precision)
-        if name is None:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                written = {
-                    key: _written(source, Path(folder) / str(number), name, inputs, key == DENSE)
-                    for number, (key, source) in enumerate({DENSE: dense, **networks}.items())
-                }
-            except RunError as error:
-                tell(f"{runtime}, {precision} is left out: {error}")
+    for runtime, precision, name in _chosen(RUNTIMES, options):
+        with _files(networks, dense, name, inputs, f"{runtime}, {precision}", tell) as written:
+            if not written:
                 continue
             known = {key: accuracy and accuracy(written[key][1]) for key in networks}
             sizes = {key: artefacts.sizes(file) for key, (file, _) in written.items()}
@@ -166,6 +173,78 @@ def measure(
                         | {f"dense_{what}": size for what, size in sizes[DENSE].items()}
                     )
     return rows
+
+
+def estimates(
+    networks: Mapping[str, Path],
+    dense: Path,
+    inputs: np.ndarray,
+    options: Options,
+    *,
+    tell: Callable[[str], object] = print,
+) -> list[dict]:
+    """Returns what Vela estimates for networks and the dense one, if it is among the runtimes.
+
+    Args:
+        networks: As for `measure`.
+        dense: As for `measure`.
+        inputs: As for `measure`.
+        options: Its runtimes, precisions and accelerator count.
+        tell: Is told why, if Vela cannot take a network.
+
+    Returns:
+        For each network a dict of what it is, the "accelerator", and what `vela.estimate` returns;
+        with "dense_" in front the numbers of the dense network.
+    """
+    rows = []
+    for runtime, precision, name in _chosen(ESTIMATORS, options):
+        label = f"{runtime}, {precision}"
+        with _files(networks, dense, name, inputs, label, tell) as written:
+            try:
+                found = {
+                    key: vela.estimate(file, options.accelerator)
+                    for key, (file, _) in written.items()
+                }
+            except RunError as error:
+                tell(f"{label} is left out: {error}")
+                continue
+            for key in networks if found else ():
+                whole = {k: v for k, v in found[DENSE].items() if isinstance(v, int)}
+                rows.append(
+                    {"path": key, "runtime": runtime, "precision": precision}
+                    | {"accelerator": options.accelerator, **found[key]}
+                    | {f"dense_{what}": number for what, number in whole.items()}
+                )
+    return rows
+
+
+def _chosen(known: Mapping[str, Runtime], options: Options) -> Iterator[tuple[str, str, str]]:
+    """Yields the runtimes of `known` and precisions that are asked for, each with its format."""
+    for runtime, precision in itertools.product(options.runtimes, options.precisions):
+        if runtime in known and precision in known[runtime].formats:
+            yield runtime, precision, known[runtime].formats[precision]
+
+
+@contextlib.contextmanager
+def _files(
+    networks: Mapping[str, Path],
+    dense: Path,
+    name: str,
+    inputs: np.ndarray,
+    label: str,
+    tell: Callable[[str], object],
+) -> Iterator[dict[str, tuple[Path, Function]]]:
+    """Yields what `_written` returns of each network and the dense one; none if one cannot be."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            written = {
+                key: _written(source, Path(folder) / str(number), name, inputs, key == DENSE)
+                for number, (key, source) in enumerate({DENSE: dense, **networks}.items())
+            }
+        except RunError as error:
+            tell(f"{label} is left out: {error}")
+            written = {}
+        yield written
 
 
 def _written(

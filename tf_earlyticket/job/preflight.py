@@ -14,7 +14,7 @@ from tf_earlyticket.config import (
     translate_old_fields,
 )
 from tf_earlyticket.data.catalog import check_available, is_found
-from tf_earlyticket.deploy.bench import RUNTIMES, Options
+from tf_earlyticket.deploy.bench import RUNTIMES
 from tf_earlyticket.deploy.formats import INSTALL, missing
 from tf_earlyticket.detectors.base import make_detector
 from tf_earlyticket.files import sha256
@@ -211,7 +211,7 @@ def _check_goal(config: Config) -> None:
             refuse(f"a target of at most {goal.macs:g} among those to choose from")
     if goal.runtime is not None:
         with checks.prefixed(f"config.pruning.goal={goal.text!r}: "):
-            Options(runtimes=(goal.runtime,))
+            checks.choice("runtime", goal.runtime, RUNTIMES)
         if absent := missing(RUNTIMES[goal.runtime].needed):
             refuse(f"a runtime that is installed; {', '.join(absent)} is not: {INSTALL}")
 

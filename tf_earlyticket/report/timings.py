@@ -1,6 +1,6 @@
 """What `bench` measured, for people: a table, and accuracy against latency against size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tf_earlyticket.report import drawing
@@ -18,6 +18,10 @@ TIMING_COLUMNS = (
 FILE_COLUMNS = (
     *(*_FIRST, "Bytes", "/ dense", "Compressed", "/ dense", "Load, ms", "Dense, ms"),
     *("Memory, MB", "Dense, MB", "Accuracy (%)"),
+)
+ESTIMATE_COLUMNS = (
+    *("Ticket", "Accelerator", "Cycles", "/ dense", "Arithmetic alone", "/ dense"),
+    *("Weights, bytes", "/ dense", "Operators left to the CPU"),
 )
 _COLOURS = (drawing.BLUE, drawing.VERMILLION, drawing.GREEN, drawing.INK)
 _MARKERS = {"float32": "o", "int8": "s"}
@@ -58,6 +62,23 @@ def file_rows(timings: Sequence[Timing]) -> list[list[str]]:
         ]
         for item in {tuple(_first(item)): item for item in timings[::-1]}.values()
     ][::-1]
+
+
+def estimate_rows(rows: Sequence[Mapping]) -> list[list[str]]:
+    """Returns the cells of the table of estimates, `bench.estimates`, under `ESTIMATE_COLUMNS`."""
+    return [
+        [
+            row["path"],
+            row["accelerator"],
+            *(
+                cell
+                for what in ("cycles", "arithmetic_cycles", "weight_bytes")
+                for cell in (count(row[what]), count(row[what] / row[f"dense_{what}"], 3))
+            ),
+            count(row["cpu_operators"]),
+        ]
+        for row in rows
+    ]
 
 
 def _first(item: Timing) -> list[str]:
