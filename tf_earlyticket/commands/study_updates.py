@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         seeds=seeds,
         data_dir=values.data_dir,
         strategy=values.strategy,
-        command=command_line.command("study_updates", given),
+        command=command_line.training_command("study_updates", config, given),
         finished_only=values.finished_only,
     )
     print_table(study)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tf_earlyticket import checks
-from tf_earlyticket.backends import check_paper_framework
 from tf_earlyticket.config import Config, config_from_dict
 from tf_earlyticket.detectors.base import make_detector, makes_probes
 from tf_earlyticket.files import write_csv, write_json
@@ -292,8 +291,6 @@ def check_arguments(
         raise checks.refuse("variants", list(variants), expected)
     if {_DENSE, _DENSE_RESTART} & {*variants}:
         raise checks.refuse("variants", list(variants), "others than dense, which is always there")
-    if ITERATIVE in variants:
-        check_paper_framework(config.model.keras)
     made: dict[str, str] = {}
     for variant in variants:
         # What cannot be trained is refused now, not after hours.
