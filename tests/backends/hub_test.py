@@ -1,13 +1,20 @@
 """Networks of KerasHub under the six lines, small ones with random weights: nothing is loaded."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
+from pictures import write_digits
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import backend_of, pruned
 
 hub = pytest.importorskip("keras_hub", reason="the extra `hub` is not installed")
+ROOT = Path(__file__).parents[2]
 TEXT = {
     "vocabulary_size": 50,
     "num_layers": 2,
@@ -145,3 +152,19 @@ def test_six_lines_make_a_ticket_of_a_task(name, tmp_path):
     again.compile("adam", "mse")
     et.rewind(again, ticket)
     assert backend_of(again).left_dense(again)
+
+
+def test_its_files_become_tickets_in_the_command(tmp_path):
+    write_digits(tmp_path / "pictures", 3, of_each=12, size=(32, 32), mode="RGB")
+    _resnet().save(tmp_path / "mine.keras")
+    command = [sys.executable, "-m", "tf_earlyticket.train", "--keras=keras"]
+    command += ["--config=configs/finetune.py", f"--data_dir={tmp_path / 'pictures'}"]
+    command += ["--config.train.epochs=3", "--config.train.batch_size=9"]
+    command += ["--config.train.dense_baseline=false", f"--workdir={tmp_path / 'run'}"]
+    command += [f"--config.model.file={tmp_path / 'mine.keras'}"]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": _paths()})
+    assert et.Ticket.load(tmp_path / "run" / "ticket").sparsity == pytest.approx(0.8, abs=1e-4)
+
+
+def _paths():
+    return os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

@@ -508,8 +508,10 @@ def _own_model(keras, constructor):
                 layers = keras.layers
                 i = layers.Input((6,))
                 x = layers.Dense(width, name="middle")(i)
-                super().__init__(i, layers.Dense(3, name="last")(x), **kwargs)
-                self.width, self.factor = width, factor
+                last = layers.Dense(3, name="last")
+                super().__init__(i, last(x), **kwargs)
+                # As KerasHub's classifiers keep theirs.
+                self.width, self.factor, self.last = width, factor, last
 
             def get_config(self):
                 return {"width": self.width, "factor": self.factor, "name": self.name}

@@ -162,6 +162,10 @@ class Copier:
                 if hasattr(old, "bin_boundaries"):
                     # The config of tf_keras leaves out those that were adapted.
                     new.bin_boundaries = old.bin_boundaries
+        if self._backend.is_network(layer):
+            # Whose constructor makes the layers that it calls.
+            for old, new in zip(layers_inside(layer), layers_inside(copy), strict=False):
+                self._unwrapped.setdefault(id(old), new)
         self._share(layer, copy)
         if isinstance(layer, self._backend.keras.Model) and not copy.built:
             copy.build_from_config(layer.get_build_config())
