@@ -200,7 +200,7 @@ def try_case(case: Case, config: Config, whole: list, folder: Path, seed: int) -
         except (InputError, RunError, OSError) as error:
             lost = [f for f, digest in _hashes(workdir).items() if before.get(f, digest) != digest]
             lost += [file for file in before if not (workdir / file).exists()]
-            if config.pruning.family:
+            if (workdir / "tickets").exists():
                 lost = _lost_of_family(workdir, case.file, lost, whole)
             if "\n" in str(error) or lost:
                 return Seen(case, "crashed", f"lost {lost}: {error}")
