@@ -10,7 +10,10 @@ import pytest
 
 FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
 # Of layers and configs, which Keras 3 has in common on TensorFlow and JAX: slow on the latter.
-OF_KERAS_ALONE = ("channels", "choice", "copies", "costs", "layers", "patterns", "sensitivity")
+OF_KERAS_ALONE = (
+    *("channels", "choice", "copies", "costs"),
+    *("data", "layers", "patterns", "sensitivity"),
+)
 # Tests that JAX compiles for ten seconds and more, whose siblings say as much of it: slow there.
 LONG_TO_COMPILE = (
     "test_layers_inside_of_wrappers_are_chosen",

@@ -1,5 +1,7 @@
 """The same optimizers under every Keras: exact zeros, a sandbox without a trace, a rate to set."""
 
+import os
+
 import numpy as np
 import pytest
 from optimizing import prune_while_training
@@ -61,7 +63,16 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+# Others are the same in both backends of Keras 3, and slow on JAX.
+ON_JAX = ("momentum", "average", "overwrite", "clipped_together", "adam", "adafactor", "loss_scale")
+
+
+def _marked(name):
+    slow = os.environ.get("FRAMEWORK") == "keras_jax" and name not in ON_JAX
+    return pytest.param(name, marks=[pytest.mark.slow] * slow)
+
+
+@pytest.mark.parametrize("name", map(_marked, OPTIMIZERS))
 def test_pruning_under_an_optimizer(name, keras, small, compiled, examples, data):
     model = compiled(et.wrap_for_pruning(small()), OPTIMIZERS[name](keras))
     batch = [part[:16] for part in examples]

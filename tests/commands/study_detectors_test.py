@@ -55,7 +55,9 @@ def test_the_table_has_a_row_per_detector_and_a_dash_for_the_unknown(capsys):
     assert cells == ["PPRSaturation", "12 13", "1 of 2", "0.96", "81.23", "0.12", "-", "-"]
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
+# Its fast sibling is in reproduce_test.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_a_study_under_keras_3(tmp_path, backend):
     tiny = ("train_examples=96", "validation_examples=64")
     done = _process(

@@ -228,8 +228,8 @@ def main(folder, jobs):
             if "=" in goal:
                 config.pruning.goal = goal
             if "interrupted" in job:
-                points = [("dense", 2, 0), ("dense", 5, 1), ("dense", 8), ("search", 5)]
-                interrupted(workdir, config, [*points, ("search", 8, 2), "export_ticket"])
+                points = [("dense", 5, 1), ("dense", 8), ("search", 8, 2), "export_ticket"]
+                interrupted(workdir, config, points)
             elif goal in family_of(config):
                 train_and_evaluate(family_of(config)[goal], workdir)
             else:

@@ -45,7 +45,7 @@ def _do(folder, *jobs):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    _do(folder, "whole", "interrupted", "terminated", "dense", "rewind")
+    _do(folder, "whole", "interrupted", "dense", "rewind")
     return folder
 
 
@@ -249,10 +249,13 @@ def test_an_interrupted_run_ends_as_if_it_was_not(runs):
     _assert_same_run(runs / "whole", runs / "interrupted", ["search", "branch", "dense"])
 
 
-def test_a_run_told_to_terminate_saves_within_the_epoch_and_ends_as_if_it_was_not(runs):
-    _assert_same_run(runs / "whole", runs / "terminated", ["search", "branch", "dense"])
+# Its fast siblings are in channels_run_test.py and keras3_run_test.py.
+@pytest.mark.slow
+def test_a_run_told_to_terminate_saves_within_the_epoch_and_ends_as_if_it_was_not(runs, tmp_path):
+    _do(tmp_path, "terminated")
+    _assert_same_run(runs / "whole", tmp_path / "terminated", ["search", "branch", "dense"])
     # What was saved within an epoch goes once its end is saved.
-    assert not list((runs / "terminated" / "checkpoints").rglob("ckpt-*-*.index"))
+    assert not list((tmp_path / "terminated" / "checkpoints").rglob("ckpt-*-*.index"))
 
 
 @pytest.mark.slow
@@ -366,7 +369,10 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(runs, tmp_path, capl
     [
         ({"detector": "fixed_epoch", "start_epoch": 2}, 2, True),
         # No pair of masks is that close, so the deadline decides.
-        ({"detector": "mask_distance", "threshold": 1e-9}, START, False),
+        pytest.param(
+            *({"detector": "mask_distance", "threshold": 1e-9}, START, False),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_detector_of_the_config_decides(tmp_path, fields, start, detected):

@@ -100,7 +100,7 @@ def test_two_devices_do_what_one_does(one_device, tmp_path):
     _assert_same(_same_steps("mirrored", tmp_path)["mirrored0"], one_device)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", [pytest.param("tensorflow", marks=pytest.mark.slow), "jax"])
 def test_two_devices_do_what_one_does_under_keras_3(backend, tmp_path):
     environment = {"KERAS_BACKEND": backend, "XLA_FLAGS": TWO_DEVICES}
     ends = _same_steps("one_device,mirrored", tmp_path, "keras", **environment)

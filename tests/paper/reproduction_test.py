@@ -132,7 +132,10 @@ def test_a_cell_that_another_process_makes_is_left_to_it(tmp_path):
     [
         ("fig1", Grid(seeds=(1,), mask_epochs=(2,), rewind_epochs=(0,))),
         pytest.param("fig4", Grid(seeds=(1,), learning_rates=(0.01,)), marks=pytest.mark.slow),
-        ("table4", Grid(seeds=(1,), rewind_epochs=(0,), prune_fraction=0.6)),
+        pytest.param(
+            *("table4", Grid(seeds=(1,), rewind_epochs=(0,), prune_fraction=0.6)),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "table2",
             Grid(seeds=(1,), mask_epochs=(2,), rewind_epochs=(0,)),
