@@ -131,7 +131,9 @@ class Keras3PrunedModel(PrunedModel):
         changes = is_schedule(rate) or (callable(rate) and not isinstance(rate, keras.Variable))
         if changes and not isinstance(rate, OverridableSchedule):
             optimizer._learning_rate = OverridableSchedule(rate, self.state.learning_rate)
-            self.model.make_train_function(force=True)
+            # One made before the metrics are would not know on which devices they lie.
+            if self.model.train_function is not None:
+                self.model.make_train_function(force=True)
 
     def finish(self):
         optimizer = self._optimizer
