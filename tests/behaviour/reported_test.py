@@ -601,3 +601,24 @@ def test_steps_that_a_loss_scale_skips_do_not_shift_the_end(keras, compiled, row
     assert pruned(model).step() < 18 or not hasattr(keras, "ops")
     assert update.updates[-1][1] == 0.75 and _zeros(model) == 288
     assert not [r for r in caplog.records if r.name.startswith("tf_earlyticket")]
+
+
+def test_zeros_hold_under_an_optimizer_and_in_a_loop_of_ones_own(keras, rows):
+    if hasattr(keras, "ops") and keras.backend.backend() == "jax":
+        # Its loops are functions of all weights.
+        return
+    model, optimizer = et.wrap_for_pruning(_small(keras)), keras.optimizers.SGD(0.05, momentum=0.9)
+    entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def train():
+        for inputs, labels in rows:
+            with tf.GradientTape() as tape:
+                loss = entropy(labels, model(inputs, training=True))
+            weights = model.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+
+    # Momentum that was there before the masks is not theirs to zero.
+    train()
+    zeros = _half(model)
+    train()
+    assert pruned(model).violations() == 0 and _zeros(model) == zeros

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import io
 import zipfile
-from collections import Counter
 
 import h5py
 import tensorflow as tf
@@ -12,8 +11,6 @@ import tensorflow as tf
 from tf_earlyticket.backends.base import Backend, kept_object
 from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.layers import (
-    called_layers,
-    is_model,
     layers_inside,
     named_layers,
     named_weights,
@@ -94,8 +91,6 @@ class TfKerasBackend(Backend):
     def _wrapped(self, model, schedule, chosen, criterion, update, copy):
         layers = named_layers(model)
         ids = {id(layers[name]) for name in chosen}
-        called = [each for each in called_layers(model, self.is_network) if not is_model(each)]
-        holders = Counter(id(each) for layer in called for each in layers_inside(layer))
 
         def wrap(layer, copy):
             parts = layers_inside(layer)
@@ -103,7 +98,6 @@ class TfKerasBackend(Backend):
             if not inside:
                 return copy
             # Of a layer that others hold as well, one wrapper has the mask.
-            shared = any(holders[id(parts[place])] > 1 for place in inside)
             ids.difference_update(map(id, parts))
             pairs = list(zip(layers_inside(layer), layers_inside(copy), strict=False))
             for old, new in pairs if inside != [0] else ():
@@ -111,7 +105,7 @@ class TfKerasBackend(Backend):
                 if variables_of(old) and not new.built and new is not copy:
                     new.build_from_config(old.get_build_config())
             return MaskedPruneLowMagnitude(
-                copy, schedule, inside=inside, shared=shared, update=update, **criterion.names
+                copy, schedule, inside=inside, update=update, **criterion.names
             )
 
         with _resettable_random_state():

@@ -30,8 +30,6 @@ UNATTENDED = (
     "A model wrapped for pruning is being trained without et.EarlyTicket or et.MaskUpdate among "
     "the callbacks: no further weight will be pruned."
 )
-# Their gradient is zero where the weight is.
-_KEEP_ZEROS = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
 
 
 @keras.utils.register_keras_serializable(package="tf_earlyticket")
@@ -115,7 +113,6 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         inside: Which of the layer and those inside it are pruned, as places in model order.
         structure: As for `wrap_for_pruning`, a name.
         update: As for `wrap_for_pruning`.
-        shared: Whether layers outside of it compute with its weights too.
         **kwargs: As for `PruneLowMagnitude`.
 
     Raises:
@@ -132,12 +129,11 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         structure=None,
         inside=(0,),
         update="shrink",
-        shared=False,
         **kwargs,
     ):
         # Without the layer's own policy the wrapper would read its variables in another type.
         kwargs.setdefault("dtype", layer.dtype_policy)
-        self.inside, self.shared = tuple(inside), shared
+        self.inside = tuple(inside)
         if self.inside != (0,) or not hasattr(layer, "get_prunable_weights"):
             if self.inside == (0,) and not kind_of(layer).weights:
                 raise cannot_be_pruned(layer)
@@ -161,10 +157,8 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
         if update.latent and tf.distribute.get_strategy().num_replicas_in_sync > 1:
             raise checks.refuse("update", self.update, "'shrink' on several devices")
         for weight, mask, _ in self.pruning_vars:
-            owners = _owners_of(self.layer, weight)
             # The innermost computes with it.
-            owner, name = owners[-1]
-            self._owners.append((owner, name))
+            self._owners.append(_owners_of(self.layer, weight)[-1])
             if update.latent:
                 rest = self.add_weight("rest", weight.shape, mask.dtype, "zeros", trainable=False)
                 threshold = self.add_weight(
@@ -177,11 +171,9 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
                 self.latent.append((rest, threshold))
                 _constrain(weight, _latent_values(weight, mask, rest, threshold, update.power))
                 continue
-            # Whichever is this weight's: of a recurrent kernel it is the `recurrent_regularizer`.
-            regularizers = {type(v) for n, v in vars(owner).items() if n.endswith("_regularizer")}
-            moved = weight.constraint is not None or len(owners) > 1 or self.shared
-            if moved or regularizers - {type(None), *_KEEP_ZEROS}:
-                _constrain(weight, _masked_values(weight, mask))
+            # Past the layer, regularizers, other layers that read the weight, and the momentum of
+            # an optimizer that is not the model's may move zeros.
+            _constrain(weight, _masked_values(weight, mask))
         if isinstance(self.pruning_schedule, EarlyTicketPolynomialDecay):
             schedule = self.pruning_schedule
             begun = schedule.begin_step is not None
@@ -245,7 +237,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
 
     def get_config(self):
         """Returns the wrapper's config; the layer and the schedule are nested in it."""
-        own = {"inside": list(self.inside), "update": self.update, "shared": self.shared}
+        own = {"inside": list(self.inside), "update": self.update}
         return {**super().get_config(), **self.criterion.names, **own}
 
 
