@@ -34,6 +34,11 @@ def _do(folder, *jobs, backend="tensorflow"):
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
+def _of(keras):
+    """Returns how jobs of a Keras end, and its backend."""
+    return ("", "tensorflow") if keras == "tf_keras" else ("_keras", keras.partition("_")[2])
+
+
 def _assert_members_are_single_runs(family, singles):
     report = json.loads((family / "report.json").read_text())
     starts = []
@@ -88,11 +93,7 @@ def test_what_is_lost_is_made_again(runs, tmp_path, lost):
 @pytest.mark.slow
 @pytest.mark.parametrize("keras", ["tf_keras", "keras_tensorflow", "keras_jax"])
 def test_every_ticket_is_that_of_its_own_run(tmp_path, keras):
-    ending, backend = "", keras.partition("_")[2]
-    if keras == "tf_keras":
-        backend = "tensorflow"
-    else:
-        ending = "_keras"
+    ending, backend = _of(keras)
     jobs = (f"{ending}_interrupted", f"{ending}_whole", f"_0.5{ending}", f"_0.9{ending}")
     _do(tmp_path, *(f"family{job}" for job in jobs), backend=backend)
     singles = {goal: tmp_path / f"family_{goal}{ending}" for goal in ("0.5", "0.9")}
@@ -117,9 +118,11 @@ def test_a_ticket_that_cannot_go_on_costs_no_other(tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_tickets_are_trained_until_one_meets_the_goal(tmp_path):
-    easy, impossible = "accuracy>=dense-100", "size<=1B"
-    _do(tmp_path, *(f"family_{goal}" for goal in (easy, impossible)))
+@pytest.mark.parametrize("keras", ["tf_keras", "keras_tensorflow", "keras_jax"])
+def test_tickets_are_trained_until_one_meets_the_goal(tmp_path, keras):
+    ending, backend = _of(keras)
+    easy, impossible = (f"{goal}{ending}" for goal in ("accuracy>=dense-100", "size<=1B"))
+    _do(tmp_path, *(f"family_{goal}" for goal in (easy, impossible)), backend=backend)
     report = json.loads((tmp_path / f"family_{easy}/report.json").read_text())
     # The sparsest that should meet it, and no other.
     assert [member["goal"] for member in report["family"]] == ["0.9"]

@@ -373,14 +373,14 @@ def _train_shared(shared: Run, runs: Mapping[str, Run]) -> SharedResult:
     return SharedResult(
         phase.rows,
         losses={
-            goal: _last_loss((each.dense_accuracy, each.ppr_accuracy) for each in observations)
+            goal: last_loss((each.dense_accuracy, each.ppr_accuracy) for each in observations)
             for goal, observations in seen.items()
         },
         probe_epochs=sum(probe.cost_epochs for each in states.values() for probe in each.probes),
     )
 
 
-def _last_loss(probes: Iterable[tuple[float | None, float | None]]) -> float | None:
+def last_loss(probes: Iterable[tuple[float | None, float | None]]) -> float | None:
     """Returns what the last of (dense, PPR) accuracies found lost, a fraction."""
     losses = [dense - ppr for dense, ppr in probes if dense is not None and ppr is not None]
     return losses[-1] if losses else None
@@ -448,7 +448,7 @@ def _dense(reports: Mapping[str, dict]) -> Dense | None:
 def _member(goal: str, values: dict, paths: RunPaths) -> Member:
     report = Report.from_json(values)
     ticket, dense, seen = report.ticket, report.dense, report.probe
-    lost = _last_loss(zip(seen.dense_accuracy, seen.ppr_accuracy, strict=True))
+    lost = last_loss(zip(seen.dense_accuracy, seen.ppr_accuracy, strict=True))
     return Member(
         goal=goal,
         start_epoch=report.start_epoch,
