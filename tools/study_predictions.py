@@ -209,7 +209,10 @@ def share(row: Mapping, name: str = "correlation") -> str:
 
 
 def versus(summary: Mapping) -> str:
-    """Returns which other guesses are farther off than the probe and which are nearer, in words."""
+    """Returns which other guesses are farther off than the probe and which are nearer, in words.
+
+    Of the same tickets each, on held-out data.
+    """
     farther, nearer, alike = [], [], []
     for name, words in GUESSES.items():
         row = summary["validation"][name]
@@ -218,8 +221,10 @@ def versus(summary: Mapping) -> str:
         farther += [words] * (row["beyond_probe_low"] > 0)
         nearer += [words] * (row["beyond_probe_high"] < 0)
         alike += [words] * (row["beyond_probe_low"] <= 0 <= row["beyond_probe_high"])
-    said = {"Nearer than": farther, "Farther off than": nearer, "Not to be told from": alike}
-    return " ".join(f"{words} {'; '.join(names)}." for words, names in said.items() if names)
+    said = {"nearer than": farther, "farther off than": nearer, "not to be told from": alike}
+    return " ".join(
+        f"Probes are {words} {'; '.join(names)}." for words, names in said.items() if names
+    )
 
 
 def verdict(summary: Mapping) -> str:

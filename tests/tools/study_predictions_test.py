@@ -120,15 +120,16 @@ def test_the_section_says_what_may_be_trusted(tmp_path):
     tool.keep(_study(OTHER, "resnet8"), "digits_resnet8", tmp_path)
     text = tool.section(tmp_path)
     assert (
-        "| resnet20 on digits | the last probe | 14.00 (14.00 to 14.00) | 15.10 (15.00 to 15.20) "
-        "| 1.00 (1.00 to 1.00) |\n" in text
+        "| resnet20 on digits | the last probe | 6 | 14.00 (14.00 to 14.00) | 15.10 (15.00 to "
+        "15.20) | 1.00 (1.00 to 1.00) |\n" in text
     )
-    assert "| resnet20 on digits | one number: the other networks' mean | 0.80 (" in text
+    assert "| resnet20 on digits | one number: the other networks' mean | 3 | 0.80 (" in text
     assert (
         "- resnet20 on digits, 60 epochs, 3 of 3 planned seeds: To be trusted for `0.5`; not for "
         "`0.95`, off by 27.90 (27.80 to 28.00) points (27.90 less lost than predicted, in the "
-        "mean). Nearer than just after pruning, without retraining; one number: the other "
-        "networks' mean. Farther off than one number: the other seeds' mean.\n" in text
+        "mean). Probes are nearer than just after pruning, without retraining; one number: the "
+        "other networks' mean. Probes are farther off than one number: the other seeds' mean.\n"
+        in text
     )
     assert "resnet8 on digits, 60 epochs, 1 of 3 planned seeds: One seed does not tell" in text
 
