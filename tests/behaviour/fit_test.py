@@ -34,8 +34,15 @@ def _said(caplog):
     return [r.getMessage() for r in caplog.records if r.name.startswith("tf_earlyticket")]
 
 
-@pytest.mark.parametrize("place", ["before", "after"])
-@pytest.mark.parametrize("patience", [1, 100])
+@pytest.mark.parametrize(
+    ("patience", "place"),
+    [
+        (1, "before"),
+        (100, "after"),
+        pytest.param(1, "after", marks=pytest.mark.slow),
+        pytest.param(100, "before", marks=pytest.mark.slow),
+    ],
+)
 def test_early_stopping_chooses_among_epochs_at_the_final_sparsity(
     keras, network, compiled, data, patience, place
 ):
@@ -78,8 +85,15 @@ def worse(keras):
     return Worse()
 
 
-@pytest.mark.parametrize("ramp", [0, 2])
-@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize(
+    ("place", "ramp"),
+    [
+        ("before", 0),
+        ("after", 2),
+        pytest.param("before", 2, marks=pytest.mark.slow),
+        pytest.param("after", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_the_best_epoch_in_a_file_is_one_at_the_final_sparsity(
     keras, network, compiled, data, worse, place, ramp, tmp_path
 ):
@@ -215,8 +229,20 @@ def test_each_layer_keeps_a_weight_and_thin_ones_are_named(
     assert len(update.updates) == 1
 
 
-@pytest.mark.parametrize("kind", ["EarlyTicket", "MaskUpdate", "PPRProbe"])
-@pytest.mark.parametrize("place", ["before", "after", "alone"])
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        ("EarlyTicket", "before"),
+        ("EarlyTicket", "alone"),
+        ("MaskUpdate", "after"),
+        ("MaskUpdate", "alone"),
+        ("PPRProbe", "before"),
+        pytest.param("EarlyTicket", "after", marks=pytest.mark.slow),
+        pytest.param("MaskUpdate", "before", marks=pytest.mark.slow),
+        pytest.param("PPRProbe", "after", marks=pytest.mark.slow),
+        pytest.param("PPRProbe", "alone", marks=pytest.mark.slow),
+    ],
+)
 def test_training_that_diverges_ends_as_others_say_or_in_an_error_of_the_run(
     keras, network, compiled, data, kind, place, caplog
 ):
