@@ -2,8 +2,9 @@
 
     python tools/benchmark_overhead.py
     python tools/benchmark_overhead.py --only=step_graph16,memory
+    python tools/benchmark_overhead.py --only=updates_graph16,updates_graph128,updates_memory
 
-In each setting three variants of one network take turns: dense; wrapped by this toolkit with
+In each setting variants of one network take turns: dense; wrapped by this toolkit with
 `et.MaskUpdate`; wrapped by stock TFMOT with `UpdatePruningStep`, which does not know Keras 3. Each
 setting is a process of its own, since XLA, logical devices and Keras' backend are chosen once.
 
@@ -13,6 +14,10 @@ cannot be called one by one alike on all backends, by `fit` of a few steps. firs
 to the end of the first step of a new model, wrapping not included. memory: greatest resident memory
 of a process that trains ResNet50. import: time to import everything, against TensorFlow, tf_keras
 and TFMOT.
+
+updates_*: instead of these two, every mask update of the registry takes turns with dense, in the
+midst of its ramp: half of the weights are pruned and may return, which is when steps cost most; so
+does `shrink` with distillation, after the start. Also the time of one mask update there.
 """
 
 import gc
@@ -21,17 +26,20 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import benchmarking
 import numpy as np
 from absl import app, flags
-from trainers import Keras3Trainer, Trainer
+from trainers import DISTILLATION, Keras3Trainer, Trainer
 
 from tf_earlyticket.deploy import timing
+from tf_earlyticket.pruning.updates import UPDATES
 from tf_earlyticket.version import installed_versions
 
 VARIANTS = ("dense", "tf_earlyticket", "tfmot")
+UPDATE_VARIANTS = ("dense", *UPDATES, "regrow(threshold='feather')", DISTILLATION)
 # network, image side, batch, replicas, XLA, steps of each variant for each of --rounds
 STEPS = {
     "step_graph16": ("resnet20", 32, 16, 1, False, 40),
@@ -41,6 +49,8 @@ STEPS = {
     "step_mirrored32": ("resnet20", 32, 32, 2, False, 25),
     "step_mirrored128": ("resnet20", 32, 128, 2, False, 12),
     "step_resnet50": ("resnet50", 64, 8, 1, False, 12),
+    "updates_graph16": ("resnet20", 32, 16, 1, False, 10),
+    "updates_graph128": ("resnet20", 32, 128, 1, False, 5),
 }
 # backend of Keras, batch, steps of each variant for each of --rounds
 KERAS3_STEPS = {
@@ -48,6 +58,10 @@ KERAS3_STEPS = {
     "step_keras3_128": ("tensorflow", 128, 15),
     "step_jax16": ("jax", 16, 40),
     "step_jax128": ("jax", 128, 15),
+    "updates_keras3_16": ("tensorflow", 16, 7),
+    "updates_keras3_128": ("tensorflow", 128, 3),
+    "updates_jax16": ("jax", 16, 7),
+    "updates_jax128": ("jax", 128, 3),
 }
 _STEPS_OF_FIT = 5
 FIRST_STEPS = {
@@ -55,6 +69,11 @@ FIRST_STEPS = {
     "first_mirrored": ("resnet20", 32, 32, 2, False),
     "first_xla": ("resnet20", 32, 16, 1, True),
 }
+MEMORY = {
+    "memory": VARIANTS,
+    "updates_memory": ("dense", "shrink", "regrow", DISTILLATION),
+}
+_MASK_UPDATES = 5
 _QUICK = ("step_graph16", "step_jax16", "first_graph", "memory", "import")
 _STACK = "import tensorflow, tf_keras, tensorflow_model_optimization"
 _IMPORTS = {
@@ -74,6 +93,10 @@ def _strategy(replicas: int):
     return make_strategy("mirrored" if replicas > 1 else "one_device")
 
 
+def _variants(setting: str) -> tuple[str, ...]:
+    return UPDATE_VARIANTS if setting.startswith("updates_") else VARIANTS
+
+
 def step(setting: str, rounds: int, quick: bool) -> dict:
     """Returns the step times of the variants in a setting, against dense."""
     network, side, batch, replicas, jit, steps = STEPS[setting]
@@ -81,13 +104,15 @@ def step(setting: str, rounds: int, quick: bool) -> dict:
         network, steps = "resnet8", 3
     strategy = _strategy(replicas)
     with strategy.scope():
-        trainers = {name: Trainer(name, network, side, batch, strategy, jit) for name in VARIANTS}
+        trainers = {
+            name: Trainer(name, network, side, batch, strategy, jit) for name in _variants(setting)
+        }
         for trainer in trainers.values():
             trainer.begin()
         times = timing.alternate(
             {name: trainer.step for name, trainer in trainers.items()}, steps * rounds, warmup=5
         )
-    return _compared(times)
+        return _compared(times) | _mask_updates(trainers)
 
 
 def keras3_step(setting: str, rounds: int, quick: bool) -> dict:
@@ -95,11 +120,23 @@ def keras3_step(setting: str, rounds: int, quick: bool) -> dict:
     _, batch, steps = KERAS3_STEPS[setting]
     network = "resnet8" if quick else "resnet20"
     trainers = {
-        name: Keras3Trainer(name, network, 32, batch, _STEPS_OF_FIT) for name in VARIANTS[:2]
+        name: Keras3Trainer(name, network, 32, batch, _STEPS_OF_FIT)
+        for name in _variants(setting)
+        if name != "tfmot"
     }
     turns = max(2, steps * rounds // _STEPS_OF_FIT)
     times = timing.alternate({name: trainer.step for name, trainer in trainers.items()}, turns)
-    return {**_compared(times), "packages": installed_versions()}
+    found = _compared(times) | _mask_updates(trainers)
+    return {**found, "packages": installed_versions()}
+
+
+def _mask_updates(trainers: dict) -> dict:
+    """Returns the seconds of a mask update of each kind, in the middle of the ramp."""
+    kinds = [name for name in UPDATE_VARIANTS[1:-1] if name in trainers]
+    if not kinds:
+        return {}
+    times = timing.alternate({name: trainers[name].update for name in kinds}, _MASK_UPDATES)
+    return {"update_seconds": {name: benchmarking.median(each) for name, each in times.items()}}
 
 
 def first_step(setting: str, rounds: int, quick: bool) -> dict:
@@ -129,10 +166,6 @@ def _compared(times: dict) -> dict:
     }
 
 
-def _shown(against_dense: dict, variant: str) -> str:
-    return benchmarking.with_spread(against_dense[variant]) if variant in against_dense else ""
-
-
 def resident(variant: str, network: str) -> dict:
     """Returns the greatest resident memory of this process after training a few steps."""
     import tensorflow as tf
@@ -147,7 +180,7 @@ def resident(variant: str, network: str) -> dict:
     }
 
 
-def memory(script: str, network: str, rounds: int) -> dict:
+def memory(script: str, variants: Sequence[str], network: str, rounds: int) -> dict:
     """Returns the memory of processes that train each variant, in turn."""
     kernel_bytes = []
 
@@ -157,7 +190,7 @@ def memory(script: str, network: str, rounds: int) -> dict:
         return found["bytes"]
 
     values = timing.alternate(
-        {name: lambda name=name: measure(name) for name in VARIANTS}, rounds, warmup=0
+        {name: lambda name=name: measure(name) for name in variants}, rounds, warmup=0
     )
     allowed = np.asarray(values["dense"]) + kernel_bytes[0]
     return {
@@ -166,7 +199,7 @@ def memory(script: str, network: str, rounds: int) -> dict:
         "kernel_megabytes": kernel_bytes[0] / 1e6,
         # Masks have to be held: one copy of the prunable kernels is no waste.
         "against_dense_and_masks": {
-            name: timing.ratio(values[name], allowed) for name in VARIANTS[1:]
+            name: timing.ratio(values[name], allowed) for name in variants[1:]
         },
     }
 
@@ -191,8 +224,9 @@ def imports(rounds: int) -> dict:
 
 def measured(setting: str, script: str, rounds: int, quick: bool) -> dict:
     """Returns what came out of a setting, measured in processes of its own."""
-    if setting == "memory":
-        return memory(script, "resnet8" if quick else "resnet50", max(2, rounds // 3))
+    if setting in MEMORY:
+        network = "resnet8" if quick else "resnet50"
+        return memory(script, MEMORY[setting], network, max(2, rounds // 3))
     if setting == "import":
         return imports(rounds)
     return benchmarking.in_own_process(
@@ -215,7 +249,7 @@ def main(argv: list[str]) -> None:
         measure = next(kind for kind, settings in kinds.items() if values.one in settings)
         print(json.dumps(measure(values.one, values.rounds, values.quick)))
         return
-    settings = [*STEPS, *KERAS3_STEPS, *FIRST_STEPS, "memory", "import"]
+    settings = [*STEPS, *KERAS3_STEPS, *FIRST_STEPS, *MEMORY, "import"]
     if values.only:
         settings = values.only
     elif values.quick:
@@ -232,11 +266,11 @@ def main(argv: list[str]) -> None:
         benchmarking.write(kept, results)
         print(setting, json.dumps(results[setting]), flush=True)
     rows = [
-        (name, *(_shown(found["against_dense"], variant) for variant in VARIANTS[1:]))
+        (name, variant, benchmarking.with_spread(ratio))
         for name, found in results.items()
-        if "against_dense" in found
+        for variant, ratio in found.get("against_dense", {}).items()
     ]
-    benchmarking.show("Against dense training", ["setting", *VARIANTS[1:]], rows)
+    benchmarking.show("Against dense training", ["setting", "variant", "ratio"], rows)
 
 
 if __name__ == "__main__":

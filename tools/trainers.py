@@ -1,4 +1,7 @@
-"""Dense, wrapped by this toolkit, wrapped by stock TFMOT: networks that the benchmarks train."""
+"""Networks that the benchmarks train: dense, wrapped by this toolkit, wrapped by stock TFMOT.
+
+Variants are "dense", "tf_earlyticket", "tfmot", a mask update such as "swap", and `DISTILLATION`.
+"""
 
 import time
 
@@ -6,7 +9,9 @@ import benchmarking
 import numpy as np
 
 from tf_earlyticket.config import Config
+from tf_earlyticket.deploy import timing
 
+DISTILLATION = "distillation"
 # No update within a measurement, yet a begin, so that schedules are evaluated at every step.
 _FAR = 10**8
 
@@ -40,11 +45,39 @@ def _compile(model, keras, jit: bool) -> None:
     )
 
 
-def _wrap(model):
+def _wrap(model, variant: str, data):
     import tf_earlyticket as et
 
-    schedule = et.EarlyTicketPolynomialDecay(0.8, begin_step=10, ramp_steps=_FAR, frequency=_FAR)
-    return et.wrap_for_pruning(model, schedule), [et.MaskUpdate()]
+    ramp = {"ramp_steps": _FAR, "frequency": _FAR}
+    if variant == "tf_earlyticket":
+        schedule = et.EarlyTicketPolynomialDecay(0.8, begin_step=10, **ramp)
+        return et.wrap_for_pruning(model, schedule), [et.MaskUpdate()]
+    # From the first step on half of the weights are pruned, and they may return.
+    schedule = et.EarlyTicketPolynomialDecay(0.8, initial_sparsity=0.5, begin_step=0, **ramp)
+    update = "shrink" if variant == DISTILLATION else variant
+    return et.wrap_for_pruning(model, schedule, update=update), [et.MaskUpdate(data.take(1))]
+
+
+def _teach(model, variant: str) -> None:
+    import tf_earlyticket as et
+    from tf_earlyticket.backends import pruned
+
+    if variant == DISTILLATION:
+        adapter = pruned(model)
+        adapter.prepare()
+        et.Distillation().begin(adapter)
+
+
+class _Updating:
+    """Makes mask updates of the variants that are named after one."""
+
+    callbacks: list
+    _pruned_to = 0.5
+
+    def update(self) -> float:
+        """Makes a mask update in the middle of the ramp; returns its seconds."""
+        self._pruned_to += 0.01
+        return timing.seconds(lambda: self.callbacks[0].prune_to(self._pruned_to, _FAR // 2))
 
 
 class StepTimes:
@@ -61,7 +94,7 @@ class StepTimes:
         self.callback = Note()
 
 
-class Trainer:
+class Trainer(_Updating):
     """One variant of a tf_keras network, compiled, with what it needs to train by `fit`."""
 
     def __init__(self, variant: str, network: str, side: int, batch: int, strategy, jit: bool):
@@ -70,25 +103,26 @@ class Trainer:
 
         self._keras = keras
         config = _config(network, side, "tf_keras")
-        self._callbacks = []
+        self._data = _batches(config, batch)
+        self.callbacks = []
         with strategy.scope():
             model = build_plain_model(config)
-            if variant == "tf_earlyticket":
-                model, self._callbacks = _wrap(model)
-            elif variant == "tfmot":
+            if variant == "tfmot":
                 schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.8, 10, _FAR, frequency=_FAR)
                 model = benchmarking.wrap_by_tfmot(model, schedule)
-                self._callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
+                self.callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
+            elif variant != "dense":
+                model, self.callbacks = _wrap(model, variant, self._data)
             _compile(model, keras, jit)
+            _teach(model, variant)
         self.model = model
-        self._data = _batches(config, batch)
         self._strategy = strategy
         self._step = 0
 
     def begin(self) -> None:
         """Prepares to be called step by step, as `fit` does it."""
         self._list = self._keras.callbacks.CallbackList(
-            self._callbacks, add_history=True, model=self.model, verbose=0, epochs=1
+            self.callbacks, add_history=True, model=self.model, verbose=0, epochs=1
         )
         self._train = self.model.make_train_function()
         data = self._strategy.experimental_distribute_dataset(self._data)
@@ -116,12 +150,12 @@ class Trainer:
             steps_per_epoch=steps,
             epochs=1,
             verbose=0,
-            callbacks=[*self._callbacks, times.callback],
+            callbacks=[*self.callbacks, times.callback],
         )
         return began, times.ends
 
 
-class Keras3Trainer:
+class Keras3Trainer(_Updating):
     """The same of a Keras 3 network, on the backend of this process, in `fit` of a few steps."""
 
     def __init__(self, variant: str, network: str, side: int, batch: int, steps: int):
@@ -129,12 +163,13 @@ class Keras3Trainer:
         from tf_earlyticket.job.build import build_plain_model
 
         config = _config(network, side, "keras")
-        self._model, self._callbacks = build_plain_model(config), []
-        if variant == "tf_earlyticket":
-            self._model, self._callbacks = _wrap(self._model)
+        self._data = _batches(config, batch)
+        self._model, self.callbacks = build_plain_model(config), []
+        if variant != "dense":
+            self._model, self.callbacks = _wrap(self._model, variant, self._data)
         # JAX has no other way.
         _compile(self._model, keras, keras.backend.backend() == "jax")
-        self._data = _batches(config, batch)
+        _teach(self._model, variant)
         self._steps = steps
         self._times = times = []
 
@@ -158,7 +193,7 @@ class Keras3Trainer:
             epochs=1,
             verbose=0,
             # First, so that it notes the end of the epoch before masks are checked there.
-            callbacks=[self._note, *self._callbacks],
+            callbacks=[self._note, *self.callbacks],
         )
         first, end = self._times
         return (end - first) / self._steps
