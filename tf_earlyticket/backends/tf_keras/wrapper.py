@@ -84,14 +84,12 @@ class EarlyTicketPolynomialDecay(EarlyTicketSchedule, tfmot.sparsity.keras.Polyn
 def masked_gradient(weight: tf.Tensor, mask: tf.Tensor):
     """Returns `weight` unchanged; its gradient is zero where `mask` is.
 
-    Not a plain product, so that a NaN or -0.0 of a pruned weight's gradient does not pass. One
-    operation, since it is all that a step pays for being pruned.
+    A NaN or -0.0 of a pruned weight's gradient does not pass.
     """
 
     def gradient(upstream):
-        # An embedding's gradient arrives as IndexedSlices.
-        upstream = tf.convert_to_tensor(upstream)
-        return tf.math.multiply_no_nan(upstream, mask), None
+        # An embedding's arrives as IndexedSlices.
+        return _masked(upstream, mask), None
 
     return tf.identity(weight), gradient
 
@@ -280,14 +278,21 @@ def _owners_of(layer, weight) -> list[tuple[object, str]]:
     )
 
 
+def _masked(value, mask):
+    """Returns a value, zero where a mask of ones and zeros is, whatever the value is there.
+
+    One operation, since every step pays for it: `tf.where` would also compare, and write zeros.
+    """
+    return tf.math.multiply_no_nan(tf.convert_to_tensor(value), tf.convert_to_tensor(mask))
+
+
 def _masked_values(weight, mask):
     """Keeps zeros also from what moves a weight past the layer: constraints, regularizers."""
     own = weight.constraint
 
     def constraint(value):
         value = value if own is None else own(value)
-        kept = tf.convert_to_tensor(mask) > 0
-        return tf.where(kept, tf.convert_to_tensor(value), tf.zeros_like(value))
+        return _masked(value, mask)
 
     return constraint
 
@@ -302,10 +307,9 @@ def _latent_values(weight, mask, rest, threshold, power):
         if power is not None:
             magnitude, low = tf.abs(latent), tf.maximum(tf.cast(threshold, latent.dtype), 0)
             part = 1 - (low / tf.maximum(magnitude, 1e-30)) ** power
-            # Not the other way round: NaN stays NaN.
-            seen = latent * tf.where(magnitude <= low, tf.zeros_like(part), part)
-        seen = tf.where(tf.convert_to_tensor(mask) > 0, seen, tf.zeros_like(seen))
-        rest.assign(tf.where(threshold != CLOSED, latent - seen, tf.zeros_like(latent)))
+            seen = latent * tf.maximum(part, 0)
+        seen = _masked(seen, mask)
+        rest.assign(_masked(latent - seen, tf.cast(threshold != CLOSED, latent.dtype)))
         return seen
 
     return constraint
