@@ -93,8 +93,8 @@ class TrainConfig:
         restart: Whether the learning rate begins anew when the ramp has ended, and falls evenly to
             zero, epoch by epoch; the dense baseline then has the same learning rates.
         distillation: Weight of a soft loss from the start of pruning on, beside the usual one: the
-            network of the start epoch teaches the pruned one. 0: none. It takes a copy of the
-            weights in memory and one more forward pass a step.
+            network of the start epoch teaches the pruned one. 0: none. It takes two copies of
+            the weights in memory and one more forward pass a step.
         distillation_temperature: By which logits are divided in that loss.
         recalibrate_batch_norm: Batches of training data over which the statistics of BatchNorm are
             estimated anew when training has ended, before the test; for the dense baseline too.

@@ -1,5 +1,7 @@
 """Distillation from the dense phase: the soft loss, when it counts, and restarts."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,24 @@ def test_the_gradient_of_a_step_is_that_of_both_losses(keras):
     hard = _softmax(inputs @ before) - np.eye(3)[labels]
     wanted = before - 0.1 * inputs.T @ hard / 8
     np.testing.assert_allclose(adapter.weights()["logits/kernel"], wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(os.environ.get("FRAMEWORK") == "keras_jax", reason="asks for none by name")
+def test_no_gradient_passes_into_the_teacher(network, compiled, examples, monkeypatch):
+    import tensorflow as tf
+
+    adapter, added = pruned(compiled(et.wrap_for_pruning(network()))), []
+    monkeypatch.setattr(adapter, "add_to_loss", added.append)
+    et.Distillation().begin(adapter)
+    inputs = tf.constant(examples[0][:8])
+    with tf.GradientTape(persistent=True) as tape:
+        logits = adapter.model(inputs)
+        loss = added[0](inputs, logits, None)
+    own = {id(variable) for variable in adapter.model.trainable_variables}
+    own |= {id(getattr(variable, "value", None)) for variable in adapter.model.trainable_variables}
+    others = [variable for variable in tape.watched_variables() if id(variable) not in own]
+    assert tape.gradient(loss, logits) is not None
+    assert not [g for g in tape.gradient(loss, others) if g is not None]
 
 
 @pytest.fixture

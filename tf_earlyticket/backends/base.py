@@ -986,6 +986,10 @@ class Backend(ABC):
         """Returns an optimizer that scales the loss, around another one."""
 
     @abstractmethod
+    def stop_gradient(self, values):
+        """Returns a tensor as it is, through which no gradient passes."""
+
+    @abstractmethod
     def warmed_up(self, learning_rate, steps: int):
         """Returns a learning rate that rises in so many steps to another, a number or schedule."""
 

@@ -16,7 +16,8 @@ class Distillation:
     trained. From then on the loss of each step gets `weight` * `temperature`^2 times the
     Kullback-Leibler divergence of the network's predictions from the teacher's, both softened by
     the temperature (Hinton et al. 2015). Evaluation, probes and scores of weights are without it.
-    It takes one more copy of all weights in memory, and one more forward pass in each step.
+    It takes two more copies of all weights in memory, the teacher and `weights` on the host, and
+    one more forward pass in each step.
 
     Args:
         weight: Of the soft loss, beside the loss of `compile`, which stays whole.
@@ -82,7 +83,8 @@ class Distillation:
         temperature, weight = self._temperature, self._weight * self._temperature**2
 
         def soft_loss(inputs, logits, sample_weight):
-            taught = teacher(inputs, training=False) / temperature
+            # Else gradients in the teacher's weights are traced, though none is asked for.
+            taught = backend.stop_gradient(teacher(inputs, training=False)) / temperature
             target = softmax(taught)
             # Less the target's own entropy: nothing where the two agree.
             apart = cross_entropy(target, logits / temperature, sample_weight)

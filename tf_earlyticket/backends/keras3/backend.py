@@ -202,6 +202,9 @@ class Keras3Backend(Backend):
     def _loss_scaled(self, optimizer):
         return keras.optimizers.LossScaleOptimizer(optimizer)
 
+    def stop_gradient(self, values):
+        return keras.ops.stop_gradient(values)
+
     def warmed_up(self, learning_rate, steps):
         return WarmUp(learning_rate, steps)
 

@@ -210,6 +210,9 @@ class TfKerasBackend(Backend):
     def _loss_scaled(self, optimizer):
         return keras.mixed_precision.LossScaleOptimizer(optimizer)
 
+    def stop_gradient(self, values):
+        return keras.backend.stop_gradient(values)
+
     def warmed_up(self, learning_rate, steps):
         return WarmUp(learning_rate, steps)
 
