@@ -67,8 +67,7 @@ class LatentConstraint(MaskConstraint):
         if self.power is not None:
             magnitude, low = ops.abs(latent), ops.maximum(ops.cast(threshold, latent.dtype), 0)
             part = 1 - (low / ops.maximum(magnitude, 1e-30)) ** self.power
-            # Not the other way round: NaN stays NaN.
-            weight = latent * ops.where(magnitude <= low, ops.zeros_like(part), part)
+            weight = latent * ops.maximum(part, 0)
         weight = masked_array(weight, self.mask)
         self.rest.assign(masked_array(latent - weight, threshold != CLOSED))
         return weight
