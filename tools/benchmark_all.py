@@ -7,10 +7,11 @@ Each benchmark is a process of its own and writes a JSON file to `results/benchm
 form only writes the pages and figures, every number of which comes from those files.
 """
 
+import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import benchmark_figures
@@ -21,13 +22,16 @@ from absl import app, flags
 from matplotlib.figure import Figure
 from trainers import DISTILLATION
 
-from tf_earlyticket.deploy.bench import RUNTIMES
+from tf_earlyticket.deploy.bench import DENSE, RUNTIMES
 from tf_earlyticket.files import write_text
 from tf_earlyticket.report import drawing
+from tf_earlyticket.report.drawing import count, percent
 from tf_earlyticket.report.report import read_timings
 
 TOOLS = Path(__file__).parent
-BENCHMARKS = ("input", "scaling", "masks", "probe", "overhead", "streams", "startup", "latency")
+BENCHMARKS = (
+    *("input", "scaling", "masks", "probe", "overhead", "streams", "startup", "latency", "tiny"),
+)
 PAGES = {
     "scaling.md": ("input", "scaling"),
     "performance.md": (
@@ -38,6 +42,7 @@ PAGES = {
         "streams",
         "startup",
         "latency",
+        "tiny",
     ),
 }
 _SETTINGS = {
@@ -69,6 +74,17 @@ _LIMITS = {
 _UPDATE_LIMIT = 1.05
 # Of tickets at half the multiply-adds, for the upper bound of their latency by the dense one's.
 _HALF = {"resnet20": 0.90, "resnet50": 0.65, "mobilenet_v2": 0.70}
+_TINY = {
+    "resnet8": "ResNet8",
+    "ds_cnn": "DS-CNN",
+    "mobilenet": "MobileNetV1 0.25",
+    "autoencoder": "autoencoder",
+}
+_TICKETS = {
+    DENSE: "dense",
+    "weights": "ticket of weights",
+    "channels": "ticket of channels",
+}
 _WAYS = {
     "tfds_read": "TFDS, encoded images",
     "tfds_decoded": "TFDS, decoded whole",
@@ -89,8 +105,12 @@ def page(name: str, results: Path = benchmarking.RESULTS) -> str:
         found["updates"] = updates(found["overhead"])
         table = latencies(latency["rows"])
         found["latency"] = latency | {"table": table, "left_out": left_out(table)}
+        random = [name for name, about in found["tiny"]["networks"].items() if not about["trained"]]
+        found["tiny"] |= {"table": tiny_lines(found["tiny"]), "random": random}
     filters = {"ms": milliseconds, "ratio": ratio, "fine": fine}
-    return pages.render(f"{name}.jinja", filters, **found, ways=_WAYS, settings=_SETTINGS)
+    return pages.render(
+        f"{name}.jinja", filters, **found, ways=_WAYS, settings=_SETTINGS, tiny_names=_TINY
+    )
 
 
 def targets(input: dict, masks: dict, probe: dict, overhead: dict) -> list[dict]:
@@ -188,6 +208,46 @@ def left_out(table: Sequence[dict]) -> list[str]:
         for precision in about.formats
         if (network, runtime, precision) not in there
     ]
+
+
+def tiny_lines(tiny: Mapping) -> list[dict[str, list[str]]]:
+    """Returns a line for each of MLPerf Tiny's networks, dense and as tickets.
+
+    Returns:
+        The cells "names", "files" (parameters, multiply-adds, bytes, accuracies) and "costs"
+        (latency, estimates), in the order of the page's columns.
+    """
+    timings = {item.path: item for item in read_timings(tiny["rows"])}
+    estimated = {row["path"]: row for row in tiny["estimates"]}
+    lines = []
+    for (name, about), (variant, title) in itertools.product(
+        tiny["networks"].items(), _TICKETS.items()
+    ):
+        # What is known of the dense network is in the rows of its tickets.
+        path = f"{name} {'weights' if variant == DENSE else variant}"
+        prefix, cost = "dense_" * (variant == DENSE), about["variants"][variant]
+        timed, row = vars(timings[path]) if path in timings else {}, estimated.get(path, {})
+        told = timings[path].told if path in timings and variant != DENSE else ""
+        accuracies = (cost.get("accuracy"), timed.get(f"{prefix}accuracy"))
+        estimates = ("cycles", "arithmetic_cycles", "weight_bytes")
+        lines.append(
+            {
+                "names": [_TINY[name], title],
+                "files": [
+                    count(cost["parameters"]),
+                    count(cost["multiply_adds"] / 1e6, 2),
+                    count(timed.get(f"{prefix}bytes")),
+                    count(timed.get(f"{prefix}compressed_bytes")),
+                    *(percent(accuracy, 2, sign="") for accuracy in accuracies),
+                ],
+                "costs": [
+                    count(timed.get(f"{prefix}ms"), 3),
+                    told,
+                    *(count(row.get(f"{prefix}{what}")) for what in estimates),
+                ],
+            }
+        )
+    return lines
 
 
 def figures(results: Path = benchmarking.RESULTS) -> dict[str, Figure]:

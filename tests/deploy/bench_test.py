@@ -139,3 +139,24 @@ def test_a_runtime_that_cannot_take_a_network_is_left_out(ticket, monkeypatch):
     images = np.zeros((8, 8, 8, 1), np.float32)
     assert bench.measure({}, ticket / "dense", images, options, tell=told.append) == []
     assert told == ["tensorflow, float32 is left out: no such operation"]
+
+
+def test_eight_bits_of_random_weights_may_differ_more(ticket, monkeypatch):
+    def off_by_half(source, file, form, inputs):
+        file.write_bytes(b"made")
+        run = artefacts.opened("saved_model", source)
+        return lambda inputs: 1.5 * run(inputs)
+
+    monkeypatch.setattr(artefacts, "made", off_by_half)
+    monkeypatch.setattr(bench, "_processes", lambda *arguments: [])
+    monkeypatch.setattr(bench, "summary", lambda *arguments: {"ms": 1.0})
+    images = np.ones((8, 8, 8, 1), np.float32)
+    networks = {"mine": ticket / "ticket" / "saved_model"}
+    options = bench.Options(["litert"], bench.PRECISIONS, (1,))
+    told = []
+    assert bench.measure(networks, ticket / "dense", images, options, tell=told.append) == []
+    assert ["int8 is left out" in line for line in told] == [False, True]
+    options, told = dataclasses.replace(options, int8_tolerance=1.0), []
+    (row,) = bench.measure(networks, ticket / "dense", images, options, tell=told.append)
+    assert row["precision"] == "int8"
+    assert told[0].startswith("litert, float32 is left out: tflite: outputs differ")

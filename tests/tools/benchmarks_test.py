@@ -13,6 +13,7 @@ import benchmarking
 import pytest
 from reports import made_up_timing
 
+from tf_earlyticket.deploy import bench
 from tf_earlyticket.pruning.updates import UPDATES
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +135,34 @@ def test_a_latency_has_its_target_and_is_met_by_its_upper_bound():
     assert found[0]["0.25"].startswith("0.30") and found[2]["0.5"].startswith("–")
 
 
+def test_a_tiny_network_has_a_line_for_dense_and_for_each_ticket():
+    costs = {"parameters": 1000, "multiply_adds": 2_500_000}
+    variants = {bench.DENSE: costs | {"accuracy": 0.9}, "weights": costs, "channels": costs}
+    doubtful = {"control_low": 1.01, "control_high": 1.02}
+    estimate = {"cycles": 50, "arithmetic_cycles": 40, "weight_bytes": 300}
+    estimate |= {f"dense_{what}": 2 * number for what, number in estimate.items()}
+    found = benchmark_all.tiny_lines(
+        {
+            "networks": {"resnet8": {"variants": variants}, "ds_cnn": {"variants": variants}},
+            "rows": [
+                vars(made_up_timing(path="resnet8 weights", precision="int8")),
+                vars(made_up_timing(path="resnet8 channels", precision="int8", **doubtful)),
+            ],
+            "estimates": [{"path": "resnet8 weights", **estimate}],
+        }
+    )
+    assert [line["names"] for line in found[:3]] == [
+        *(["ResNet8", "dense"], ["ResNet8", "ticket of weights"]),
+        ["ResNet8", "ticket of channels"],
+    ]
+    assert found[0]["files"] == ["1,000", "2.50", "12,000", "10,000", "90.00", "91.00"]
+    assert found[0]["costs"] == ["1.000", "", "100", "80", "600"]
+    assert found[1]["costs"] == ["0.500", "0.50 (0.45 to 0.56)", "50", "40", "300"]
+    # What is not told, not estimated, not measured.
+    assert found[2]["costs"][1:] == ["– (dense / dense: 1.010 to 1.020)", "–", "–", "–"]
+    assert found[3]["costs"] == ["–", "", "–", "–", "–"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["input", "scaling", "masks", "probe", "overhead", "streams", "startup"]
@@ -175,6 +204,28 @@ def test_tickets_of_channels_are_timed(tmp_path):
         reached = about[f"resnet20 {share}"]["multiply_adds"] / about["dense"]["multiply_adds"]
         assert 0.9 * share < reached <= share
     assert len(benchmark_all.latencies(results["rows"])) == 1
+
+
+@pytest.mark.slow
+def test_tickets_of_a_tiny_network_are_measured_and_estimated(tmp_path):
+    output = tmp_path / "tiny.json"
+    command = [sys.executable, ROOT / "tools" / "benchmark_tiny.py", "--networks=autoencoder"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    subprocess.run(
+        [*command, "--processes=1", "--rounds=2", f"--output={output}"],
+        check=True,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    results = json.loads(output.read_text())
+    variants = results["networks"]["autoencoder"]["variants"]
+    dense, weights, channels = (variants[name] for name in ("dense", "weights", "channels"))
+    assert weights["multiply_adds"] == dense["multiply_adds"]
+    assert weights["parameters"] < 0.23 * dense["parameters"]
+    assert 0.4 * dense["multiply_adds"] < channels["multiply_adds"] <= 0.5 * dense["multiply_adds"]
+    kept = [row for row in results["estimates"] if row["path"] == "autoencoder weights"]
+    assert all(row["weight_bytes"] < 0.7 * row["dense_weight_bytes"] for row in kept)
+    assert len(kept) == ("vela" in results["options"]["runtimes"])
 
 
 def _check_ratio(found):

@@ -82,6 +82,8 @@ class Options:
         processes: Fresh ones for each runtime, precision and number of threads.
         rounds: In each process, for each batch; each measures all networks, in random order.
         accelerator: Of `vela.ACCELERATORS`, for estimates.
+        int8_tolerance: Greatest relative error of 8 bits that is accepted; None: the format's own.
+            Of random weights, which lose more, only speed and size are asked.
     """
 
     runtimes: Sequence[str] = tuple(RUNTIMES)
@@ -91,6 +93,7 @@ class Options:
     processes: int = 5
     rounds: int = 10
     accelerator: str = "ethos-u55-128"
+    int8_tolerance: float | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot be measured; raises InputError."""
@@ -156,7 +159,9 @@ def measure(
     """
     rows = []
     for runtime, precision, name in _chosen(RUNTIMES, options):
-        with _files(networks, dense, name, inputs, f"{runtime}, {precision}", tell) as written:
+        with _files(
+            networks, dense, name, inputs, options, f"{runtime}, {precision}", tell
+        ) as written:
             if not written:
                 continue
             known = {key: accuracy and accuracy(written[key][1]) for key in networks}
@@ -199,7 +204,7 @@ def estimates(
     rows = []
     for runtime, precision, name in _chosen(ESTIMATORS, options):
         label = f"{runtime}, {precision}"
-        with _files(networks, dense, name, inputs, label, tell) as written:
+        with _files(networks, dense, name, inputs, options, label, tell) as written:
             try:
                 found = {
                     key: vela.estimate(file, options.accelerator)
@@ -231,6 +236,7 @@ def _files(
     dense: Path,
     name: str,
     inputs: np.ndarray,
+    options: Options,
     label: str,
     tell: Callable[[str], object],
 ) -> Iterator[dict[str, tuple[Path, Function]]]:
@@ -238,7 +244,9 @@ def _files(
     with tempfile.TemporaryDirectory() as folder:
         try:
             written = {
-                key: _written(source, Path(folder) / str(number), name, inputs, key == DENSE)
+                key: _written(
+                    source, Path(folder) / str(number), name, inputs, options, key == DENSE
+                )
                 for number, (key, source) in enumerate({DENSE: dense, **networks}.items())
             }
         except RunError as error:
@@ -248,7 +256,7 @@ def _files(
 
 
 def _written(
-    source: Path, folder: Path, name: str, inputs: np.ndarray, dense: bool
+    source: Path, folder: Path, name: str, inputs: np.ndarray, options: Options, dense: bool
 ) -> tuple[Path, Function]:
     """Writes a SavedModel in a format and returns the file and what runs it, once it agrees."""
     folder.mkdir()
@@ -259,6 +267,8 @@ def _written(
     run = artefacts.made(source, file, form, inputs)
     compared = inputs[: artefacts.COMPARED]
     reference = artefacts.opened(SAVED_MODEL, source)(compared)
+    if form is not None and form.weights == "int8" and options.int8_tolerance is not None:
+        form = dataclasses.replace(form, tolerance=options.int8_tolerance)
     artefacts.agreement(name, run(compared), reference, form)
     return file, run
 
