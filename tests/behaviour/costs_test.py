@@ -54,8 +54,9 @@ def test_a_sparsity_is_told_of_the_whole_network_too(keras, compiled, tmp_path):
     kept = int(ticket.masks["inner_0/kernel"].sum())
     assert costs["inner_0"]["macs"]["masked"] == 6 * kept
     assert costs["inner_0"]["parameters"]["masked"] == kept + 16
+    # Four projections of six words, and what words see of each other: two heads of four.
     attention = [cost["macs"]["dense"] for name, cost in costs.items() if "attention" in name]
-    assert attention and set(attention) == {None}
+    assert sum(attention) == 2 * (4 * 6 * 8 * 8 + 6 * 6 * 2 * (4 + 4))
     assert sum(cost["parameters"]["dense"] for cost in costs.values()) == plain.count_params()
 
 
@@ -173,3 +174,131 @@ def test_what_has_no_graph_or_no_known_shape_is_not_counted_but_has_parameters(k
     assert (first.parameters.dense, first.parameters.masked) == (12 + 4, 3 + 4)
     assert (second.parameters.dense, second.parameters.removed) == (8 + 2, 8 + 2)
     assert (first.macs.dense, second.macs.dense) == ((12, 8) if copy else (None, None))
+
+
+def _recurrent(keras):
+    layers = keras.layers
+    x = i = keras.Input((5, 6))
+    x = layers.LSTM(4, return_sequences=True, name="lstm")(x)
+    x = layers.Bidirectional(layers.GRU(3, return_sequences=True), name="both")(x)
+    cells = [layers.SimpleRNNCell(7), layers.GRUCell(2, reset_after=False)]
+    x = layers.RNN(cells, return_sequences=True, name="stack")(x)
+    x = layers.TimeDistributed(layers.Dense(8), name="each")(x)
+    x, _ = layers.SimpleRNN(9, return_state=True, name="simple")(x)
+    return keras.Model(i, layers.Dense(3, name="last")(x)), {
+        "lstm": 5 * 4 * (6 + 4) * 4,
+        "both": 2 * 5 * 3 * (4 + 3) * 3,
+        "stack": 5 * ((6 + 7) * 7 + 3 * (7 + 2) * 2),
+        "each": 5 * 2 * 8,
+        "simple": 5 * (8 + 9) * 9,
+        "last": 9 * 3,
+    }
+
+
+def _of_attention(keras):
+    layers = keras.layers
+    inputs = query, value, key = [keras.Input(shape) for shape in ((5, 6), (7, 6), (7, 9))]
+    x = layers.MultiHeadAttention(2, 4, value_dim=3, name="heads")(query, value, key=key)
+    by_hand = {
+        # The query, key, value and output, and queries with keys, weights with values.
+        "heads": 5 * 6 * 8 + 7 * 9 * 8 + 7 * 6 * 6 + 5 * 6 * 6 + 5 * 7 * 2 * (4 + 3),
+        "itself": 4 * 5 * 6 * 8 + 5 * 5 * 2 * (4 + 4),
+        # Each of 3 x 4 places sees the 4 of its row.
+        "rows": 4 * 12 * 6 * 4 + 12 * 4 * 1 * (4 + 4),
+        "last": 3 * 4 * 6 * 2,
+    }
+    x = layers.MultiHeadAttention(2, 4, name="itself")(x, x)
+    if hasattr(layers, "GroupQueryAttention"):
+        x = layers.GroupQueryAttention(4, 6, 2, name="groups")(x, value, key=key)
+        by_hand["groups"] = 5 * 6 * 24 + 7 * 9 * 8 + 7 * 6 * 8 + 5 * 24 * 6 + 5 * 7 * 6 * (4 + 4)
+    x = layers.Reshape((3, 4, 6))(layers.ZeroPadding1D((3, 4))(x))
+    x = layers.MultiHeadAttention(1, 4, attention_axes=(2,), name="rows")(x, x)
+    return keras.Model(inputs, layers.Dense(2, name="last")(x)), by_hand
+
+
+def _einsum(keras):
+    layers = keras.layers
+    x = i = keras.Input((5, 6))
+    x = layers.EinsumDense("abc,cde->abde", (5, 2, 4), bias_axes="de", name="heads")(x)
+    y = layers.EinsumDense("...x,xy->...y", 3, name="any")(x)
+    x = layers.EinsumDense("abde,def->abf", (5, 8), name="joined")(x)
+    x = layers.EinsumDense("abc,bd->adc", (7, 8), name="steps")(x)
+    x = layers.EinsumDense("abc,bcd->ad", 2, name="last")(x)
+    return keras.Model(i, [x, y]), {
+        "heads": 5 * 6 * 2 * 4,
+        "any": 5 * 2 * 4 * 3,
+        "joined": 5 * 2 * 4 * 8,
+        "steps": 8 * 5 * 7,
+        "last": 7 * 8 * 2,
+    }
+
+
+def _films(keras):
+    layers = keras.layers
+    x = i = keras.Input((5, 8, 8, 2))
+    still = keras.Input((6, 6, 4))
+    inner = layers.Conv2D(3, 3, name="inner")(still)
+    inner = keras.Model(still, layers.Conv2DTranspose(2, 2, strides=2)(inner))
+    x = layers.TimeDistributed(layers.Conv2D(4, 3), name="pictures")(x)
+    x = layers.TimeDistributed(inner, name="network")(x)
+    x = layers.ConvLSTM2D(3, 3, return_sequences=True, name="films")(x)
+    x = layers.ConvLSTM2D(2, 3, padding="same", name="last_film")(x)
+    return keras.Model(i, layers.Dense(2, name="last")(layers.Flatten()(x))), {
+        "pictures": 5 * 6 * 6 * 9 * 2 * 4,
+        "network": 5 * 4 * 4 * (9 * 4 * 3 + 4 * 3 * 2),
+        "films": 5 * 6 * 6 * 4 * 9 * (2 + 3) * 3,
+        "last_film": 5 * 6 * 6 * 4 * 9 * (3 + 2) * 2,
+        "last": 6 * 6 * 2 * 2,
+    }
+
+
+def _by_layer(costs):
+    """Returns multiply-adds by outermost layer; None where a part is not counted."""
+    found = {}
+    for name, count in costs:
+        outer = name.split("/")[0]
+        former = found.get(outer, 0)
+        found[outer] = None if None in (former, count) else former + count
+    return {name: count for name, count in found.items() if count != 0}
+
+
+@pytest.mark.parametrize("make", [_recurrent, _of_attention, _einsum, _films])
+def test_layers_of_steps_and_tokens_cost_what_is_counted_by_hand(keras, make):
+    plain, by_hand = make(keras)
+    graph = et.channel_graph(plain)
+    assert _by_layer((cost.layer, cost.multiply_adds) for cost in graph.costs()) == by_hand
+    assert graph.multiply_adds() == sum(by_hand.values())
+    assert graph.uncounted == ()
+    # The same in a model that is wrapped.
+    adapter = pruned(et.wrap_for_pruning(plain))
+    masks = {n: np.arange(m.size).reshape(m.shape) % 2 == 0 for n, m in adapter.masks().items()}
+    costs = adapter.layer_costs(masks)
+    assert _by_layer((cost.name, cost.macs.dense) for cost in costs) == by_hand
+    assert sum(cost.macs.masked for cost in costs) == graph.multiply_adds(masks=masks)
+    # No mask takes away what queries and keys make.
+    nothing = {name: np.zeros(graph.shapes[name], bool) for name in graph.positions}
+    assert graph.multiply_adds(masks=nothing) == sum(graph.products.values())
+
+
+def test_an_unknown_length_is_said_and_not_guessed(keras):
+    layers = keras.layers
+
+    class Cell(layers.SimpleRNNCell):
+        pass
+
+    words = keras.Input((None,), dtype="int32")
+    x = layers.Embedding(20, 8, name="words")(words)
+    shared = layers.Dense(8, name="shared")
+    x = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    x = layers.EinsumDense("abc,cd->abd", (None, 8), name="einsum")(shared(x))
+    x = layers.TimeDistributed(layers.Dense(8), name="each")(x)
+    x = shared(layers.LSTM(8, name="memory")(x))
+    x = layers.RNN(Cell(4), name="own")(layers.Reshape((2, 4))(x))
+    graph = et.channel_graph(keras.Model(words, layers.Dense(3, name="last")(x)))
+    costs = _by_layer((cost.layer, cost.multiply_adds) for cost in graph.costs())
+    names = ("attention", "shared", "einsum", "each", "memory", "own")
+    assert costs == {**dict.fromkeys(names), "last": 4 * 3}
+    assert graph.products == {"attention": None}
+    # Looking words up multiplies nothing.
+    assert "words/embeddings" not in graph.uncounted
+    assert graph.multiply_adds() == 4 * 3

@@ -4,13 +4,21 @@ Layers and operations are told by the names of their classes, so that no Keras i
 not understood keeps its channels, with the reason.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from tf_earlyticket.backends.graph_calls import Call, calls_of, graph_of, shape_of, tensors
 from tf_earlyticket.backends.layers import variables_of
+from tf_earlyticket.backends.weight_uses import (
+    CONVOLUTIONS,
+    DEPTHWISE,
+    SEPARABLE,
+    TRANSPOSED,
+    depthwise_kernel,
+    uses_of_call,
+)
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.channels import (
     CARRIES,
@@ -21,10 +29,6 @@ from tf_earlyticket.pruning.channels import (
     Numbers,
 )
 
-_CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D")
-_TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
-_SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 _DIMENSIONS = ("1D", "2D", "3D")
 # Layers that treat each channel by itself, all alike, and keep their number.
 _EACH_ALIKE = (
@@ -111,46 +115,18 @@ def walk(
 
     Without `needed`, that of a model without layers' calls has no channels and counts no use.
     """
-    if _graph_of(model) is None and not needed:
+    if graph_of(model) is None and not needed:
         return _Walk(layers, weights).build()
-    if _graph_of(model) is None:
+    if graph_of(model) is None:
         raise InputError(
             f"model {model.name!r} of type {type(model).__name__} has no graph of layers: expected "
             "a functional or sequential model that is built."
         )
     found = _Walk(layers, weights)
-    inputs = [found.inputs(tensor) for tensor in _tensors(_graph_of(model).inputs)]
+    inputs = [found.inputs(tensor) for tensor in tensors(graph_of(model).inputs)]
     for channels in found.model(model, inputs):
         found.channels.pin(channels, "an output of the model")
     return found.build()
-
-
-def _graph_of(model):
-    """Returns the object that has the graph of a model; None if there is none."""
-    # Keras 3 has that of a sequential model inside.
-    for graph in (model, getattr(model, "_functional", None)):
-        if getattr(graph, "_nodes_by_depth", None) and getattr(graph, "inputs", None):
-            return graph
-    return None
-
-
-def _tensors(structure) -> list:
-    """Returns the symbolic tensors in nested lists and dicts, in order."""
-    if isinstance(structure, Mapping):
-        structure = list(structure.values())
-    if isinstance(structure, (list, tuple)):
-        return [each for part in structure for each in _tensors(part)]
-    return [structure] if type(structure).__name__ == "KerasTensor" else []
-
-
-def _constants(structure) -> list:
-    """Returns what is given to an operation beside tensors, None and words."""
-    if isinstance(structure, Mapping):
-        structure = [value for name, value in structure.items() if name != "name"]
-    if isinstance(structure, (list, tuple)):
-        return [each for part in structure for each in _constants(part)]
-    tensor = type(structure).__name__ == "KerasTensor"
-    return [] if tensor or structure is None or isinstance(structure, str) else [structure]
 
 
 class _Walk:
@@ -161,8 +137,9 @@ class _Walk:
         self._layers = {id(layer): name for name, layer in layers.items()}
         self._weights = {id(weight): name for name, weight in weights.items()}
         self._shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-        self._positions: dict[str, int] = {}
-        self._unknown: set[str] = set()
+        # None: not known.
+        self._positions: dict[str, int | None] = {}
+        self._products: dict[str, int | None] = {}
         # Weights that layers which are not understood compute with, and which those are.
         self._held: dict[str, str] = {}
         # Of models within the model: the channels of their inputs and outputs.
@@ -174,46 +151,44 @@ class _Walk:
         uncounted = [
             name
             for name, shape in self._shapes.items()
-            if name in self._unknown or (len(shape) > 1 and name not in self._positions)
+            if self._positions.get(name, None if len(shape) > 1 else 0) is None
         ]
-        counted = {n: p for n, p in self._positions.items() if n not in self._unknown}
-        return self.channels.build(self._shapes, counted, uncounted)
+        counted = {name: times for name, times in self._positions.items() if times is not None}
+        return self.channels.build(self._shapes, counted, uncounted, self._products)
 
     def inputs(self, tensor) -> Numbers:
         return self._pinned(tensor, "an input of the model")
 
     def _pinned(self, tensor, reason: str) -> Numbers:
-        shape = _shape(tensor)
+        shape = shape_of(tensor)
         channels = self.channels.new(shape[-1] if len(shape) > 1 and shape[-1] else 0)
         self.channels.pin(channels, reason)
         return channels
 
     def model(self, model, inputs: list[Numbers]) -> list[Numbers]:
         """Returns the channels of a model's outputs."""
-        graph = _graph_of(model)
+        graph = graph_of(model)
         # The graph of each layer is walked at every call, so that its cost is counted.
-        known = {id(t): c for t, c in zip(_tensors(graph.inputs), inputs, strict=True)}
-        for depth in sorted(graph._nodes_by_depth, reverse=True):
-            for node in graph._nodes_by_depth[depth]:
-                outputs = _tensors(node.outputs)
-                if all(id(tensor) in known for tensor in outputs):
-                    continue
-                called = _Call(node, self._layers)
-                found = self._call(called, [known[id(tensor)] for tensor in called.inputs])
-                known |= {id(t): c for t, c in zip(outputs, found, strict=True)}
-        return [known[id(tensor)] for tensor in _tensors(graph.outputs)]
+        known = {id(t): c for t, c in zip(tensors(graph.inputs), inputs, strict=True)}
+        for call in calls_of(graph, self._layers):
+            if all(id(tensor) in known for tensor in call.outputs):
+                continue
+            found = self._call(call, [known[id(tensor)] for tensor in call.inputs])
+            known |= {id(t): c for t, c in zip(call.outputs, found, strict=True)}
+        return [known[id(tensor)] for tensor in tensors(graph.outputs)]
 
-    def _call(self, call: "_Call", inputs: list[Numbers]) -> list[Numbers]:
-        if call.of_keras and _graph_of(call.layer) is not None:
+    def _call(self, call: Call, inputs: list[Numbers]) -> list[Numbers]:
+        if call.of_keras and graph_of(call.layer) is not None:
             return self._nested(call, inputs)
+        self._count(call)
         rule = self._rule(call)
         found = rule(call, inputs) if rule is not None and len(call.outputs) == 1 else None
-        if isinstance(found, np.ndarray) and len(found) == (_shape(call.outputs[0])[-1] or 0):
+        if isinstance(found, np.ndarray) and len(found) == (shape_of(call.outputs[0])[-1] or 0):
             return [found]
         reason = found if isinstance(found, str) else _WHOLE.get(call.kind, "not understood")
         return self._opaque(call, inputs, f"{call.name} ({call.kind}): {reason}")
 
-    def _opaque(self, call: "_Call", inputs: list[Numbers], reason: str) -> list[Numbers]:
+    def _opaque(self, call: Call, inputs: list[Numbers], reason: str) -> list[Numbers]:
         for channels in inputs:
             self.channels.pin(channels, reason)
         for weight in variables_of(call.layer):
@@ -221,7 +196,7 @@ class _Walk:
             self._held.setdefault(self._name(weight) or "", reason)
         return [self._pinned(tensor, reason) for tensor in call.outputs]
 
-    def _nested(self, call: "_Call", inputs: list[Numbers]) -> list[Numbers]:
+    def _nested(self, call: Call, inputs: list[Numbers]) -> list[Numbers]:
         for channels in inputs:
             # Its shape of inputs is given, not found.
             self.channels.pin(channels, f"{call.name}: an input of a model within the model")
@@ -231,19 +206,19 @@ class _Walk:
             self.channels.join(channels, others)
         return found
 
-    def _rule(self, call: "_Call") -> Callable[["_Call", list[Numbers]], Any] | None:
+    def _rule(self, call: Call) -> Callable[[Call, list[Numbers]], Any] | None:
         kind = call.kind
         if not call.of_keras:
             return None
         if call.is_operation:
             return self._operation
-        if kind in _CONVOLUTIONS:
+        if kind in CONVOLUTIONS:
             return self._convolution
-        if kind in _TRANSPOSED:
+        if kind in TRANSPOSED:
             return self._transposed
-        if kind in _DEPTHWISE:
+        if kind in DEPTHWISE:
             return self._depthwise
-        if kind in _SEPARABLE:
+        if kind in SEPARABLE:
             return self._separable
         if kind in _MERGES:
             return self._merge
@@ -268,15 +243,20 @@ class _Walk:
     def _name(self, weight) -> str | None:
         return self._weights.get(id(weight))
 
-    def _count(self, weight, times: int | None) -> None:
-        name = self._name(weight)
-        if name is not None and times is None:
-            self._unknown.add(name)
-        elif name is not None:
-            self._positions[name] = self._positions.get(name, 0) + (times or 0)
+    def _count(self, call: Call) -> None:
+        for used, times in uses_of_call(call, self._layers):
+            if (name := self._name(used)) is not None:
+                self._add(self._positions, name, times)
+            elif id(used) in self._layers:
+                self._add(self._products, self._layers[id(used)], times)
+
+    @staticmethod
+    def _add(counts: dict[str, int | None], name: str, times: int | None) -> None:
+        known = counts.get(name, 0)
+        counts[name] = None if known is None or times is None else known + times
 
     def _kernel(
-        self, call: "_Call", kernel, axes: tuple[int, int], inputs: Numbers, size: str
+        self, call: Call, kernel, axes: tuple[int, int], inputs: Numbers, size: str
     ) -> Numbers | str:
         """Says that a kernel reads the inputs along one axis, and makes others along another."""
         name, (reads, makes) = self._name(kernel), axes
@@ -301,52 +281,44 @@ class _Walk:
             self.channels.pin(channels, f"{layer.name}: activation {function} over channels")
         return channels
 
-    def _convolution(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
+    def _convolution(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         layer = call.layer
-        self._count(layer.kernel, call.places(call.outputs[0]))
         if not call.channels_last:
             return "channels are not the last axis"
         if layer.groups != 1:
             return "a convolution of groups"
         return self._kernel(call, layer.kernel, (-2, -1), inputs[0], "filters")
 
-    def _transposed(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
-        self._count(call.layer.kernel, call.places(call.inputs[0]))
+    def _transposed(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         if not call.channels_last:
             return "channels are not the last axis"
         return self._kernel(call, call.layer.kernel, (-1, -2), inputs[0], "filters")
 
-    def _depthwise(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
+    def _depthwise(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         layer = call.layer
-        # tf_keras and Keras 3 have different names for it.
-        kernel = getattr(layer, "depthwise_kernel", None)
-        kernel = layer.kernel if kernel is None else kernel
-        self._count(kernel, call.places(call.outputs[0]))
         if not call.channels_last:
             return "channels are not the last axis"
+        kernel = depthwise_kernel(layer)
         outputs = np.repeat(inputs[0], layer.depth_multiplier)
         self._carried(kernel, inputs[0], len(kernel.shape) - 2)
         self._carried(layer.bias, outputs)
         return self._activated(layer, outputs)
 
-    def _separable(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
+    def _separable(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         layer = call.layer
-        for kernel in (layer.depthwise_kernel, layer.pointwise_kernel):
-            self._count(kernel, call.places(call.outputs[0]))
         if not call.channels_last:
             return "channels are not the last axis"
         self._carried(layer.depthwise_kernel, inputs[0], len(layer.depthwise_kernel.shape) - 2)
         between = np.repeat(inputs[0], layer.depth_multiplier)
         return self._kernel(call, layer.pointwise_kernel, (-2, -1), between, "filters")
 
-    def _dense(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
-        self._count(call.layer.kernel, call.places(call.outputs[0], channels_last=True))
+    def _dense(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         return self._kernel(call, call.layer.kernel, (0, 1), inputs[0], "units")
 
-    def _batch_norm(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
+    def _batch_norm(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         layer = call.layer
         axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
-        if axes not in ([-1], [len(_shape(call.inputs[0])) - 1]):
+        if axes not in ([-1], [len(shape_of(call.inputs[0])) - 1]):
             return "normalises along another axis than the last"
         if any(len(weight.shape) != 1 for weight in layer.weights):
             return "has weights of other kinds"
@@ -354,20 +326,19 @@ class _Walk:
             self._carried(weight, inputs[0])
         return inputs[0]
 
-    def _prelu(self, call: "_Call", inputs: list[Numbers]) -> Numbers:
-        self._count(call.layer.alpha, 0)
+    def _prelu(self, call: Call, inputs: list[Numbers]) -> Numbers:
         if call.layer.alpha.shape[-1] == len(inputs[0]):
             self._carried(call.layer.alpha, inputs[0], len(call.layer.alpha.shape) - 1)
         return inputs[0]
 
-    def _activation(self, call: "_Call", inputs: list[Numbers]) -> Numbers:
+    def _activation(self, call: Call, inputs: list[Numbers]) -> Numbers:
         return self._activated(call.layer, inputs[0])
 
-    def _rescaling(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
+    def _rescaling(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         alike = np.ndim(call.layer.scale) == np.ndim(call.layer.offset) == 0
         return inputs[0] if alike else "has a scale for each channel"
 
-    def _spatial(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
+    def _spatial(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         if call.channels_last:
             return inputs[0]
         if call.kind != "ZeroPadding2D":
@@ -378,7 +349,7 @@ class _Walk:
         self.channels.size(call.path, ("padding", 1, 1), after)
         return np.concatenate([before, inputs[0], after])
 
-    def _merge(self, call: "_Call", inputs: list[Numbers]) -> Numbers:
+    def _merge(self, call: Call, inputs: list[Numbers]) -> Numbers:
         outputs = max(inputs, key=len)
         for channels in inputs:
             if len(channels) == len(outputs):
@@ -388,13 +359,13 @@ class _Walk:
                 self.channels.pin(channels, f"{call.name}: broadcast over channels")
         return outputs
 
-    def _concatenate(self, call: "_Call", inputs: list[Numbers]) -> Numbers:
-        if call.layer.axis in (-1, len(_shape(call.inputs[0])) - 1):
+    def _concatenate(self, call: Call, inputs: list[Numbers]) -> Numbers:
+        if call.layer.axis in (-1, len(shape_of(call.inputs[0])) - 1):
             return np.concatenate(inputs)
         return self._merge(call, inputs)
 
-    def _reshape(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
-        before, after = _shape(call.inputs[0])[1:], _shape(call.outputs[0])[1:]
+    def _reshape(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
+        before, after = shape_of(call.inputs[0])[1:], shape_of(call.outputs[0])[1:]
         count = len(inputs[0])
         if not count or None in before or None in after or not call.channels_last:
             return "its sizes are not known"
@@ -405,7 +376,7 @@ class _Walk:
             self.channels.size(call.path, ("target_shape", len(after) - 1), outputs)
         return outputs
 
-    def _operation(self, call: "_Call", inputs: list[Numbers]) -> Numbers | str:
+    def _operation(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         function = call.kind.replace("_", "").lower()
         arguments = [np.size(value) for value in call.constants]
         if not inputs or function not in _OPERATIONS:
@@ -413,45 +384,3 @@ class _Walk:
         if any(size != 1 for size in arguments):
             return "has a number for each channel"
         return self._merge(call, inputs)
-
-
-class _Call:
-    """A call of a layer, or an operation, in the graph of a model."""
-
-    def __init__(self, node, layers: Mapping[int, str]):
-        layer = getattr(node, "operation", None)
-        keras3 = layer is not None
-        layer = layer if keras3 else node.layer
-        inside = getattr(layer, "layer", None)
-        if id(layer) not in layers and id(inside) in layers:
-            # A pruning wrapper of tf_keras.
-            layer = inside
-        self.layer = layer
-        self.path = layers.get(id(layer), layer.name)
-        self.name = self.path
-        self.of_keras = type(layer).__module__.split(".")[0] in ("keras", "tf_keras")
-        self.inputs = _tensors(node.input_tensors if keras3 else node.keras_inputs)
-        self.outputs = _tensors(node.outputs)
-        arguments = node.arguments if keras3 else node
-        given = (arguments.args, arguments.kwargs) if keras3 else (node.call_args, node.call_kwargs)
-        self.constants = _constants(given) + _constants(vars(layer).get("_init_args", ()))
-        self.kind = type(layer).__name__
-        # tf_keras has one class for all operations, Keras 3 one for each, which is no layer.
-        self.is_operation = self.kind == "TFOpLambda" or not hasattr(layer, "weights")
-        if self.kind == "TFOpLambda":
-            self.kind = str(layer.symbol).rpartition(".")[2]
-
-    @property
-    def channels_last(self) -> bool:
-        return getattr(self.layer, "data_format", None) in (None, "channels_last")
-
-    def places(self, tensor, channels_last: bool = False) -> int | None:
-        """Returns the number of vectors of channels in a tensor, None if it is not known."""
-        shape = _shape(tensor)[1:]
-        shape = shape[:-1] if channels_last or self.channels_last else shape[1:]
-        return None if None in shape else math.prod(shape)
-
-
-def _shape(tensor) -> Sequence[int | None]:
-    # tf_keras may not know how many axes there are; of three none is known.
-    return (None,) * 3 if getattr(tensor.shape, "rank", 0) is None else tuple(tensor.shape)

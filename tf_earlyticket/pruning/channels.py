@@ -132,6 +132,8 @@ class ChannelGraph:
         positions: How often each weight that is multiplied with is used in one example, over all
             calls of its layer: a 3x3 kernel on 32x32 pixels 1024 times.
         uncounted: Names of weights with two or more axes whose use cannot be counted.
+        products: Multiply-adds of two activations by name of the attention layer, whose weights
+            are those of layers inside; None where they cannot be counted.
         uses: Where channels lie in weights; of a channel that is pinned, too.
         sizes: Where layers' configs count them.
         families: All of them, in model order.
@@ -140,6 +142,7 @@ class ChannelGraph:
     shapes: Mapping[str, tuple[int, ...]]
     positions: Mapping[str, int]
     uncounted: tuple[str, ...]
+    products: Mapping[str, int | None]
     uses: tuple[Use, ...]
     sizes: tuple[Size, ...]
     families: tuple[Family, ...]
@@ -239,10 +242,11 @@ class ChannelGraph:
             kept: Bool [channels], those that are left; None: all.
             masks: Masks by weight; only weights that they keep count.
         """
-        return sum(
+        of_weights = sum(
             positions * _elements(self.shape(name, kept), (masks or {}).get(name))
             for name, positions in self.positions.items()
         )
+        return of_weights + sum(count or 0 for count in self.products.values())
 
     def parameters(self, kept: Mask | None = None, masks: Mapping[str, Array] | None = None) -> int:
         """Returns the number of all weights; arguments as for `multiply_adds`."""
@@ -253,11 +257,15 @@ class ChannelGraph:
     def costs(
         self, kept: Mask | None = None, masks: Mapping[str, Array] | None = None
     ) -> list[Cost]:
-        """Returns what each layer with weights costs; arguments as for `multiply_adds`."""
+        """Returns what each layer with weights or products costs; arguments as above."""
         found: dict[str, list[Any]] = {}
         for name in self.shapes:
             elements = _elements(self.shape(name, kept), (masks or {}).get(name))
-            cost = found.setdefault(name.rpartition("/")[0], [0, 0])
+            layer = name.rpartition("/")[0]
+            holder = layer.rpartition("/")[0]
+            if holder in self.products:
+                found.setdefault(holder, [self.products[holder], 0])
+            cost = found.setdefault(layer, [0, 0])
             cost[1] += elements
             if name in self.uncounted:
                 cost[0] = None
@@ -374,7 +382,11 @@ class ChannelBuilder:
         self._sizes.setdefault((layer, path), channels)
 
     def build(
-        self, shapes: Mapping[str, tuple[int, ...]], positions: Mapping[str, int], uncounted: Any
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        positions: Mapping[str, int],
+        uncounted: Iterable[str] = (),
+        products: Mapping[str, int | None] | None = None,
     ) -> ChannelGraph:
         """Returns the graph; arguments as its attributes."""
         roots = np.array([self._root(channel) for channel in range(len(self._parents))], np.int64)
@@ -390,6 +402,7 @@ class ChannelBuilder:
             dict(shapes),
             dict(positions),
             tuple(uncounted),
+            dict(products or {}),
             uses,
             tuple(Size(*key, number[channels]) for key, channels in self._sizes.items()),
             tuple(_families(uses, reasons)),
