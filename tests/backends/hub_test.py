@@ -12,6 +12,8 @@ from pictures import write_digits
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import backend_of, pruned
+from tf_earlyticket.backends.probe_data import probe_dataset
+from tf_earlyticket.errors import InputError
 
 hub = pytest.importorskip("keras_hub", reason="the extra `hub` is not installed")
 ROOT = Path(__file__).parents[2]
@@ -97,6 +99,32 @@ def _vit():
     return hub.models.ViTImageClassifier(backbone, 3)
 
 
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film", "##s"]
+
+
+def _sentences():
+    texts = ["a good film", "bad films", "a film"] * 5 + ["films"]
+    return np.array(texts), np.arange(16) % 3
+
+
+def _bert_of_sentences():
+    models = hub.models
+    tokenizer = models.BertTokenizer(vocabulary=VOCABULARY)
+    preprocessor = models.BertTextClassifierPreprocessor(tokenizer, sequence_length=8)
+    return models.BertTextClassifier(models.BertBackbone(**TEXT), 3, preprocessor=preprocessor)
+
+
+def _vit_of_any_size():
+    models = hub.models
+    converter = models.ViTImageClassifierPreprocessor.image_converter_cls(
+        image_size=(16, 16), scale=1 / 255
+    )
+    preprocessor = models.ViTImageClassifierPreprocessor(image_converter=converter)
+    return models.ViTImageClassifier(
+        models.ViTBackbone((16, 16, 3), 4, 2, 2, 8, 16), 3, preprocessor=preprocessor
+    )
+
+
 # Name: the task, its data, and what the names of pruned kernels contain.
 NETWORKS = {
     "bert": (
@@ -115,6 +143,8 @@ NETWORKS = {
         ["query/kernel", "attention_output/kernel", "feedforward_intermediate_dense/kernel"],
     ),
     "vit": (_vit, lambda: _pictures(16), ["query/kernel", "mlp/dense/kernel"]),
+    "sentences": (_bert_of_sentences, _sentences, ["query/kernel", "attention_output/kernel"]),
+    "pictures": (_vit_of_any_size, lambda: _pictures(20), ["query/kernel", "mlp/dense/kernel"]),
     "resnet": (_resnet, _pictures, ["conv/kernel"]),
     "efficientnet": (_efficientnet, _pictures, ["conv/kernel"]),
     "mobilenet": (_mobilenet, _pictures, ["conv/kernel"]),
@@ -152,6 +182,30 @@ def test_six_lines_make_a_ticket_of_a_task(name, tmp_path):
     again.compile("adam", "mse")
     et.rewind(again, ticket)
     assert backend_of(again).left_dense(again)
+
+
+def test_scores_look_at_what_the_preprocessor_makes():
+    plain, (x, y) = _bert_of_sentences(), _sentences()
+    masks = []
+    for inputs, preprocessor in ((x, plain.preprocessor), (plain.preprocessor(x), None)):
+        model = et.wrap_for_pruning(plain, ranking="global(score='taylor')")
+        model.preprocessor = preprocessor
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        pruned(model).score_data = probe_dataset((inputs, y), "train_data")
+        masks.append(pruned(model).ranked_masks(0.5))
+    for name, mask in masks[0].items():
+        np.testing.assert_array_equal(mask, masks[1][name])
+
+
+def test_data_that_the_preprocessor_does_not_take_are_refused_before_training():
+    model = et.wrap_for_pruning(_bert_of_sentences())
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x, y = _sentences()
+    numbers = np.zeros((16, 8), np.int32)
+    early_ticket = et.EarlyTicket((x, y), (numbers, y), verbose=0)
+    with pytest.raises(InputError, match="^validation_data cannot be read: ") as error:
+        model.fit(x, y, epochs=6, verbose=0, callbacks=[early_ticket])
+    assert "\n" not in str(error.value)
 
 
 def test_its_files_become_tickets_in_the_command(tmp_path):

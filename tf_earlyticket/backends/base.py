@@ -34,6 +34,7 @@ from tf_earlyticket.backends.layer_kinds import (
     prunable_weights,
 )
 from tf_earlyticket.backends.layers import (
+    as_computed,
     called_as,
     named_layers,
     named_weights,
@@ -421,7 +422,7 @@ class PrunedModel(ABC):
 
     def _score_batches(self, batches: int):
         batch = None
-        for batch in self.score_data().take(batches):
+        for batch in as_computed(self.model, self.score_data()).take(batches):
             yield batch
         if batch is None:
             raise InputError("train_data is empty: expected at least one batch for the score.")

@@ -7,7 +7,7 @@ import numpy as np
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of
-from tf_earlyticket.backends.layers import called_as, layers_inside
+from tf_earlyticket.backends.layers import as_computed, called_as, layers_inside
 from tf_earlyticket.backends.probe_data import probe_dataset
 from tf_earlyticket.errors import InputError
 
@@ -56,7 +56,7 @@ def recalibrate_batch_norm(
         with contextlib.ExitStack() as stack:
             for layer, moments in zip(layers, found, strict=True):
                 stack.enter_context(called_as(layer, _measuring(layer, moments)))
-            for batch in read().take(batches):
+            for batch in as_computed(model, read()).take(batches):
                 inputs = backend.keras.utils.unpack_x_y_sample_weight(batch)[0]
                 if backend.computes_with != "tensorflow":
                     inputs = backend.keras.tree.map_structure(np.asarray, inputs)

@@ -151,6 +151,9 @@ class Copier:
             config["synchronized"] = True
         # What a config makes of a function forgets its globals.
         config |= {name: value for name, value in _functions(layer).items() if name in config}
+        if getattr(layer, "preprocessor", None) is not None and "preprocessor" in config:
+            # Of a task of KerasHub: it has no weights, and its config no vocabulary.
+            config["preprocessor"] = layer.preprocessor
         with self._backend.trusted(), self._backend.keras.utils.custom_object_scope(_own(layer)):
             copy = type(layer).from_config(config)
         # Before it is called: the shape of its outputs may depend on vocabularies and bins.

@@ -71,6 +71,15 @@ def flat(tensors) -> list:
     return [tensors]
 
 
+def as_computed(model, dataset):
+    """Returns a `tf.data.Dataset` of what a model computes with, where its `fit` takes other data.
+
+    Such as a task of KerasHub, whose preprocessor makes numbers of text.
+    """
+    prepared = getattr(model, "preprocess_samples", None)
+    return dataset if prepared is None else dataset.map(prepared)
+
+
 def own_variables(layer) -> list:
     """Returns the weight variables of a layer that are not of a layer inside."""
     inside = {id(variable) for child in _children(layer) for variable in variables_of(child)}

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.framework import graph_pb2
 
 from tf_earlyticket import checks
+from tf_earlyticket.backends.layers import as_computed
 from tf_earlyticket.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -218,9 +219,9 @@ def check_first_batch(model, dataset: tf.data.Dataset, argument: str) -> None:
             label of a sparse loss is no class.
     """
     try:
-        batch = next(iter(dataset), None)
-    except tf.errors.OpError as error:
-        reason = " ".join(str(error.message).split())
+        batch = next(iter(as_computed(model, dataset)), None)
+    except (tf.errors.OpError, TypeError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "message", error)).split())
         raise InputError(f"{argument} cannot be read: {reason:.300}") from error
     if batch is None:
         raise InputError(f"{argument} is empty: expected at least one batch.")
