@@ -197,6 +197,22 @@ def test_scores_look_at_what_the_preprocessor_makes():
         np.testing.assert_array_equal(mask, masks[1][name])
 
 
+def test_batch_norm_is_recalibrated_on_what_the_preprocessor_makes():
+    plain, (x, _) = _resnet(), _pictures(40)
+    converter = hub.models.ResNetImageClassifierPreprocessor.image_converter_cls(
+        image_size=(32, 32), scale=1 / 255
+    )
+    preprocessor = hub.models.ResNetImageClassifierPreprocessor(image_converter=converter)
+    found = []
+    for inputs, own in ((x, preprocessor), (np.asarray(preprocessor(x)), None)):
+        model = et.wrap_for_pruning(plain)
+        model.preprocessor = own
+        assert et.recalibrate_batch_norm(model, (inputs, np.arange(16))) > 0
+        found.append(backend_of(model).named_weights(model))
+    for name, weight in found[0].items():
+        np.testing.assert_allclose(np.asarray(weight), np.asarray(found[1][name]), rtol=1e-5)
+
+
 def test_data_that_the_preprocessor_does_not_take_are_refused_before_training():
     model = et.wrap_for_pruning(_bert_of_sentences())
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
