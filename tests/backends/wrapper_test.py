@@ -317,3 +317,91 @@ def test_config_holds_ranking_and_group_size():
     assert again.criterion.names == {"ranking": "layerwise", "group_size": 4}
     assert again.pruning_schedule.get_config() == schedule.get_config()
     assert again.name == wrapper.name
+
+
+def _dense(**options):
+    return mlp(layers.Dense(8), layers.Dense(6, name="middle", **options))
+
+
+def _tied():
+    # The second reads the kernel of the first, past its wrapper.
+    first = OwnDense(12, name="middle")
+
+    class Reader(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.first = first
+
+        def call(self, inputs):
+            return tf.matmul(inputs, self.first.kernel, transpose_b=True)
+
+    return mlp(layers.Dense(12), first, Reader())
+
+
+class _WithLoss(OwnDense):
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.add_loss(lambda: tf.reduce_sum(self.kernel))
+
+
+def _own_step():
+    class OwnStep(keras.Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    plain = _dense()
+    return OwnStep(plain.input, plain.output)
+
+
+class _OwnOptimizer(keras.optimizers.SGD):
+    pass
+
+
+ORDINARY = {
+    "plain": _dense,
+    "l1l2": lambda: _dense(kernel_regularizer=keras.regularizers.L1L2(1e-3, 1e-3)),
+    "activity": lambda: _dense(activity_regularizer=keras.regularizers.L2(1e-3)),
+}
+MOVING = {
+    "orthogonal": lambda: _dense(kernel_regularizer=keras.regularizers.OrthogonalRegularizer(0.1)),
+    "constraint": lambda: _dense(kernel_constraint=keras.constraints.UnitNorm()),
+    "loss": lambda: mlp(layers.Dense(8), _WithLoss(6, name="middle")),
+}
+
+
+@pytest.mark.parametrize("name", [*ORDINARY, *MOVING])
+def test_the_steps_of_a_model_have_constraints_where_zeros_may_move(
+    name, compiled, train_sparse, vectors
+):
+    plain = {**ORDINARY, **MOVING}[name]()
+    own = plain.get_layer("middle").kernel.constraint
+    model = wrap_for_pruning(plain)
+    adapter = compiled(model, prepare=False)
+    kernel = model.layers[1].layer.kernel
+    assert kernel.constraint is not None
+    adapter.prepare()
+    assert (kernel.constraint is not None) == (name in MOVING)
+    train_sparse(adapter, *vectors)
+    adapter.finish()
+    # Whoever trains it now.
+    assert kernel.constraint not in (None, own)
+
+
+@pytest.mark.parametrize("make", [_own_step, _tied])
+def test_models_that_may_train_in_another_way_have_all_constraints(make, compiled):
+    model = wrap_for_pruning(make())
+    compiled(model)
+    (kernel,) = [w for w in model.trainable_weights if "middle/kernel" in w.name]
+    assert kernel.constraint is not None
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [_OwnOptimizer(), keras.optimizers.SGD(0.1, use_ema=True), keras.optimizers.SGD(0.1)],
+    ids=["own", "average", "plain"],
+)
+def test_optimizers_that_may_write_weights_in_another_way_have_constraints(optimizer, compiled):
+    model = wrap_for_pruning(_dense())
+    compiled(model, optimizer)
+    ordinary = type(optimizer) is keras.optimizers.SGD and not optimizer.use_ema
+    assert (model.layers[1].layer.kernel.constraint is None) == ordinary

@@ -17,7 +17,7 @@ from tf_earlyticket.backends.layers import (
     recurrent_states,
     variables_of,
 )
-from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude, keras, tfmot
+from tf_earlyticket.backends.tf_keras.compat import PruneLowMagnitude, is_network, keras, tfmot
 from tf_earlyticket.backends.tf_keras.optimizers import OverridableSchedule, WarmUp
 from tf_earlyticket.backends.tf_keras.pruned_model import (
     TfKerasPrunedModel,
@@ -114,7 +114,7 @@ class TfKerasBackend(Backend):
         return wrapped
 
     def is_network(self, layer):
-        return isinstance(layer, keras.Model) and layer._is_graph_network
+        return is_network(layer)
 
     def copy_network(self, model, copied):
         if isinstance(model, keras.Sequential) and not model._has_explicit_input_shape:

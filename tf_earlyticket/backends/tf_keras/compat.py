@@ -15,6 +15,12 @@ __all__ = [
     "PruneRegistry",
     "collect_prunable_layers",
     "enable_auto_cast_variables",
+    "is_network",
     "keras",
     "tfmot",
 ]
+
+
+def is_network(layer) -> bool:
+    """Tells a network of layers from what is one layer, or a model of calls of its own."""
+    return isinstance(layer, keras.Model) and layer._is_graph_network

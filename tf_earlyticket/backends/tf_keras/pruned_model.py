@@ -1,14 +1,21 @@
 """A tf_keras model in TFMOT pruning wrappers: its masks, training steps and state."""
 
 import contextlib
+from collections import Counter
 
 import numpy as np
 import tensorflow as tf
 
 from tf_earlyticket.backends.base import UNSET, PrunedModel
-from tf_earlyticket.backends.layers import metrics_given, named_weights, recurrent_states
+from tf_earlyticket.backends.layers import (
+    called_layers,
+    metrics_given,
+    named_weights,
+    recurrent_states,
+    variables_of,
+)
 from tf_earlyticket.backends.tf_keras import optimizers
-from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.backends.tf_keras.compat import is_network, keras
 from tf_earlyticket.backends.tf_keras.wrapper import MaskedPruneLowMagnitude
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.updates import resolve_update
@@ -144,9 +151,30 @@ class TfKerasPrunedModel(PrunedModel):
         with self._scope():
             optimizers.build_optimizer(self.model)
         optimizers.install_override(self.model)
+        self._hold_zeros(everywhere=not self._trains_as_keras_does())
 
     def finish(self):
         optimizers.remove_override(self.model)
+        self._hold_zeros(everywhere=True)
+
+    def _hold_zeros(self, everywhere: bool) -> None:
+        called = called_layers(self.model, is_network)
+        layers = [each for each in called if not is_network(each)]
+        readers = Counter(id(variable) for each in layers for variable in variables_of(each))
+        for wrapper in self._wrappers:
+            shared = any(readers[id(weight)] > 1 for weight, _, _ in wrapper.pruning_vars)
+            wrapper.hold_zeros(everywhere=everywhere or shared)
+
+    def _trains_as_keras_does(self) -> bool:
+        """Tells whether a step of the model moves weights by masked gradients alone."""
+        own, optimizer = type(self.model), self._optimizer
+        changed = ("train_step", "compute_loss", "make_train_function")
+        return (
+            all(getattr(own, name) is getattr(keras.Model, name) for name in changed)
+            and type(optimizer).__module__.startswith("tf_keras.src.optimizers.")
+            # What it writes now and then is of earlier weights.
+            and not getattr(optimizer, "use_ema", False)
+        )
 
     def learning_rate(self):
         return optimizers.learning_rate(self._optimizer)

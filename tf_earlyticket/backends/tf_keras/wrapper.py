@@ -2,6 +2,7 @@
 instead of masking weights in the forward pass."""
 
 import contextlib
+import re
 import warnings
 
 import tensorflow as tf
@@ -30,6 +31,10 @@ UNATTENDED = (
     "A model wrapped for pruning is being trained without et.EarlyTicket or et.MaskUpdate among "
     "the callbacks: no further weight will be pruned."
 )
+# Their gradient is zero where the weight is.
+_KEEP_ZEROS = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
+# Of activities it is no loss of weights.
+_REGULARIZER = re.compile("(?!_|activity_).*_regularizer")
 
 
 @keras.utils.register_keras_serializable(package="tf_earlyticket")
@@ -150,7 +155,7 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
     def build(self, input_shape):
         """Creates the masks (ones) and the schedule's steps, unset unless it has a begin."""
         super().build(input_shape)
-        self._owners = []
+        self._owners, self._held = [], []
         update = resolve_update(self.update)
         if update.latent and tf.distribute.get_strategy().num_replicas_in_sync > 1:
             raise checks.refuse("update", self.update, "'shrink' on several devices")
@@ -169,9 +174,8 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
                 self.latent.append((rest, threshold))
                 _constrain(weight, _latent_values(weight, mask, rest, threshold, update.power))
                 continue
-            # Past the layer, regularizers, other layers that read the weight, and the momentum of
-            # an optimizer that is not the model's may move zeros.
-            _constrain(weight, _masked_values(weight, mask))
+            self._held.append((weight, weight.constraint, _masked_values(weight, mask)))
+        self.hold_zeros(everywhere=True)
         if isinstance(self.pruning_schedule, EarlyTicketPolynomialDecay):
             schedule = self.pruning_schedule
             begun = schedule.begin_step is not None
@@ -188,6 +192,19 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
                     else [UNSET] * 3
                 ),
             )
+
+    def hold_zeros(self, *, everywhere: bool) -> None:
+        """Lets constraints hold zeros whoever trains, or where the model's own step needs them.
+
+        Past the layer, regularizers, losses of layers, other layers that read the weight, and the
+        momentum of an optimizer that is not the model's may move zeros. Where nothing of that is in
+        the model's own step, masked gradients are enough, and cheaper.
+        """
+        moved = everywhere or _moves_zeros(self.layer)
+        for weight, own, constraint in self._held:
+            owners = {id(owner) for owner, _ in _owners_of(self.layer, weight)}
+            needed = moved or own is not None or len(owners) > 1
+            _constrain(weight, constraint if needed else None)
 
     def call(self, inputs, *arguments, training=None, mask=None, **kwargs):
         """Calls the layer with masked gradients; adds no other operation."""
@@ -284,6 +301,16 @@ def _masked(value, mask):
     One operation, since every step pays for it: `tf.where` would also compare, and write zeros.
     """
     return tf.math.multiply_no_nan(tf.convert_to_tensor(value), tf.convert_to_tensor(mask))
+
+
+def _moves_zeros(layer) -> bool:
+    """Tells whether a loss of a layer may have a gradient in a weight that is zero."""
+    for each in layer._flatten_layers():
+        found = [v for n, v in vars(each).items() if v is not None and _REGULARIZER.fullmatch(n)]
+        others = len(each._callable_losses) > len(found)
+        if others or any(type(one) not in _KEEP_ZEROS for one in found):
+            return True
+    return False
 
 
 def _masked_values(weight, mask):
