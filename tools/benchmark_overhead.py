@@ -268,6 +268,8 @@ def main(argv: list[str]) -> None:
     rows = [
         (name, variant, benchmarking.with_spread(ratio))
         for name, found in results.items()
+        # Beside them what the machine is.
+        if isinstance(found, dict)
         for variant, ratio in found.get("against_dense", {}).items()
     ]
     benchmarking.show("Against dense training", ["setting", "variant", "ratio"], rows)
