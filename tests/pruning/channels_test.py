@@ -1,5 +1,7 @@
 """Channels as units: graphs by hand, rankings, budgets, rounding; NumPy alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -141,6 +143,40 @@ def test_masks_only_shrink_and_meet_the_goal_to_one_step(seed, multiple, of, spa
                 larger = kept.copy()
                 larger[family.channels[more]] = True
                 assert structure.cost(larger, weights) > budget
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 99), st.sampled_from([4, 8]), st.lists(st.floats(0.05, 0.49), max_size=6))
+def test_a_ramp_ends_where_one_step_would(seed, multiple, sparsities):
+    graph = chain(3, 16, 32, 64, 10, positions=seed % 5 + 1)
+    weights = weights_of(graph, seed)
+    options = {"ranking": "layerwise", "structure": Channels(of="macs", multiple=multiple)}
+    criterion = resolve_criterion(**options).bound(graph, multiple)
+    ramp, masks = criterion.towards(0.5), None
+    for sparsity in [*sorted(sparsities), 0.5]:
+        masks = ramp.masks(weights, sparsity, masks)
+        assert criterion.sparsity(masks) >= sparsity - 1e-12
+    counts = [
+        [int(kept[family.channels].sum()) for family in graph.removable]
+        for kept in map(criterion.structure.whole, (masks, criterion.masks(weights, 0.5)))
+    ]
+    # Which of a family, what is left of its inputs decides.
+    assert counts[0] == counts[1]
+
+
+def test_coarse_steps_on_the_way_do_not_add_up_beyond_the_goal():
+    # As a residual network: few channels of large pictures, many of small ones.
+    graph = chain(3, 16, 16, 32, 64, 10)
+    positions = dict(zip(graph.positions, (64, 64, 16, 16, 4), strict=True))
+    graph, weights = replace(graph, positions=positions), weights_of(graph)
+    options = {"ranking": "layerwise", "structure": Channels(of="macs", multiple=8)}
+    criterion, ends = resolve_criterion(**options).bound(graph, 8), []
+    for own in (criterion.towards(0.5), criterion.towards(None)):
+        masks = None
+        for sparsity in np.linspace(0.05, 0.5, 10):
+            masks = own.masks(weights, sparsity, masks)
+        ends.append(criterion.sparsity(masks))
+    assert 0.5 <= ends[0] < 0.51 < 0.6 < ends[1]
 
 
 def test_the_floor_stays_however_sparse():

@@ -368,7 +368,8 @@ class PrunedModel(ABC):
         part = 1.0 if ramp is None else progress(ramp, step)
         if self.update.is_done(self.criterion, sparsity, present, part, again):
             return None
-        return self.update.masks(self.criterion, self.score_context(), sparsity, present, part)
+        criterion = self.criterion.towards(self.final_sparsity_in_force())
+        return self.update.masks(criterion, self.score_context(), sparsity, present, part)
 
     def masks_may_grow(self, step: int) -> bool:
         """Whether pruned weights may still return after a step."""

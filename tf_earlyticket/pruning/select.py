@@ -208,6 +208,12 @@ class Criterion:
             return self
         return replace(self, structure=InMatrices(self.structure, shapes))
 
+    def towards(self, final: float | None) -> "Criterion":
+        """Returns the criterion for masks within a ramp that ends at a sparsity; None: no ramp."""
+        if not isinstance(self.structure, Channels):
+            return self
+        return replace(self, structure=replace(self.structure, final=final))
+
     def sparsity(self, masks: Mapping[Any, Mask]) -> float:
         """Returns the part that masks take away of what the schedule's sparsity is a part of."""
         if isinstance(self.structure, Channels):

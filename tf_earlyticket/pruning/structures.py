@@ -318,6 +318,7 @@ class Channels(Structure):
             compute in bfloat16, whose fast kernels need it.
         floor: Part of each family that stays, in (0, 1].
         graph: Of the model; given when it is wrapped.
+        final: The sparsity at which a ramp will end; given while it lasts.
 
     Raises:
         InputError: A value is out of range.
@@ -327,6 +328,7 @@ class Channels(Structure):
     multiple: int | None = None
     floor: float = 0.1
     graph: ChannelGraph | None = field(default=None, compare=False, repr=False)
+    final: float | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         checks.choice("of", self.of, ("weights", "macs"))
@@ -406,8 +408,20 @@ class Channels(Structure):
         importance, _ = self._importance(scores, previous)
         if layerwise:
             importance = self._within_families(importance, allowed)
-        budget = kept_count(self.cost(self.network.everything(), scores), sparsity)
-        kept = self._chosen(importance, allowed, lambda kept: self.cost(kept, scores) <= budget)
+        whole = self.cost(self.network.everything(), scores)
+
+        def within(sparsity: float) -> Callable[[Mask], bool]:
+            budget = kept_count(whole, sparsity)
+            return lambda kept: self.cost(kept, scores) <= budget
+
+        least = None
+        if layerwise and self.final is not None and sparsity < self.final:
+            # What goes on the way never comes back, so what the end will want has to stay. Else
+            # coarse steps, each taken for a goal in between, add up far beyond the last goal. How
+            # many of each family that will be is known now; with one ranking of all, training
+            # changes it.
+            least = self._chosen(importance, allowed, within(self.final))
+        kept = self._chosen(importance, allowed, within(sparsity), least)
         masks = self.masks(kept, scores)
         if previous is not None:
             masks = {key: mask & previous[key] for key, mask in masks.items()}
@@ -440,7 +454,13 @@ class Channels(Structure):
             places[family.channels[order]] = -np.arange(family.size) / family.size
         return places
 
-    def _chosen(self, importance: Array, allowed: Mask, fits: Callable[[Mask], bool]) -> Mask:
+    def _chosen(
+        self,
+        importance: Array,
+        allowed: Mask,
+        fits: Callable[[Mask], bool],
+        least: Mask | None = None,
+    ) -> Mask:
         # Of equal ones the earlier channel is first.
         order = np.argsort(-importance, kind="stable")
         order = order[allowed[order]]
@@ -449,9 +469,12 @@ class Channels(Structure):
         families = self.network.removable
         ranks = {id(f): np.sort(rank[f.channels[allowed[f.channels]]]) for f in families}
 
+        def wanted(family: Family, count: int) -> int:
+            fixed = 0 if least is None else int(np.count_nonzero(least[family.channels]))
+            return max(fixed, int(np.searchsorted(ranks[id(family)], count)))
+
         def of_best(count: int) -> Mask:
-            found = {key: int(np.searchsorted(own, count)) for key, own in ranks.items()}
-            return self._counted(order, lambda family: found[id(family)], allowed)
+            return self._counted(order, lambda family: wanted(family, count), allowed)
 
         # The most channels of one ranking that fit with all counts rounded up ...
         low, high = 0, order.size
