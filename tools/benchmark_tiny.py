@@ -47,6 +47,9 @@ _TICKETS = {
     CHANNELS: (
         f"--config.pruning.structure=channels(multiple={MULTIPLE})",
         f"--config.pruning.target=macs:{SHARE}",
+        # Counts are coarse, and channels want to start early.
+        "--config.pruning.ranking=layerwise",
+        "--config.probe.detector=mask_distance",
     ),
 }
 

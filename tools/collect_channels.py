@@ -4,7 +4,8 @@
     python tools/collect_channels.py
 
 The first form copies `study.json` of each directory to `results/channels/<name>/`, without paths of
-the machine, and draws its figure. Both write the page; every measured number in it comes from the
+the machine, and draws its figure; of a single run of channels it keeps a row of
+`results/channels/rankings.json`. Both write the page; every measured number in it comes from the
 files there.
 """
 
@@ -22,6 +23,7 @@ from tf_earlyticket.report import drawing
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "channels"
+RANKINGS = "rankings.json"
 PAGE = ROOT / "docs" / "channels.md"
 KINDS = {
     "dense": "dense",
@@ -32,12 +34,40 @@ KINDS = {
 WANTED = {"ticket-scratch": 0.005, "ticket-dense": -0.01}
 
 
+def keep_run(run_dir: Path, results: Path = RESULTS) -> None:
+    """Keeps what a finished run of channels says of its ranking, in place of the same run's row."""
+    report, path = read_json(run_dir / "report.json"), results / RANKINGS
+    config, macs, parameters = (report[key] for key in ("config", "macs", "parameters"))
+    pruning = config["pruning"]
+    row = {
+        "network": f"{config['model']['name']} on {config['data']['name']}",
+        "target": pruning["target"],
+        "multiple": pruning["channel_multiple"],
+        "ranking": pruning["ranking"],
+        "seed": config["seed"],
+        "start_epoch": report["start_epoch"],
+        "macs": macs["ticket"] / macs["dense"],
+        "parameters": parameters["ticket"] / parameters["dense"],
+        "test_accuracy": report["ticket"]["test_accuracy"],
+        "command": re.sub(r"--workdir=\S+", "--workdir=runs/channels/rankings", report["command"]),
+        "packages": report["environment"]["packages"],
+    }
+    names = list(row)[:5]
+    rows = read_json(path)["runs"] if path.exists() else []
+    rows = [each for each in rows if any(each[name] != row[name] for name in names)]
+    rows.append(row)
+    write_json(path, {"runs": sorted(rows, key=lambda each: [str(each[n]) for n in names])})
+
+
 def collect(study_dir: Path, results: Path = RESULTS) -> None:
-    """Copies the results of a study to a folder of its name under `results`.
+    """Copies the results of a study to a folder of its name under `results`; keeps those of a run.
 
     Raises:
-        InputError: If the directory holds no study.
+        InputError: If the directory holds neither.
     """
+    if (study_dir / "report.json").exists():
+        keep_run(study_dir, results)
+        return
     if not (study_dir / "study.json").exists():
         raise InputError(f"{study_dir}: expected the directory of a study, with a study.json.")
     study = read_json(study_dir / "study.json")
@@ -76,6 +106,7 @@ def page(results: Path = RESULTS) -> str:
         {"points": points, "mean": mean, "verdict": verdict, "interval": interval},
         studies=studies,
         kinds=KINDS,
+        rankings=read_json(results / RANKINGS)["runs"] if (results / RANKINGS).exists() else [],
     )
 
 

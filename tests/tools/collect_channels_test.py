@@ -86,5 +86,34 @@ def test_a_directory_without_a_study_is_refused(tmp_path):
         tool.collect(tmp_path, tmp_path / "results")
 
 
+def test_a_single_run_is_a_row_of_the_rankings(tmp_path):
+    def run(seed, accuracy):
+        report = {
+            "config": {
+                "data": {"name": "digits"},
+                "model": {"name": "resnet8"},
+                "pruning": {"target": "macs:0.5", "channel_multiple": 8, "ranking": "layerwise"},
+                "seed": seed,
+            },
+            "start_epoch": 7,
+            "macs": {"dense": 100, "ticket": 48},
+            "parameters": {"dense": 10, "ticket": 4},
+            "ticket": {"test_accuracy": accuracy},
+            "command": f"python -m tf_earlyticket.train --seed={seed} --workdir=/there/a",
+            "environment": {"packages": {"numpy": "2"}},
+        }
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / "report.json").write_text(json.dumps(report))
+        tool.collect(tmp_path / "run", tmp_path)
+
+    run(1, 0.5)
+    run(0, 0.9)
+    run(1, 0.8)
+    text = tool.page(tmp_path)
+    row = "| resnet8 on digits | macs:0.5 | layerwise | {} | 7 | 48.0 % | 40.0 % | {} |"
+    assert row.format(0, "90.00") in text and row.format(1, "80.00") in text
+    assert "50.00" not in text and "/there" not in (tmp_path / tool.RANKINGS).read_text()
+
+
 def test_the_page_in_the_repository_is_made_of_the_kept_results():
     assert (ROOT / "docs" / "channels.md").read_text() == tool.page()
