@@ -7,6 +7,7 @@ The first form copies the runs' small files to `results/paper_scale/<name>/`. Bo
 every measured number in it comes from the files there.
 """
 
+import csv
 import statistics
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from collect_results import collect, reports_in
 
 from tf_earlyticket.files import write_text
 from tf_earlyticket.paper.update_study import interval
+from tf_earlyticket.report.figures import draw_all
+from tf_earlyticket.report.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "paper_scale"
@@ -85,7 +88,13 @@ def main(argv: list[str]) -> None:
     given = dict(argument.partition("=")[::2] for argument in argv[1:])
     if given:
         collect({name: Path(run_dir) for name, run_dir in given.items()}, RESULTS)
-    write_text(PAGE, page(reports_in(RESULTS)))
+    reports = reports_in(RESULTS)
+    for name, report in reports.items():
+        # As figures are drawn now, which were once drawn in another way.
+        run = RESULTS / name
+        rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+        draw_all(Report.from_json(report), rows, {}, run / "figures", ["ppr"])
+    write_text(PAGE, page(reports))
 
 
 if __name__ == "__main__":
