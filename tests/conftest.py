@@ -16,6 +16,8 @@ settings.load_profile("patient")
 
 # The files that take longest, longest first: two processes that begin with these end together.
 LONG = (
+    "every_keras_test.py",
+    "commands/documented_commands_test.py",
     "job/workers_test.py",
     "commands/reproduce_smoke_test.py",
     "job/job_test.py",

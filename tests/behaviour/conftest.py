@@ -25,19 +25,35 @@ LONG_TO_COMPILE = (
     "test_statistics_survive_wrapping_tickets_and_export",
     "test_half_of_all_channels_of_every_kind_of_layer",
     "test_a_ticket_of_another_network_is_refused",
+    "test_a_rewound_ticket_trains_sparse_without_a_callback",
+)
+# Tests of many cases, all of which run under tf_keras: under Keras 3 the first, others are slow.
+OF_MANY_CASES = (
+    "test_any_metric_is_read_in_its_own_direction",
+    "test_early_stopping_chooses_among_epochs_at_the_final_sparsity",
+    "test_pruning_under_an_optimizer",
+    "test_the_best_epoch_in_a_file_is_one_at_the_final_sparsity",
+    "test_the_learning_rate_is_settable_and_restored",
+    "test_training_that_diverges_ends_as_others_say_or_in_an_error_of_the_run",
+    "test_vocabularies_survive_wrapping_tickets_and_export",
+    "test_what_fit_has_just_evaluated_is_not_evaluated_again",
 )
 
 
 def pytest_collection_modifyitems(items):
-    """Leaves what JAX has no part in to the slow tests, but for the first test of each file."""
+    """Leaves to the slow tests what Keras 3, or JAX, repeats: the first of each kind stays fast."""
     seen = set()
-    for item in items if FRAMEWORK == "keras_jax" else ():
-        if item.originalname in LONG_TO_COMPILE:
-            item.add_marker(pytest.mark.slow)
-        elif item.path.stem.removesuffix("_test") in OF_KERAS_ALONE:
-            if item.path in seen:
+    for item in items if FRAMEWORK != "tf_keras" else ():
+        kind = item.originalname if item.originalname in OF_MANY_CASES else None
+        if FRAMEWORK == "keras_jax":
+            if item.originalname in LONG_TO_COMPILE:
                 item.add_marker(pytest.mark.slow)
-            seen.add(item.path)
+            elif item.path.stem.removesuffix("_test") in OF_KERAS_ALONE:
+                kind = item.path
+        if kind in seen:
+            item.add_marker(pytest.mark.slow)
+        if kind is not None:
+            seen.add(kind)
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,8 @@ def test_two_devices_do_what_one_does_under_keras_3(backend, tmp_path):
     _assert_same(ends["mirrored0"], ends["one_device0"])
 
 
+# Its fast sibling is that of two devices, in one process.
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(one_device, tmp_path):
     ends = _same_steps("multi_worker", tmp_path)
     for name in ("multi_worker0", "multi_worker1"):

@@ -415,11 +415,10 @@ class Channels(Structure):
             return lambda kept: self.cost(kept, scores) <= budget
 
         least = None
-        if layerwise and self.final is not None and sparsity < self.final:
-            # What goes on the way never comes back, so what the end will want has to stay. Else
-            # coarse steps, each taken for a goal in between, add up far beyond the last goal. How
-            # many of each family that will be is known now; with one ranking of all, training
-            # changes it.
+        if self.final is not None and sparsity < self.final:
+            # What goes on the way never comes back, so what the end wants, as far as it is known
+            # now, has to stay. Else coarse steps, each taken for a goal in between, add up far
+            # beyond the last goal.
             least = self._chosen(importance, allowed, within(self.final))
         kept = self._chosen(importance, allowed, within(sparsity), least)
         masks = self.masks(kept, scores)
