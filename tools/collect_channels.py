@@ -17,8 +17,11 @@ from pathlib import Path
 import pages
 from absl import app
 
+from tf_earlyticket.config import config_from_dict
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_json, write_json, write_text
+from tf_earlyticket.job.build import structure_of
+from tf_earlyticket.pruning.select import resolve_criterion
 from tf_earlyticket.report import drawing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,11 +41,11 @@ def keep_run(run_dir: Path, results: Path = RESULTS) -> None:
     """Keeps what a finished run of channels says of its ranking, in place of the same run's row."""
     report, path = read_json(run_dir / "report.json"), results / RANKINGS
     config, macs, parameters = (report[key] for key in ("config", "macs", "parameters"))
-    pruning = config["pruning"]
+    pruning, named = config["pruning"], structure_of(config_from_dict(config).pruning)
     row = {
         "network": f"{config['model']['name']} on {config['data']['name']}",
         "target": pruning["target"],
-        "multiple": pruning["channel_multiple"],
+        "multiple": resolve_criterion(structure=named).structure.multiple,
         "ranking": pruning["ranking"],
         "seed": config["seed"],
         "start_epoch": report["start_epoch"],

@@ -92,7 +92,11 @@ def test_a_single_run_is_a_row_of_the_rankings(tmp_path):
             "config": {
                 "data": {"name": "digits"},
                 "model": {"name": "resnet8"},
-                "pruning": {"target": "macs:0.5", "channel_multiple": 8, "ranking": "layerwise"},
+                "pruning": {
+                    "structure": "channels(multiple=8)",
+                    "target": "macs:0.5",
+                    "ranking": "layerwise",
+                },
                 "seed": seed,
             },
             "start_epoch": 7,
@@ -110,7 +114,7 @@ def test_a_single_run_is_a_row_of_the_rankings(tmp_path):
     run(0, 0.9)
     run(1, 0.8)
     text = tool.page(tmp_path)
-    row = "| resnet8 on digits | macs:0.5 | layerwise | {} | 7 | 48.0 % | 40.0 % | {} |"
+    row = "| resnet8 on digits | macs:0.5 | 8 | layerwise | {} | 7 | 48.0 % | 40.0 % | {} |"
     assert row.format(0, "90.00") in text and row.format(1, "80.00") in text
     assert "50.00" not in text and "/there" not in (tmp_path / tool.RANKINGS).read_text()
 
