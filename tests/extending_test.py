@@ -190,6 +190,8 @@ def _config(name):
     return config
 
 
+# Its fast sibling is in behaviour/reported_test.py.
+@pytest.mark.slow
 def test_a_run_ranks_by_gradients(extended, tmp_path):
     config = Config()
     config.data.name, config.model.name, config.pruning.ranking = "stripes", "small_cnn", "taylor"

@@ -130,7 +130,10 @@ def test_a_cell_that_another_process_makes_is_left_to_it(tmp_path):
 @pytest.mark.parametrize(
     ("item", "grid"),
     [
-        ("fig1", Grid(seeds=(1,), mask_epochs=(2,), rewind_epochs=(0,))),
+        pytest.param(
+            *("fig1", Grid(seeds=(1,), mask_epochs=(2,), rewind_epochs=(0,))),
+            marks=pytest.mark.slow,
+        ),
         pytest.param("fig4", Grid(seeds=(1,), learning_rates=(0.01,)), marks=pytest.mark.slow),
         pytest.param(
             *("table4", Grid(seeds=(1,), rewind_epochs=(0,), prune_fraction=0.6)),
