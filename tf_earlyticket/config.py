@@ -159,7 +159,8 @@ class PruningConfig:
             "polynomial(power=2)", "one_shot" (at once, as `ramp_epochs=0`), or "one_cycle", which
             takes the whole training and looks for no start epoch.
         ramp_epochs: Length of the ramp, 0 is one-shot; None: a fifth of the epochs.
-        hold_epochs: Epochs at the final sparsity at least; None: 15 % of the epochs.
+        hold_epochs: Epochs at the final sparsity at least; None: 15 % of the epochs, with whole
+            channels half of them.
         frequency: Steps between mask updates; None: about 20 updates in the ramp.
         ranking: "global", "layerwise", "erk" or "lamp", of magnitudes or of another score, such as
             "global(score='taylor', batches=8)".

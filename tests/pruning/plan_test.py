@@ -27,9 +27,14 @@ def test_default_lengths(epochs, lengths):
     assert _lengths(epochs) == lengths
 
 
-@given(st.integers(3, 1000))
-def test_default_plan_fits_whenever_one_epoch_each_does(epochs):
-    plan = resolve_plan(epochs)
+def test_whole_channels_stay_longer_at_the_final_sparsity():
+    assert _lengths(40, of_channels=True) == (8, 20, 12)
+    assert _lengths(40, of_channels=True, hold_epochs=6) == (8, 6, 26)
+
+
+@given(st.integers(3, 1000), st.booleans())
+def test_default_plan_fits_whenever_one_epoch_each_does(epochs, of_channels):
+    plan = resolve_plan(epochs, of_channels=of_channels)
     assert plan.ramp_epochs >= 1 and plan.hold_epochs >= 1
     assert plan.latest_start_epoch >= 1
     assert plan.latest_start_epoch + plan.ramp_epochs + plan.hold_epochs == epochs

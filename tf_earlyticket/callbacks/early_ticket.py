@@ -82,7 +82,8 @@ class EarlyTicket(Callback):
         probe_learning_rate: Default a tenth of the rate when `fit` starts.
         ramp_epochs: Length of the ramp; 0 is one-shot; default: the schedule's, else a fifth of
             the epochs.
-        hold_epochs: Epochs of training at the final sparsity; default 15 % of the epochs.
+        hold_epochs: Epochs of training at the final sparsity; default 15 % of the epochs, half of
+            them with whole channels.
         monitor: Metric of `compile`, or "loss", that the probes read.
         mode: Whether a "max" or "min" of it is best; "auto": as its name says. Of a metric to be
             small, detectors see the part of its first value that is gone: a tolerance of 0.01 is
@@ -246,6 +247,7 @@ class EarlyTicket(Callback):
             frequency=schedule.frequency,
             from_first_step=schedule.from_first_step,
             one_shot=schedule.one_shot,
+            of_channels=self.adapter.criterion.of_channels,
             **self._lengths,
         )
 

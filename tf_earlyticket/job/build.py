@@ -75,12 +75,14 @@ def plan_of(config: Config, steps_per_epoch: int | None = None) -> Plan:
         steps_per_epoch = max(1, dataset_spec(config).train_examples // config.train.batch_size)
     values = {name: attrgetter(path)(config) for name, path in _FIELDS.items()}
     shape = shape_of(config.pruning)
+    of_channels = criterion_of(config.pruning).of_channels
     try:
         return resolve_plan(
             **values,
             steps_per_epoch=steps_per_epoch,
             from_first_step=shape.from_first_step,
             one_shot=shape.one_shot,
+            of_channels=of_channels,
         )
     except InputError as error:
         name, _, rest = str(error).partition("=")

@@ -12,6 +12,9 @@ from tf_earlyticket import checks
 # start epochs (75 or 100 of 200, 45 of 90) stay reachable with these.
 _RAMP_SHARE = 0.2
 _HOLD_SHARE = 0.15
+# A network without whole channels has more to learn anew: tickets from late starts were worse
+# (docs/detectors.md).
+_HOLD_SHARE_OF_CHANNELS = 0.5
 _PROBES = 20
 _UPDATES = 20
 # Retraining for fewer steps tells little, however large the batch.
@@ -67,6 +70,7 @@ def resolve_plan(
     learning_rate: float | None = None,
     from_first_step: bool = False,
     one_shot: bool = False,
+    of_channels: bool = False,
 ) -> Plan:
     """Plans gradual pruning so that a run of `epochs` ends at the final sparsity.
 
@@ -78,8 +82,8 @@ def resolve_plan(
         ramp_epochs: Length of the ramp, >= 0; 0 is one-shot. None: a fifth of the run, at least
             1, less where it would not fit.
         ramp_steps: The same in optimizer steps; counts before `ramp_epochs`.
-        hold_epochs: Epochs at the final sparsity, >= 0. None: 15 % of the run, at least 1, less
-            where it would not fit.
+        hold_epochs: Epochs at the final sparsity, >= 0. None: 15 % of the run, of whole channels
+            half of it, at least 1, less where it would not fit.
         frequency: Steps between mask updates, a multiple of `steps_per_execution`; None: about 20
             updates in the ramp.
         rewind_epoch: Epochs after which weights are kept for the ticket; pruning starts later.
@@ -92,6 +96,7 @@ def resolve_plan(
         from_first_step: The ramp begins with the training, without a probe, and takes all epochs
             but those at the final sparsity.
         one_shot: The ramp has no length.
+        of_channels: Whole channels are pruned.
 
     Raises:
         InputError: An argument is out of range, or the epochs do not suffice.
@@ -114,10 +119,11 @@ def resolve_plan(
                 "None while the steps per epoch are not known; pass fit(steps_per_epoch=...)",
             )
         ramp_epochs = math.ceil(ramp_steps / steps_per_epoch)
+    share = _HOLD_SHARE_OF_CHANNELS if of_channels else _HOLD_SHARE
     if from_first_step:
         hold = hold_epochs
         if hold is None:
-            hold = max(1, min(round(_HOLD_SHARE * epochs), epochs - 1))
+            hold = max(1, min(round(share * epochs), epochs - 1))
         hold = checks.integer("hold_epochs", hold, 0, epochs - 1)
         ramp, latest = epochs - hold, 0
         for name, given, own in (
@@ -128,7 +134,7 @@ def resolve_plan(
                 expected = f"None or {own} with a schedule that begins with the training"
                 raise checks.refuse(name, given, expected)
     else:
-        ramp, hold = _lengths(epochs, ramp_epochs, hold_epochs)
+        ramp, hold = _lengths(epochs, ramp_epochs, hold_epochs, share)
         latest = epochs - ramp - hold
     if not from_first_step and checks.integer("rewind_epoch", rewind_epoch) not in range(latest):
         expected = f"an integer from 0 to {latest - 1}, before the latest epoch to start pruning at"
@@ -165,10 +171,12 @@ def resolve_plan(
     )
 
 
-def _lengths(epochs: int, ramp_epochs: int | None, hold_epochs: int | None) -> tuple[int, int]:
+def _lengths(
+    epochs: int, ramp_epochs: int | None, hold_epochs: int | None, hold_share: float
+) -> tuple[int, int]:
     """Returns the epochs of the ramp and at the final sparsity."""
     ramp = max(1, round(_RAMP_SHARE * epochs))
-    hold = max(1, round(_HOLD_SHARE * epochs))
+    hold = max(1, round(hold_share * epochs))
     if ramp_epochs is not None:
         ramp = checks.integer("ramp_epochs", ramp_epochs, 0)
     # Only lengths that the user did not ask for give way, the hold before the ramp.
