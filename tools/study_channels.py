@@ -8,8 +8,9 @@ For each seed: a run finds a ticket of whole channels and finishes the dense net
 the network of the ticket's shape begins anew, from initial weights of its own, and trains with the
 same number of epochs and the same recipe. It is trained within the large network, whose other
 channels are masked: the same function and the same gradients, at the same speed in any number type.
-The same command continues what was interrupted. Writes `study.json` into the directory;
-`tools/collect_channels.py` makes the page of it.
+Dense networks of another study with the same data, network, recipe and seeds are not trained again
+with `--dense_from=STUDY.json`. The same command continues what was interrupted. Writes `study.json`
+into the directory; `tools/collect_channels.py` makes the page of it.
 """
 
 import copy
@@ -22,10 +23,10 @@ from absl import flags
 import tf_earlyticket as et
 from tf_earlyticket.backends import backend_named
 from tf_earlyticket.commands import command_line
-from tf_earlyticket.config import Config
+from tf_earlyticket.config import Config, config_from_dict
 from tf_earlyticket.deploy.remove_channels import without_channels
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import write_json
+from tf_earlyticket.files import read_json, write_json
 from tf_earlyticket.job.build import build_plain_model, criterion_of
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.pruning.channels import ChannelGraph
@@ -34,12 +35,13 @@ from tf_earlyticket.report.report import environment
 from tf_earlyticket.tickets.ticket import Ticket
 
 
-def one_seed(config: Config, workdir: Path, **options) -> dict:
+def one_seed(config: Config, workdir: Path, dense: float | None, **options) -> dict:
     """Makes or continues the runs of one seed.
 
     Args:
         config: Of whole channels, with its seed.
         workdir: Of this seed.
+        dense: The test accuracy of the dense network where that was trained before, a fraction.
         options: For `train_and_evaluate`.
 
     Returns:
@@ -58,7 +60,7 @@ def one_seed(config: Config, workdir: Path, **options) -> dict:
         Ticket(ticket.masks, weights, 0).save(workdir / "from_scratch")
     scratch = et.train_and_evaluate(again, workdir / "scratch", **options)
     return {
-        "dense": found["dense"]["test_accuracy"],
+        "dense": found["dense"]["test_accuracy"] if dense is None else dense,
         "ticket": found["ticket"]["test_accuracy"],
         "scratch": scratch["ticket"]["test_accuracy"],
         "start_epoch": found["start_epoch"],
@@ -76,7 +78,7 @@ def one_seed(config: Config, workdir: Path, **options) -> dict:
         ],
         "seconds": {
             "ticket": found["seconds"]["train"] + found["seconds"]["probe"],
-            "dense_after_start": found["seconds"]["dense_baseline"],
+            "dense_after_start": found["seconds"]["dense_baseline"] if dense is None else None,
             "scratch": scratch["seconds"]["train"],
         },
     }
@@ -103,6 +105,21 @@ def begun_anew(config: Config, small, graph: ChannelGraph, kept: Mask) -> dict[s
     return {name: weights[name] * graph.mask(name, kept) for name in weights}
 
 
+def dense_of(study: Path, config: Config) -> dict[str, float]:
+    """Returns the test accuracies of a study's dense networks by seed, if its recipe is this one.
+
+    Raises:
+        InputError: The file is no study, or its data, network or training differ.
+    """
+    found = read_json(study)
+    there = config_from_dict(found["config"])
+    there.train.dense_baseline = config.train.dense_baseline
+    for part in ("data", "model", "train"):
+        if getattr(there, part) != getattr(config, part):
+            raise InputError(f"--dense_from={study}: expected the same config.{part}.")
+    return {seed: runs["dense"] for seed, runs in found["seeds"].items()}
+
+
 def difference(seeds: list[dict], one: str, other: str) -> dict:
     """Returns the mean difference of two accuracies over seeds, and its 95 % interval (Student)."""
     values = np.array([seed[one] - seed[other] for seed in seeds])
@@ -119,6 +136,7 @@ def define_flags() -> None:
     """Defines the flags."""
     command_line.define_common_flags()
     flags.DEFINE_string("workdir", None, "Directory of the study")
+    flags.DEFINE_string("dense_from", None, "study.json whose dense networks are not trained again")
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds, one of each kind of run for each")
 
 
@@ -130,7 +148,8 @@ def main(argv: list[str]) -> None:
         raise InputError("--config.pruning.structure: expected 'channels', with parameters or not.")
     if not values.workdir:
         raise InputError("--workdir is missing: expected a directory for the runs.")
-    config.train.dense_baseline = True
+    before = dense_of(Path(values.dense_from), config) if values.dense_from else None
+    config.train.dense_baseline = before is None
     seeds, workdir = command_line.numbers("seeds", values.seeds), Path(values.workdir)
     check_run(config, values.data_dir, values.strategy)
     command_line.import_tensorflow()
@@ -140,7 +159,11 @@ def main(argv: list[str]) -> None:
         own.seed = seed
         print(f"seed {seed}", flush=True)
         found[str(seed)] = one_seed(
-            own, workdir / f"seed_{seed}", data_dir=values.data_dir, strategy=values.strategy
+            own,
+            workdir / f"seed_{seed}",
+            None if before is None else before[str(seed)],
+            data_dir=values.data_dir,
+            strategy=values.strategy,
         )
         rows = list(found.values())
         study = {
@@ -150,6 +173,7 @@ def main(argv: list[str]) -> None:
             "config": config.to_dict(),
             "environment": environment(values.strategy, 1),
             "planned_seeds": list(seeds),
+            "dense_from": values.dense_from,
             "seeds": found,
             "differences": {
                 "ticket-scratch": difference(rows, "ticket", "scratch"),

@@ -35,6 +35,7 @@ def study(low=0.006, high=0.014):
                 "batch_size": 128,
                 "dtype_policy": "float32",
             },
+            "pruning": {"ranking": "global", "channel_multiple": 8},
         },
         "environment": {"cpu_count": 2, "machine": "x86_64"},
         "planned_seeds": [0, 1, 2],
