@@ -15,6 +15,7 @@ into the directory; `tools/collect_channels.py` makes the page of it.
 
 import copy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -105,11 +106,11 @@ def begun_anew(config: Config, small, graph: ChannelGraph, kept: Mask) -> dict[s
     return {name: weights[name] * graph.mask(name, kept) for name in weights}
 
 
-def dense_of(study: Path, config: Config) -> dict[str, float]:
+def dense_of(study: Path, config: Config, seeds: Sequence[int]) -> dict[str, float]:
     """Returns the test accuracies of a study's dense networks by seed, if its recipe is this one.
 
     Raises:
-        InputError: The file is no study, or its data, network or training differ.
+        InputError: The file is no study, a seed is missing, or data, network or training differ.
     """
     found = read_json(study)
     there = config_from_dict(found["config"])
@@ -117,6 +118,8 @@ def dense_of(study: Path, config: Config) -> dict[str, float]:
     for part in ("data", "model", "train"):
         if getattr(there, part) != getattr(config, part):
             raise InputError(f"--dense_from={study}: expected the same config.{part}.")
+    if not {str(seed) for seed in seeds} <= set(found["seeds"]):
+        raise InputError(f"--dense_from={study}: expected each of the seeds {seeds} in it.")
     return {seed: runs["dense"] for seed, runs in found["seeds"].items()}
 
 
@@ -148,9 +151,9 @@ def main(argv: list[str]) -> None:
         raise InputError("--config.pruning.structure: expected 'channels', with parameters or not.")
     if not values.workdir:
         raise InputError("--workdir is missing: expected a directory for the runs.")
-    before = dense_of(Path(values.dense_from), config) if values.dense_from else None
-    config.train.dense_baseline = before is None
     seeds, workdir = command_line.numbers("seeds", values.seeds), Path(values.workdir)
+    before = dense_of(Path(values.dense_from), config, seeds) if values.dense_from else None
+    config.train.dense_baseline = before is None
     check_run(config, values.data_dir, values.strategy)
     command_line.import_tensorflow()
     found: dict[str, dict] = {}

@@ -56,10 +56,12 @@ def test_dense_networks_of_a_study_with_the_same_recipe_serve_another(tmp_path):
     study = {"config": config.to_dict(), "seeds": {"3": {"dense": 0.9}}}
     path.write_text(json.dumps(study))
     config.pruning.structure = "channels"
-    assert study_channels.dense_of(path, config) == {"3": 0.9}
+    assert study_channels.dense_of(path, config, [3]) == {"3": 0.9}
+    with pytest.raises(et.InputError, match=r"expected each of the seeds \[3, 4\] in it"):
+        study_channels.dense_of(path, config, [3, 4])
     config.train.learning_rate = 0.2
     with pytest.raises(et.InputError, match=r"expected the same config\.train"):
-        study_channels.dense_of(path, config)
+        study_channels.dense_of(path, config, [3])
 
 
 @pytest.mark.slow
