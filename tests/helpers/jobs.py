@@ -51,7 +51,8 @@ def _channels_config(mode="continue", keras="tf_keras", shrinks=False):
         pruning__target="macs:0.5",
         pruning__channel_multiple=4,
         pruning__shrink_after_ramp=shrinks,
-        pruning__hold_epochs=2 if shrinks else None,
+        # One as with single weights: a search that is long enough to be interrupted.
+        pruning__hold_epochs=2 if shrinks else 1,
     )
 
 

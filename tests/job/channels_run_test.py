@@ -138,7 +138,7 @@ def test_only_a_ramp_of_channels_can_shrink_a_network(tmp_path, fields):
 
 def test_probes_and_signals_are_of_channels(runs):
     report = _report(runs / "channels")
-    assert len(report["probe"]["epochs"]) == 2 == report["start_epoch"]
+    assert len(report["probe"]["epochs"]) == 4 == report["start_epoch"]
     assert report["probe"]["ppr_accuracy"] != report["probe"]["dense_accuracy"]
     assert report["signals"]["layers"][0] == "stem_conv/kernel"
     assert report["schedule"]["final_sparsity"] == 0.5
