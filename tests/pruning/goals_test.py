@@ -1,5 +1,7 @@
 """Goals in place of a sparsity, on literals and by property."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,27 @@ def test_what_is_missed_is_told_in_words():
         "0.510 of the multiply-adds",
         "latency 2.5 ms",
     ]
+
+
+def test_one_example_less_still_meets_a_goal_of_accuracy():
+    goal = replace(parse_goal("accuracy>=dense-0.5"), examples=300)
+    assert goal.missed(Measured(299 / 300, 299 / 300)) == []
+    (words,) = goal.missed(Measured(298 / 300, 299 / 300))
+    assert words == (
+        "accuracy 99.33 %, 0.33 points below dense, too near to the goal for 300 examples"
+    )
+    assert goal.missed(Measured(297 / 300, 299 / 300)) == [
+        "accuracy 99.00 %, 0.67 points below dense"
+    ]
+    # Of many examples one is next to nothing; none has to be more accurate than dense.
+    assert replace(goal, examples=5000).missed(Measured(0.9753, 0.98)) == []
+    assert replace(parse_goal("accuracy>=dense"), examples=10).missed(Measured(0.9, 0.9)) == []
+    goal = replace(parse_goal("accuracy>=97"), examples=100)
+    assert goal.missed(Measured(0.98)) == []
+    assert goal.missed(Measured(0.97)) == [
+        "accuracy 97.00 %, too near to the goal for 100 examples"
+    ]
+    assert replace(parse_goal("accuracy>=100"), examples=100).missed(Measured(1.0)) == []
 
 
 def _accuracies(values, dense=0.98):

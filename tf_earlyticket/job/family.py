@@ -9,6 +9,7 @@ for bit, and what is lost of one run costs no other.
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import tensorflow as tf
 
@@ -192,6 +193,7 @@ def _reach(
         runs: Of each ticket, from the densest on.
         train: Returns the report of a ticket's run.
     """
+    goal = replace(goal, examples=dataset_spec(shared.config).validation_examples)
     found = shared.result("dense", SharedResult)
     dense = found.rows[-1]["val_accuracy"]
     if dense < (goal.accuracy or 0):

@@ -58,6 +58,9 @@ class Goal:
         macs: At most, a part of the dense network's multiply-adds.
         latency: At most, milliseconds of one example.
         runtime: Where the latency is measured.
+        examples: So many tell the accuracies, and a goal of accuracy is met where it would be with
+            one of them less; None: as many as need be. A ticket as accurate as the dense network
+            meets "accuracy>=dense" and more all the same.
     """
 
     text: str
@@ -67,6 +70,7 @@ class Goal:
     macs: float | None = None
     latency: float | None = None
     runtime: str | None = None
+    examples: int | None = None
 
     @property
     def of_accuracy(self) -> bool:
@@ -92,12 +96,18 @@ class Goal:
         if found.accuracy is None:
             return words
         lost = (found.dense_accuracy or 0.0) - found.accuracy
-        if self.loss is not None and lost > self.loss + _ROUNDING:
+        one = 1 / self.examples if self.examples else 0.0
+        near = f", too near to the goal for {self.examples} examples"
+        if self.loss is not None and lost > max(0.0, self.loss - one) + _ROUNDING:
             words.append(
                 f"accuracy {100 * found.accuracy:.2f} %, {100 * lost:.2f} points below dense"
+                + near * (lost <= self.loss + _ROUNDING)
             )
-        if self.accuracy is not None and found.accuracy < self.accuracy - _ROUNDING:
-            words.append(f"accuracy {100 * found.accuracy:.2f} %")
+        if self.accuracy is not None and found.accuracy < min(1.0, self.accuracy + one) - _ROUNDING:
+            words.append(
+                f"accuracy {100 * found.accuracy:.2f} %"
+                + near * (found.accuracy >= self.accuracy - _ROUNDING)
+            )
         return words
 
     def _missed_cost(self, found: Measured) -> list[str]:
