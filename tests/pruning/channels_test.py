@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tf_earlyticket.errors import InputError
@@ -147,6 +147,7 @@ def test_masks_only_shrink_and_meet_the_goal_to_one_step(seed, multiple, of, spa
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 99), st.sampled_from([4, 8]), st.lists(st.floats(0.05, 0.49), max_size=6))
+@example(0, 4, [0.23893543030855952])
 def test_a_ramp_ends_where_one_step_would(seed, multiple, sparsities):
     graph = chain(3, 16, 32, 64, 10, positions=seed % 5 + 1)
     weights = weights_of(graph, seed)
@@ -155,7 +156,8 @@ def test_a_ramp_ends_where_one_step_would(seed, multiple, sparsities):
     ramp, masks = criterion.towards(0.5), None
     for sparsity in [*sorted(sparsities), 0.5]:
         masks = ramp.masks(weights, sparsity, masks)
-        assert criterion.sparsity(masks) >= sparsity - 1e-12
+        # Of what is kept the count is rounded.
+        assert criterion.sparsity(masks) >= sparsity - 0.51 / graph.multiply_adds()
     counts = [
         [int(kept[family.channels].sum()) for family in graph.removable]
         for kept in map(criterion.structure.whole, (masks, criterion.masks(weights, 0.5)))
