@@ -79,6 +79,7 @@ def test_one_example_less_still_meets_a_goal_of_accuracy():
     assert goal.missed(Measured(0.97)) == [
         "accuracy 97.00 %, too near to the goal for 100 examples"
     ]
+    assert goal.missed(Measured(0.97, dense_accuracy=0.97)) == []
     assert replace(parse_goal("accuracy>=100"), examples=100).missed(Measured(1.0)) == []
 
 

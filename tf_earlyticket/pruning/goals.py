@@ -59,8 +59,8 @@ class Goal:
         latency: At most, milliseconds of one example.
         runtime: Where the latency is measured.
         examples: So many tell the accuracies, and a goal of accuracy is met where it would be with
-            one of them less; None: as many as need be. A ticket as accurate as the dense network
-            meets "accuracy>=dense" and more all the same.
+            one of them less; None: as many as need be. No ticket has to be more accurate than the
+            dense network for that.
     """
 
     text: str
@@ -103,10 +103,14 @@ class Goal:
                 f"accuracy {100 * found.accuracy:.2f} %, {100 * lost:.2f} points below dense"
                 + near * (lost <= self.loss + _ROUNDING)
             )
-        if self.accuracy is not None and found.accuracy < min(1.0, self.accuracy + one) - _ROUNDING:
+        dense = 1.0 if found.dense_accuracy is None else found.dense_accuracy
+        accuracy = self.accuracy
+        if accuracy is not None and found.accuracy < (
+            min(accuracy + one, max(accuracy, dense)) - _ROUNDING
+        ):
             words.append(
                 f"accuracy {100 * found.accuracy:.2f} %"
-                + near * (found.accuracy >= self.accuracy - _ROUNDING)
+                + near * (found.accuracy >= accuracy - _ROUNDING)
             )
         return words
 
