@@ -23,9 +23,9 @@ def test_keras_3_behaves_like_tf_keras(backend, tmp_path):
 
 
 @pytest.mark.slow
-def test_channels_of_known_networks_of_keras_3(tmp_path):
-    printed = _run("tensorflow", tmp_path, "behaviour/channels_test.py", "-m", "slow")
-    assert int(re.search(r"\b(\d+) passed", printed)[1]) >= 16
+def test_what_is_slow_under_keras_3(tmp_path):
+    printed = _run("tensorflow", tmp_path, "behaviour", "-m", "slow")
+    assert int(re.search(r"\b(\d+) passed", printed)[1]) >= 70
 
 
 def _run(backend, tmp_path, tests, *options):
