@@ -3,6 +3,7 @@
     python tools/torture.py --kills=100
     python tools/torture.py --kills=20 --shrunk --output=FILE
     python tools/torture.py --kills=20 --family --output=FILE
+    python tools/torture.py --kills=10 --updates --output=FILE
     KERAS_BACKEND=jax python tools/torture.py --keras=keras --kills=100 --output=FILE
     python tools/torture.py --damage=400 [--family]
 
@@ -12,7 +13,8 @@ between phases. A run is continued until it ends; then everything it wrote is co
 next one is started. Prints the number of kills, how many were survived, and the differing bytes.
 
 With --shrunk, runs prune whole channels and train on without them after the ramp; with --family,
-each makes two tickets from one dense training.
+each makes two tickets from one dense training; with --updates, runs under each mask update are
+killed so many times.
 
 With --damage, so many files of finished and unfinished runs are removed, cut or changed instead,
 one at a time, under every Keras; see `damage.py`.
@@ -39,6 +41,7 @@ from absl import app, flags
 from compare_runs import SIZES, TIMES, timeless
 
 from tf_earlyticket.files import read_npz
+from tf_earlyticket.pruning.updates import UPDATES
 from tf_earlyticket.tickets.ticket import Ticket
 
 # A digits run of a quarter of a minute with probes, a ramp, a dense baseline and an export.
@@ -217,6 +220,25 @@ def torture(kills: int, seed: int, folder: Path, config: tuple[str, ...] = CONFI
     }
 
 
+def under_every_update(kills: int, seed: int, folder: Path, config: tuple[str, ...]) -> dict:
+    """Kills runs under each mask update so many times.
+
+    Returns:
+        As `torture`, of all together; "updates" has them by update, without seed.
+    """
+    found = {
+        update: torture(
+            kills, seed, folder / str(place), (*config, f"--config.pruning.update={update}")
+        )
+        for place, update in enumerate([*UPDATES, "regrow(threshold='feather')"])
+    }
+    for each in found.values():
+        del each["seed"]
+    names = ("kills", "survived", "differing_bytes", "runs")
+    sums = {name: sum(each[name] for each in found.values()) for name in names}
+    return {**sums, "seed": seed, "config": list(config), "updates": found}
+
+
 # (config.model.keras, KERAS_BACKEND)
 EVERY_KERAS = (("tf_keras", ""), ("keras", "tensorflow"), ("keras", "jax"))
 
@@ -262,8 +284,9 @@ def main(argv: list[str]) -> None:
     config = CONFIG + SHRUNK * flags.FLAGS.shrunk + FAMILY * flags.FLAGS.family
     if flags.FLAGS.keras != "tf_keras":
         config += (f"--keras={flags.FLAGS.keras}",)
+    kill = under_every_update if flags.FLAGS.updates else torture
     with tempfile.TemporaryDirectory() as folder:
-        found = torture(flags.FLAGS.kills, flags.FLAGS.seed, Path(folder), config)
+        found = kill(flags.FLAGS.kills, flags.FLAGS.seed, Path(folder), config)
     print(
         f"{found['kills']} kills, {found['survived']} survived, "
         f"{found['differing_bytes']} differing bytes"
@@ -280,6 +303,7 @@ if __name__ == "__main__":
     flags.DEFINE_enum("keras", "tf_keras", ["tf_keras", "keras"], "Of the runs that are killed.")
     flags.DEFINE_bool("shrunk", False, "Runs that go on with a small network after the ramp.")
     flags.DEFINE_bool("family", False, "Runs that make two tickets from one dense training.")
+    flags.DEFINE_bool("updates", False, "So many kills under each mask update.")
     flags.DEFINE_integer("damage", 0, "So many damages of files instead.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Of the moments, and of the damages.")
     flags.DEFINE_string(

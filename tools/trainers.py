@@ -175,7 +175,8 @@ class Keras3Trainer(_Updating):
 
         class Note(keras.callbacks.Callback):
             def on_train_batch_end(self, batch, logs=None):
-                if batch == 0:
+                # Before the second, masks are checked, once an epoch.
+                if batch == 1:
                     times.append(time.perf_counter())
 
             def on_epoch_end(self, epoch, logs=None):
@@ -185,15 +186,15 @@ class Keras3Trainer(_Updating):
         self._note = Note()
 
     def step(self) -> float:
-        """Makes a few steps by `fit`; returns the mean seconds of those after its first."""
+        """Makes a few steps by `fit`; returns the mean seconds of those after its second."""
         self._times.clear()
         self._model.fit(
             self._data,
-            steps_per_epoch=self._steps + 1,
+            steps_per_epoch=self._steps + 2,
             epochs=1,
             verbose=0,
             # First, so that it notes the end of the epoch before masks are checked there.
             callbacks=[self._note, *self.callbacks],
         )
-        first, end = self._times
-        return (end - first) / self._steps
+        second, end = self._times
+        return (end - second) / self._steps

@@ -65,9 +65,9 @@ class LatentConstraint(MaskConstraint):
             latent = self.latent_inner(latent)
         weight, threshold = latent, ops.convert_to_tensor(self.threshold)
         if self.power is not None:
-            magnitude, low = ops.abs(latent), ops.maximum(ops.cast(threshold, latent.dtype), 0)
-            part = 1 - (low / ops.maximum(magnitude, 1e-30)) ** self.power
-            weight = latent * ops.maximum(part, 0)
+            low = ops.maximum(ops.cast(threshold, latent.dtype), 0)
+            hidden = ops.divide_no_nan(low, ops.maximum(ops.abs(latent), low))
+            weight = latent * (1 - hidden**self.power)
         weight = masked_array(weight, self.mask)
         self.rest.assign(masked_array(latent - weight, threshold != CLOSED))
         return weight

@@ -332,9 +332,9 @@ def _latent_values(weight, mask, rest, threshold, power):
         latent = tf.convert_to_tensor(value) + tf.convert_to_tensor(rest)
         latent = seen = latent if own is None else own(latent)
         if power is not None:
-            magnitude, low = tf.abs(latent), tf.maximum(tf.cast(threshold, latent.dtype), 0)
-            part = 1 - (low / tf.maximum(magnitude, 1e-30)) ** power
-            seen = latent * tf.maximum(part, 0)
+            low = tf.maximum(tf.cast(threshold, latent.dtype), 0)
+            hidden = tf.math.divide_no_nan(low, tf.maximum(tf.abs(latent), low))
+            seen = latent * (1 - hidden**power)
         seen = _masked(seen, mask)
         rest.assign(_masked(latent - seen, tf.cast(threshold != CLOSED, latent.dtype)))
         return seen
