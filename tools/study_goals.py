@@ -16,7 +16,10 @@ from pathlib import Path
 from absl import flags
 
 from tf_earlyticket.commands import command_line
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_json, write_json, write_text
+from tf_earlyticket.job.build import goal_of
+from tf_earlyticket.pruning.goals import Measured, parse_goal
 
 _COLUMNS = (
     *("seed", "goal met on held-out data", "ticket", "tickets trained", "dense, test (%)"),
@@ -47,12 +50,12 @@ def one_seed(report: dict) -> dict:
 
 def page(study: dict) -> str:
     """Returns the study's page in Markdown."""
-    loss, seeds = study["loss"], study["seeds"]
+    goal, seeds = parse_goal(study["goal"]), study["seeds"]
     lines = [f"| {' | '.join(_COLUMNS)} |", "|" + " --- |" * len(_COLUMNS)]
     held = 0
     for seed, each in seeds.items():
-        lost = each["dense_test_accuracy"] - each["test_accuracy"]
-        held += (holds := lost <= loss + 1e-9)
+        on_test = Measured(each["test_accuracy"], each["dense_test_accuracy"])
+        held += (holds := not goal.missed(on_test))
         cells = [
             seed,
             "yes" if each["met"] else "no",
@@ -70,11 +73,16 @@ def page(study: dict) -> str:
         for each in seed["candidates"]
         if None not in (each["validation_accuracy"], each["predicted_accuracy"])
     ]
-    return (
+    text = (
         f"# The goal {study['goal']}: {study['data']}, {study['model']}\n\n"
         f"    {study['command']}\n\n"
         + "\n".join(lines)
-        + f"\n\nOn test data it holds in {held} of {len(seeds)} runs. What was predicted of the "
+        + f"\n\nOn test data it holds in {held} of {len(seeds)} runs."
+    )
+    if not errors:
+        return f"{text}\n"
+    return (
+        f"{text} What was predicted of the "
         f"{len(errors)} tickets that were trained was off by "
         f"{100 * statistics.mean(map(abs, errors)):.2f} points of held-out accuracy in the mean, "
         f"{100 * max(map(abs, errors)):.2f} at most; tickets were better than predicted by "
@@ -87,9 +95,11 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     config = command_line.checked_config(argv)
     seeds = command_line.numbers("seeds", values.seeds)
+    goal = goal_of(config.pruning)
+    if goal is None or not goal.of_accuracy:
+        raise InputError(f"config.pruning.goal={config.pruning.goal!r}: expected one of accuracy.")
     command_line.import_tensorflow()
     import tf_earlyticket as et
-    from tf_earlyticket.job.build import goal_of
     from tf_earlyticket.report.report import environment
 
     workdir, output = Path(values.workdir), Path(values.output)
@@ -101,7 +111,6 @@ def main(argv: Sequence[str]) -> None:
         study["seeds"][str(seed)] = one_seed(report)
         study |= {
             "goal": config.pruning.goal,
-            "loss": goal_of(config.pruning).loss,
             "data": config.data.name,
             "model": config.model.name,
             "config": config.to_dict() | {"seed": None},

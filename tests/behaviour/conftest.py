@@ -137,6 +137,34 @@ def data(make_data):
 
 
 @pytest.fixture
+def run_config(keras):
+    """The config of a run of four epochs of four steps, with two convolutions."""
+    import tf_earlyticket as et
+
+    def make(input_shape, num_classes, weight_decay, framework):
+        layers = keras.layers
+        return keras.Sequential(
+            [
+                layers.Input(input_shape),
+                layers.Conv2D(4, 3, strides=2, activation="relu", name="first"),
+                layers.Conv2D(8, 3, strides=2, activation="relu", name="second"),
+                layers.Flatten(),
+                layers.Dense(num_classes, name="classifier"),
+            ]
+        )
+
+    et.register_model("two_convolutions", make)
+    config = et.Config()
+    config.data.train_examples, config.data.validation_examples = 128, 100
+    config.model.name = "two_convolutions"
+    config.model.keras = "tf_keras" if FRAMEWORK == "tf_keras" else "keras"
+    config.train.epochs, config.train.batch_size, config.train.drop_epochs = 4, 32, (3,)
+    config.pruning.rewind_epoch = config.pruning.ramp_epochs = config.pruning.hold_epochs = 1
+    config.probe.every_epochs = 1
+    return config
+
+
+@pytest.fixture
 def bfloat16(keras):
     """Makes networks compute in bfloat16."""
     if FRAMEWORK == "tf_keras":

@@ -393,7 +393,7 @@ def test_the_learning_rate_begins_anew_after_the_ramp(keras, network, compiled, 
     model = compiled(et.wrap_for_pruning(network(), schedule), keras.optimizers.SGD(rate))
     adapter, rates = pruned(model), []
     note = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: rates.append(adapter.learning_rate())
+        on_train_batch_begin=lambda batch, logs: batch or rates.append(adapter.learning_rate())
     )
     options = {"steps_per_epoch": 6, "shuffle": False, "verbose": 0}
     restart = [et.MaskUpdate(), et.LearningRateRestart(0.04), note]

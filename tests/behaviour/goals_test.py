@@ -12,33 +12,9 @@ FRAMEWORK = os.environ.get("FRAMEWORK", "tf_keras")
 pytestmark = [pytest.mark.slow] if FRAMEWORK == "keras_jax" else []
 
 
-@pytest.fixture
-def config(keras):
-    def make(input_shape, num_classes, weight_decay, framework):
-        layers = keras.layers
-        return keras.Sequential(
-            [
-                layers.Input(input_shape),
-                layers.Conv2D(4, 3, strides=2, activation="relu", name="first"),
-                layers.Conv2D(8, 3, strides=2, activation="relu", name="second"),
-                layers.Flatten(),
-                layers.Dense(num_classes, name="classifier"),
-            ]
-        )
-
-    et.register_model("two_convolutions", make)
-    config = et.Config()
-    config.data.train_examples, config.data.validation_examples = 128, 100
-    config.model.name = "two_convolutions"
-    config.model.keras = "tf_keras" if FRAMEWORK == "tf_keras" else "keras"
-    config.train.epochs, config.train.batch_size, config.train.drop_epochs = 4, 32, (3,)
-    config.pruning.rewind_epoch = config.pruning.ramp_epochs = config.pruning.hold_epochs = 1
-    config.probe.every_epochs = 1
+def test_the_sparsest_ticket_that_should_meet_a_goal_is_trained(run_config, tmp_path):
+    config = run_config
     config.pruning.family = (0.5, 0.9)
-    return config
-
-
-def test_the_sparsest_ticket_that_should_meet_a_goal_is_trained(config, tmp_path):
     config.pruning.goal = "accuracy>=dense-100"
     report = et.train_family(config, tmp_path)
     goal = report["goal"]

@@ -1,5 +1,6 @@
 """The accuracy when one layer alone is pruned, under every Keras."""
 
+import json
 import logging
 
 import numpy as np
@@ -59,6 +60,38 @@ def test_by_hand_with_a_wrapped_model_and_after_retraining(trained, compiled, ex
 def test_families_of_channels(trained, examples):
     found = et.sensitivity(trained, examples, (0.5,), structure="channels", verbose=0)
     assert found.sizes == {"stem/kernel": 4, "middle/kernel": 8, "last_conv/kernel": 8}
+
+
+def test_scores_that_look_at_data_get_them(trained, compiled, examples, data):
+    train, val = data
+    schedule = et.EarlyTicketPolynomialDecay(0.5)
+    ranking = "global(score='taylor')"
+    model = compiled(et.wrap_for_pruning(trained, schedule, ranking=ranking))
+    found = et.sensitivity(model, val, (0.9,), train, steps=1, verbose=0)
+    assert set(found) == {"middle/kernel", "last_conv/kernel"}
+    # And are forgotten.
+    assert pruned(model).score_data is None
+
+
+def test_of_a_loss_more_is_worse(trained, examples):
+    found = et.sensitivity(trained, examples, (0.99,), monitor="loss", verbose=0)
+    worst = max(found, key=lambda layer: found[layer][0.99])
+    assert max(found.losses, key=lambda layer: found.losses[layer][0.99]) == worst
+    assert found.losses[worst][0.99] == found[worst][0.99] - found.dense
+    with pytest.raises(InputError, match="monitor='magic': expected a metric whose name tells"):
+        Sensitivity({"a": {0.5: 1.0}}, 0.0, {"a": 3}, "magic").losses  # noqa: B018
+
+
+def test_budgets_of_another_network_or_of_too_little_are_refused_at_once(network, tmp_path):
+    file, schedule = tmp_path / "budgets.json", et.EarlyTicketPolynomialDecay(0.5)
+    ranking = f"budgets(file={str(file)!r})"
+    for budgets, words in (
+        ({"middle/kernel": 0.5}, "'last_conv/kernel' is in one of both alone"),
+        ({"middle/kernel": 0.3, "last_conv/kernel": 0.3}, "sparsity=0.5: expected at most 0.29"),
+    ):
+        file.write_text(json.dumps({"budgets": budgets}))
+        with pytest.raises(InputError, match=words):
+            et.wrap_for_pruning(network(), schedule, ranking=ranking)
 
 
 def test_what_is_refused(trained, network, examples):

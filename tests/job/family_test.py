@@ -143,6 +143,20 @@ def test_goals_of_channels_are_parts_of_the_multiply_adds():
     assert family_of(Config()) == {}
 
 
+def test_a_goal_of_few_multiply_adds_has_one_candidate():
+    config = Config()
+    config.pruning.structure, config.pruning.goal = "channels", "macs<=0.25"
+    assert list(family_of(config)) == ["macs-0.25"]
+    check_config(config)
+
+
+def test_a_family_of_targets_has_their_sparsities():
+    config = Config()
+    config.pruning.structure, config.pruning.target = "channels", "macs:0.7,0.6"
+    found = [member.pruning.final_sparsity for member in family_of(config).values()]
+    assert found == [0.3, 0.4]
+
+
 def test_a_goal_has_candidates():
     config = tiny_config(pruning__goal="accuracy>=dense-1")
     assert [*family_of(config)] == ["0.5", "0.7", "0.8", "0.9", "0.95"]
@@ -171,6 +185,22 @@ BAD = {
             "pruning__target": "macs:0.5,0.25",
         },
         "a target of at most 0.1",
+    ),
+    "one target beside a goal": (
+        {
+            "pruning__goal": "accuracy>=dense-1",
+            "pruning__structure": "channels",
+            "pruning__target": "macs:0.15",
+        },
+        "config.pruning.target='macs:0.15': expected several",
+    ),
+    "macs of sparsities": (
+        {
+            "pruning__goal": "macs<=0.5",
+            "pruning__structure": "channels",
+            "pruning__family": (0.5, 0.8),
+        },
+        "in place of final_sparsity",
     ),
     "out of range": ({"pruning__family": (0.5, 1.0)}, "config.pruning.final_sparsity=1.0"),
     "no part": ({"pruning__structure": "channels", "pruning__target": "macs:0.5,x"}, "macs:PART"),

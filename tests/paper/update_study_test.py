@@ -256,6 +256,35 @@ def test_the_usual_variants_are_each_another_config():
     update_study.check_arguments(small_config(), DEFAULT_VARIANTS, [0.8], [0])
 
 
+def test_a_base_config_that_distils_or_shrinks_is_no_part_of_other_runs():
+    config = small_config()
+    config.train.distillation, config.pruning.shrink_after_ramp = 1.0, True
+    for variant in ("dense", "random_masks"):
+        made = config_of(config, variant, 0.8)
+        assert made.train.distillation == 0 and not made.pruning.shrink_after_ramp
+
+
+def test_iterative_pruning_is_made_once_a_cell(trained, tmp_path, monkeypatch):
+    made = []
+
+    def iterative(run, phase, fraction, rewind_epoch):
+        sparsity = run.config.pruning.final_sparsity
+        assert (fraction, rewind_epoch) == (0.2, 0)
+        made.append((phase, sparsity))
+        return {"test_accuracy": 0.9, "rounds": [{"sparsity": sparsity}], "epochs": 99}
+
+    monkeypatch.setattr(update_study, "iterative_pruning", iterative)
+    arguments = {"variants": ["shrink", "iterative"], "sparsities": [0.5, 0.8], "seeds": [3]}
+    for _ in range(2):
+        study = study_updates(small_config(), tmp_path, **arguments)
+        found = [one for one in study["outcomes"] if one["variant"] == "iterative"]
+        assert [(one["goal"], one["sparsity"], one["train_epochs"]) for one in found] == [
+            (0.5, 0.5, 99),
+            (0.8, 0.8, 99),
+        ]
+    assert len(made) == 2
+
+
 @pytest.mark.slow
 def test_a_study_in_little_trains_everything_and_continues(tmp_path):
     config = small_config(3)

@@ -87,6 +87,31 @@ def _accuracies(values, dense=0.98):
     return {name: Measured(value, dense) for name, value in zip(NAMES, values, strict=True)}
 
 
+@pytest.mark.parametrize(("points", "examples"), [(1, 300), (2, 150), (0.5, 5000)])
+def test_a_ticket_at_the_very_end_of_what_it_may_lose_has_met_the_goal(points, examples):
+    goal = replace(parse_goal(f"accuracy>=dense-{points}"), examples=examples)
+    most = round(points / 100 * examples) - 1
+    for right in range(examples // 2, examples - most):
+        # As a run keeps them.
+        ticket, dense = (float(f"{n / examples:.7g}") for n in (right, right + most))
+        assert goal.missed(Measured(ticket, dense)) == []
+        below = float(f"{(right - 1) / examples:.7g}")
+        assert "too near" in goal.missed(Measured(below, dense))[0]
+
+
+def test_a_dense_network_at_the_goal_is_not_below_it():
+    for percent in ("99.4", "98.4", "97.5"):
+        goal = parse_goal(f"accuracy>={percent}")
+        assert not goal.is_above(float(percent) / 100) and not goal.is_above(0.9999)
+        assert goal.is_above(float(percent) / 100 - 0.001)
+    assert not parse_goal("accuracy>=dense").is_above(0.1)
+
+
+def test_of_goals_of_cost_that_are_all_missed_the_sparsest_comes_nearest():
+    trained = {"0.5": Measured(0.99, bytes=500_000), "0.9": Measured(0.9, bytes=12_000)}
+    assert best(parse_goal("size<=10kB"), trained, NAMES) == "0.9"
+
+
 def test_the_search_begins_where_probes_say_and_goes_on_by_outcomes():
     goal = parse_goal("accuracy>=dense-0.5")
     predicted = _accuracies([0.98, 0.979, 0.97, 0.9, 0.5])

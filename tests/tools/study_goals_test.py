@@ -1,5 +1,8 @@
 """The page of the study of goals, on literals."""
 
+import subprocess
+import sys
+
 import study_goals
 
 
@@ -23,7 +26,6 @@ def _seed(ticket, dense, accuracy, **trained):
 def test_the_page_counts_what_holds_and_how_far_predictions_are_off():
     study = {
         "goal": "accuracy>=dense-0.5",
-        "loss": 0.005,
         "data": "digits",
         "model": "resnet20",
         "command": "python tools/study_goals.py",
@@ -38,3 +40,16 @@ def test_the_page_counts_what_holds_and_how_far_predictions_are_off():
     assert "holds in 1 of 2 runs" in page
     assert "2 tickets that were trained was off by 1.50 points" in page
     assert "2.00 at most; tickets were better than predicted by 0.50 points" in page
+    # Twenty of a thousand examples, as float32 has them.
+    study["goal"] = "accuracy>=dense-2"
+    study["seeds"] = {"0": _seed("0.8", 0.9900000095, 0.9700000286, a=(None, 0.97))}
+    page = study_goals.page(study)
+    assert "holds in 1 of 1 runs.\n" in page and "predicted of" not in page
+
+
+def test_a_goal_without_an_accuracy_is_no_study(tmp_path):
+    command = [sys.executable, study_goals.__file__, "--config.pruning.goal=size<=100kB"]
+    command.append(f"--workdir={tmp_path / 'runs'}")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "expected one of accuracy" in done.stderr
+    assert not (tmp_path / "runs").exists()

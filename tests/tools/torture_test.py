@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torture
 
+from tf_earlyticket.pruning.updates import UPDATES
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -17,6 +19,36 @@ def test_bytes_that_differ_or_are_missing_are_counted():
     assert torture._difference(b"", b"xyz") == 3
     timeless = torture.timeless({"seconds": 1, "rows": [{"seconds": 2, "loss": 3}]})
     assert timeless == {"rows": [{"loss": 3}]}
+
+
+def test_kills_under_every_update_are_counted_by_update_and_together(tmp_path, monkeypatch):
+    def torture_one(kills, seed, folder, config):
+        update = config[-1].partition("update=")[2]
+        survived = kills - (update == "swap")
+        return {
+            "kills": kills,
+            "survived": survived,
+            "differing_bytes": 7 * (kills - survived),
+            "runs": 2,
+            "seed": seed,
+            "config": list(config),
+            "folder": folder,
+        }
+
+    monkeypatch.setattr(torture, "torture", torture_one)
+    found = torture.under_every_update(3, 5, tmp_path, ("--a=1",))
+    updates = found.pop("updates")
+    assert {*UPDATES, "regrow(threshold='feather')"} == {*updates}
+    assert found == {
+        "kills": 15,
+        "survived": 14,
+        "differing_bytes": 7,
+        "runs": 10,
+        "seed": 5,
+        "config": ["--a=1"],
+    }
+    assert [name for name, each in updates.items() if each["differing_bytes"]] == ["swap"]
+    assert len({each["folder"] for each in updates.values()}) == len(updates)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of, pruned, wrap_for_pruning
 from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.backends.probe_data import check_first_batch, probe_dataset
+from tf_earlyticket.callbacks.ppr_probe import is_better_larger
 from tf_earlyticket.errors import InputError, suggestion
 from tf_earlyticket.pruning.structures import Channels
 
@@ -49,9 +50,18 @@ class Sensitivity(Mapping[str, Mapping[float, float]]):
 
     @property
     def losses(self) -> dict[str, dict[float, float]]:
-        """How far each value is below that of the whole network."""
+        """How much worse each value is than that of the whole network.
+
+        Raises:
+            InputError: If the name of the metric does not tell whether larger is better.
+        """
+        larger = is_better_larger(self.monitor)
+        if larger is None:
+            expected = "a metric whose name tells whether larger is better"
+            raise checks.refuse("monitor", self.monitor, expected)
+        sign = 1 if larger else -1
         return {
-            layer: {sparsity: self.dense - value for sparsity, value in found.items()}
+            layer: {sparsity: sign * (self.dense - value) for sparsity, value in found.items()}
             for layer, found in self.items()
         }
 
@@ -138,10 +148,10 @@ def sensitivity(
             return _value(adapter.evaluate(held_out(), batches), monitor)
 
     dense, found, sizes = measured(None), {}, {}
-    units = _units(adapter)
+    units, masks_of = _units(adapter), _pruned_alone(adapter, sparsities, retraining)
     began = time.perf_counter()
     for number, (name, size) in enumerate(units.items(), start=1):
-        found[name] = {each: measured(_masks(adapter, name, each)) for each in sparsities}
+        found[name] = {each: measured(masks_of(name, each)) for each in sparsities}
         sizes[name] = size
         left = (time.perf_counter() - began) / number * (len(units) - number)
         if verbose:
@@ -189,21 +199,37 @@ def _units(adapter: PrunedModel) -> dict[str, int]:
     return {name: weight.size for name, weight in adapter.weight_views().items()}
 
 
-def _masks(adapter: PrunedModel, name: str, sparsity: float) -> dict[str, np.ndarray]:
-    """Returns the present masks, with a layer or family at a sparsity of its own."""
-    masks, context = adapter.masks(), adapter.score_context()
-    structure = adapter.criterion.structure
-    if not isinstance(structure, Channels):
-        alone = dataclasses.replace(adapter.criterion, scope="layerwise")
-        found = alone.masks({name: context.weights[name]}, sparsity)
-        return {**masks, name: masks[name] & found[name]}
-    scores = adapter.criterion.score(context)
+def _pruned_alone(
+    adapter: PrunedModel, sparsities: Sequence[float], data: Callable[[], Any] | None
+) -> Callable[[str, float], dict[str, np.ndarray]]:
+    """Returns what gives the present masks with a layer, or family, at a sparsity of its own.
+
+    Args:
+        adapter: Of the model.
+        sparsities: All that it will be asked for.
+        data: For scores of data; None: what the adapter has.
+    """
+    masks, structure = adapter.masks(), adapter.criterion.structure
+    before, adapter.score_data = adapter.score_data, data or adapter.score_data
+    try:
+        context = adapter.score_context()
+        if not isinstance(structure, Channels):
+            alone = dataclasses.replace(adapter.criterion, scope="layerwise")
+            found = {sparsity: alone.masks(context, sparsity) for sparsity in sparsities}
+            return lambda name, sparsity: {**masks, name: masks[name] & found[sparsity][name]}
+        scores = adapter.criterion.score(context)
+    finally:
+        adapter.score_data = before
     importance, _ = structure.units(scores)
-    kept, whole = structure.network.everything(), structure.whole(masks)
-    (family,) = (f for f in structure.network.removable if f.name == name)
-    order = family.channels[np.argsort(-importance[family.channels], kind="stable")]
-    kept[order[max(1, round((1 - sparsity) * family.size)) :]] = False
-    return structure.masks(kept & whole, scores)
+
+    def without_channels(name: str, sparsity: float) -> dict[str, np.ndarray]:
+        kept, whole = structure.network.everything(), structure.whole(masks)
+        (family,) = (f for f in structure.network.removable if f.name == name)
+        order = family.channels[np.argsort(-importance[family.channels], kind="stable")]
+        kept[order[max(1, round((1 - sparsity) * family.size)) :]] = False
+        return structure.masks(kept & whole, scores)
+
+    return without_channels
 
 
 def _value(logs: Mapping[str, float], monitor: str) -> float:

@@ -1054,9 +1054,14 @@ class Backend(ABC):
         if isinstance(schedule, EarlyTicketSchedule):
             # A schedule that served one model must not begin early in the next.
             schedule = type(schedule).from_config(schedule.get_config())
+        sizes = {
+            name: math.prod(weight.shape)
+            for name, weight in self.prunable_weights(model, choice.chosen).items()
+        }
         for name in ("final_sparsity", "target_sparsity"):
             if hasattr(schedule, name):
                 criterion.check_sparsity(name, getattr(schedule, name), final=True)
+                criterion.check_layers(sizes, getattr(schedule, name))
         if criterion.of_channels:
             final = getattr(schedule, "final_sparsity", 0)
             self.check_channels(model, final, criterion, prunable)

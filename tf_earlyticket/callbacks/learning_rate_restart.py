@@ -59,18 +59,29 @@ class LearningRateRestart(Callback):
         self.adapter = pruned(self.model)
         self.adapter.prepare()
         self._highest = self.adapter.learning_rate() if self._given is None else self._given
+        self._begun, self._first, self._next = None, None, 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Sets the rate of an epoch after the ramp."""
+        """Notes that the next step is the first of an epoch."""
+        self._begun = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Sets the rate of an epoch after the ramp, before its first step."""
+        epoch, self._begun = self._begun, None
+        if epoch is None:
+            return
         end, steps = self._end(), self.params.get("steps")
         if end is None or not steps:
             return
-        # Of the epoch's beginning, also where training goes on within it.
-        step = self.adapter.step() // steps * steps
+        # Of the epoch's beginning, also where training goes on within it. Steps that a loss scale
+        # skips are no steps to the optimizer, but count here as they do for masks.
+        step = max(self.adapter.step() - batch, self._next)
+        self._next = step + steps
         if step < end:
             return
-        first = epoch - (step - end) // steps
-        rate = restarted_rate(self._highest, epoch, first, self.params["epochs"])
+        if self._first is None:
+            self._first = epoch - (step - end) // steps
+        rate = restarted_rate(self._highest, epoch, self._first, self.params["epochs"])
         self.adapter.set_learning_rate(rate)
 
     def _end(self) -> int | None:

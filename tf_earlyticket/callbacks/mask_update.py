@@ -72,7 +72,8 @@ class MaskUpdate(Callback):
             self._train_data = probe_dataset(train_data, "train_data")
         self.adapter: PrunedModel | None = None
         self.updates: list[tuple[int, float]] = []
-        # Whether something will begin the schedule while it trains, and whether to warn otherwise.
+        # Whether something will begin the schedule while it trains, and whether to warn otherwise:
+        # not where nothing is to be pruned, which then takes no data either.
         self.begins_later, self.warns = False, True
 
     def on_train_begin(self, logs=None):
@@ -107,7 +108,8 @@ class MaskUpdate(Callback):
         self._per_call = self.adapter.steps_per_call()
         if self._first_epoch:
             self._first_epoch = False
-            if self.adapter.update.needs_gradients and self.adapter.score_data is None:
+            without_data = self.adapter.score_data is None
+            if self.warns and self.adapter.update.needs_gradients and without_data:
                 expected = "et.MaskUpdate(train_data=...) with it, or et.EarlyTicket"
                 raise checks.refuse("update", self.adapter.update, expected)
             self.adapter.apply_masks()

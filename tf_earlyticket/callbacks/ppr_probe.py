@@ -24,6 +24,14 @@ _LARGER = "acc|accuracy|auc|precision|recall|sensitivity|specificity|score|iou|i
 _SMALLER = "loss|error|crossentropy|hinge|poisson|divergence|mae|mse|rmse|mape|msle|cosh|huber"
 
 
+def is_better_larger(monitor: str) -> bool | None:
+    """Tells by the name of a metric whether a greater value is better; None: it does not tell."""
+    # Keras numbers metrics of one name: "auc_1".
+    name = re.sub(r"_\d+$", "", monitor)
+    found = [re.search(f"({ends})$", name) for ends in (_LARGER, _SMALLER)]
+    return found[0] is not None if any(found) else None
+
+
 @dataclass(frozen=True)
 class ProbeResult:
     """One probe: its epoch (from 1), what it saw and what it cost.
@@ -170,12 +178,10 @@ class PPRProbe(Callback):
         """
         if self.mode != "auto":
             return self.mode == "max"
-        # Keras numbers metrics of one name: "auc_1".
-        name = re.sub(r"_\d+$", "", self.monitor)
-        found = [re.search(f"({ends})$", name) for ends in (_LARGER, _SMALLER)]
-        if not any(found):
+        larger = is_better_larger(self.monitor)
+        if larger is None:
             raise checks.refuse("mode", self.mode, f"'min' or 'max' with monitor={self.monitor!r}")
-        return found[0] is not None
+        return larger
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch_step = self.adapter.step()

@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
     command_line.import_tensorflow()
 
     from tf_earlyticket.analysis.sensitivity import logger, sensitivity
+    from tf_earlyticket.backends import pruned
     from tf_earlyticket.backends.strategies import make_strategy
     from tf_earlyticket.data import load
     from tf_earlyticket.job.build import dataset_spec
@@ -73,11 +74,17 @@ def main(argv: list[str]) -> None:
     run.restore(phase)
     batch_size = config.train.batch_size
     logger.setLevel(logging.INFO)
+
+    def train():
+        return data.probe(batch_size, seed=config.seed)
+
+    # Also where nothing is retrained, for scores that look at data.
+    pruned(run.model).score_data = train
     found = sensitivity(
         run.model,
         lambda: data.validation(batch_size),
         sparsities,
-        (lambda: data.probe(batch_size, seed=config.seed)) if values.steps else None,
+        train if values.steps else None,
         steps=values.steps,
         batches=values.batches,
     )

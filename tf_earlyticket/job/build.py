@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_named, pruned, wrap_for_pruning
-from tf_earlyticket.config import Config, PruningConfig, config_from_dict
+from tf_earlyticket.config import Config, PruningConfig, apply_target, config_from_dict
 from tf_earlyticket.data.catalog import DatasetSpec, describe
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.recipe import compile_model
@@ -130,6 +130,9 @@ def family_of(config: Config) -> dict[str, Config]:
     unit, _, parts = (pruning.target or "").partition(":")
     targets, sparsities = parts.split(",") if "," in parts else [], pruning.family
     goal = goal_of(pruning)
+    if goal is not None and pruning.target and not targets:
+        expected = "several to choose from beside a goal, such as macs:0.6,0.4"
+        raise checks.refuse("config.pruning.target", pruning.target, expected)
     if goal is not None and not targets and not sparsities:
         if criterion_of(pruning).of_channels:
             parts_left = {*USUAL_MACS, goal.macs or USUAL_MACS[0]}
@@ -145,7 +148,8 @@ def family_of(config: Config) -> dict[str, Config]:
         members = {f"{goal:g}": {"final_sparsity": goal} for goal in sparsities}
     given = {"target": pruning.target} if targets else {"final_sparsity": sparsities}
     for name, value in given.items():
-        if len(members) < len(targets or sparsities) or len(members) < 2:
+        fewest = 2 if goal is None else 1
+        if len(members) < len(targets or sparsities) or len(members) < fewest:
             raise checks.refuse(f"config.pruning.{name}", value, "at least two goals, each once")
     if sparsities and (pruning.final_sparsity != PruningConfig.final_sparsity or pruning.target):
         expected = "them in place of final_sparsity and target"
@@ -155,7 +159,25 @@ def family_of(config: Config) -> dict[str, Config]:
         family[goal] = config_from_dict(config.to_dict())
         pruning = family[goal].pruning
         family[goal].pruning = replace(pruning, family=(), goal=None, **fields)
+        apply_target(family[goal].pruning)
     return family
+
+
+def check_sparsity(model, config: Config) -> None:
+    """Checks that the network of a config has masks of the sparsity at which pruning ends.
+
+    Args:
+        model: The network, plain or wrapped.
+        config: Of the run.
+
+    Raises:
+        InputError: If it has none.
+    """
+    criterion, final = criterion_of(config.pruning), _final_sparsity(config)
+    with _named_fields(config.pruning):
+        criterion.check_sparsity("final_sparsity", final, final=True)
+        if criterion.of_channels:
+            backend_named(config.model.keras).check_channels(model, final, criterion)
 
 
 def structure_of(pruning: PruningConfig) -> str | None:
@@ -286,9 +308,8 @@ def describe_run(config: Config) -> str:
     total = sum(int(np.prod(shape)) for shape in shapes.values())
     kept = f"of which {kept_count(total, pruning.final_sparsity):,} are kept"
     channels = []
+    check_sparsity(model, config)
     if criterion.of_channels:
-        with _named_fields(pruning):
-            backend.check_channels(model, _final_sparsity(config), criterion)
         structure = backend.channels_of(model, criterion)
         whole = structure.cost(structure.network.everything(), weights)
         of = {"weights": "weights", "macs": "multiply-adds"}[structure.of]

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_named
 from tf_earlyticket.callbacks.callback import Callback
 from tf_earlyticket.callbacks.early_ticket import EarlyTicket, SearchState
@@ -23,7 +24,7 @@ from tf_earlyticket.deploy.bench import Options, measure
 from tf_earlyticket.deploy.saved_model import Network
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.files import read_record, write_bytes, write_text
-from tf_earlyticket.job.build import dataset_spec, family_of, goal_of
+from tf_earlyticket.job.build import check_sparsity, dataset_spec, family_of, goal_of
 from tf_earlyticket.job.checkpoint import NoCheckpoint
 from tf_earlyticket.job.devices import config_for_replicas
 from tf_earlyticket.job.job import train_and_evaluate
@@ -90,6 +91,9 @@ def train_family(
     """
     check_run(config, data_dir, strategy)
     paths, members = RunPaths(workdir), family_of(config)
+    if not members:
+        expected = "several goals, or one in words; et.train_and_evaluate makes one ticket"
+        raise checks.refuse("config.pruning.family", config.pruning.family, expected)
     for member in members.values():
         # What it says by its target.
         check_run(member, data_dir, strategy)
@@ -118,6 +122,8 @@ def train_family(
         if not finished:
             before = None
             shared.prepare()
+            for run in runs.values():
+                check_sparsity(shared.model, run.config)
         paths.claim(config)
 
         def train(name: str) -> dict:
@@ -196,7 +202,7 @@ def _reach(
     goal = replace(goal, examples=dataset_spec(shared.config).validation_examples)
     found = shared.result("dense", SharedResult)
     dense = found.rows[-1]["val_accuracy"]
-    if dense < (goal.accuracy or 0):
+    if goal.is_above(dense):
         reached = f"the dense network itself has {100 * dense:.2f} % on held-out data"
         raise RunError(f"config.pruning.goal={goal.text!r}: {reached}; expected less.")
     sparsities = {name: run.config.pruning.final_sparsity for name, run in runs.items()}

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import tensorflow as tf
 
+from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_named, pruned
 from tf_earlyticket.backends.batch_norm import recalibrate_batch_norm
 from tf_earlyticket.config import Config
@@ -29,7 +30,7 @@ from tf_earlyticket.files import (
     write_sealed,
     write_text,
 )
-from tf_earlyticket.job.build import dataset_spec
+from tf_earlyticket.job.build import dataset_spec, family_of
 from tf_earlyticket.job.devices import config_for_replicas, output_directory
 from tf_earlyticket.job.log import COLUMNS, TRAININGS, Display, write_outcome
 from tf_earlyticket.job.phases import Run, retrain, search, train_dense, train_shrunk, train_ticket
@@ -82,7 +83,7 @@ def train_and_evaluate(
 
     Args:
         config: What to do.
-        workdir: Directory of the run; see "The files of a run" in the README.
+        workdir: Directory of the run; see "The files of a run" in docs/commands.md.
         data_dir: Where TFDS data sets lie; default TFDS's own directory.
         strategy: Devices, see `make_strategy`.
         tpu: Name or address of the TPU, for strategy "tpu".
@@ -98,6 +99,11 @@ def train_and_evaluate(
         RunError: If training diverged, or something is gone that cannot be made again.
     """
     check_run(config, data_dir, strategy)
+    if family_of(config):
+        pruning = config.pruning
+        name = next(name for name in ("goal", "family", "target") if getattr(pruning, name))
+        expected = "one ticket; et.train_family makes several"
+        raise checks.refuse(f"config.pruning.{name}", getattr(pruning, name), expected)
     with output_directory(strategy) as output:
         paths = RunPaths(workdir, output)
         paths.saved.check(config)

@@ -603,7 +603,14 @@ def train_dense(run: Run, found: SearchResult) -> TrainingResult:
             run.restore("branch", start_epoch)
             return start_epoch
 
-        return _train_on(run, "dense", start, more)
+        trained = _train_on(run, "dense", start, more)
+        if not trained.rows:
+            # Pruning started at the very end: what was there is the dense network.
+            log = MetricsLog("dense")
+            kept, own = (run.checkpoint(phase, log) for phase in ("branch", "dense"))
+            kept.set_model(run.model)
+            kept.hand_over(start_epoch, own, lambda state: state)
+        return trained
 
     def make() -> TrainingResult:
         if start_epoch == 0:

@@ -206,8 +206,10 @@ def _check_goal(config: Config) -> None:
     if goal.macs is not None:
         if not of_channels:
             refuse("structure='channels' with macs: single weights that are zero save none")
-        parts = [float((member.pruning.target or "").rpartition(":")[2]) for member in members]
-        if goal.macs < min(parts):
+        if not all(member.pruning.target for member in members):
+            refuse("target=macs:... with macs, in place of final_sparsity")
+        parts = [1 - member.pruning.final_sparsity for member in members]
+        if goal.macs < min(parts) - 1e-9:
             refuse(f"a target of at most {goal.macs:g} among those to choose from")
     if goal.runtime is not None:
         with checks.prefixed(f"config.pruning.goal={goal.text!r}: "):

@@ -64,7 +64,13 @@ _ALONE: dict[str, dict[str, Any]] = {
     RANDOM_MASKS: {},
     ITERATIVE: {},
 }
-_PLAIN = {"pruning.update": "shrink", "pruning.schedule": "cubic", "train.restart": False}
+_PLAIN = {
+    "pruning.update": "shrink",
+    "pruning.schedule": "cubic",
+    "pruning.shrink_after_ramp": False,
+    "train.restart": False,
+    "train.distillation": 0.0,
+}
 DEFAULT_VARIANTS = (
     *("shrink", "regrow", "feather", "alternate", "swap", "one_cycle", "restart", "ppr", "late"),
     RANDOM_MASKS,
@@ -382,17 +388,17 @@ def _iterative(
         for sparsity in sparsities
         for seed in seeds
     ]
-    runs = open_runs(_with(config, _PLAIN), workdir, seeds, data_dir, strategy)
-    if not finished_only:
-        fill(runs, cells, tell)
     outcomes = []
-    for cell in cells:
-        if (made := runs[cell.seed].result(cell.phase)) is not None:
-            goal, accuracy = cell.values["sparsity"], made["test_accuracy"]
-            last = made["rounds"][-1]["sparsity"]
-            outcomes.append(
-                Outcome(ITERATIVE, goal, cell.seed, accuracy, last, None, made["epochs"])
-            )
+    with open_runs(_with(config, _PLAIN), workdir, seeds, data_dir, strategy) as runs:
+        if not finished_only:
+            fill(runs, cells, tell)
+        for cell in cells:
+            if (made := runs[cell.seed].result(cell.phase)) is not None:
+                goal, accuracy = cell.values["sparsity"], made["test_accuracy"]
+                last = made["rounds"][-1]["sparsity"]
+                outcomes.append(
+                    Outcome(ITERATIVE, goal, cell.seed, accuracy, last, None, made["epochs"])
+                )
     return outcomes
 
 

@@ -14,8 +14,8 @@ _EXPECTED = (
     "such as accuracy>=dense-0.5 (points), accuracy>=97.5 (percent), size<=100kB, macs<=0.5 (part "
     "of the dense network's) or latency<=2ms@litert, joined by commas, each once"
 )
-# Of a difference of two floats.
-_ROUNDING = 1e-9
+# Of a difference of two floats; of accuracies, which a run keeps with seven digits.
+_ROUNDING, _ACCURACY_ROUNDING = 1e-9, 1e-6
 _FORMS = {
     "loss": r"accuracy>=dense(?:-(\d+(?:\.\d+)?))?",
     "accuracy": r"accuracy>=(\d+(?:\.\d+)?)",
@@ -82,6 +82,10 @@ class Goal:
         """Whether a sparser ticket may be needed for it."""
         return (self.bytes, self.macs, self.latency) != (None, None, None)
 
+    def is_above(self, dense: float) -> bool:
+        """Whether not even the dense network, with an accuracy `dense`, has what is asked for."""
+        return self.accuracy is not None and self.accuracy > dense + _ACCURACY_ROUNDING
+
     def missed(self, found: Measured) -> list[str]:
         """Returns what is missed, in words; what is not known is not missed.
 
@@ -98,19 +102,19 @@ class Goal:
         lost = (found.dense_accuracy or 0.0) - found.accuracy
         one = 1 / self.examples if self.examples else 0.0
         near = f", too near to the goal for {self.examples} examples"
-        if self.loss is not None and lost > max(0.0, self.loss - one) + _ROUNDING:
+        if self.loss is not None and lost > max(0.0, self.loss - one) + _ACCURACY_ROUNDING:
             words.append(
                 f"accuracy {100 * found.accuracy:.2f} %, {100 * lost:.2f} points below dense"
-                + near * (lost <= self.loss + _ROUNDING)
+                + near * (lost <= self.loss + _ACCURACY_ROUNDING)
             )
         dense = 1.0 if found.dense_accuracy is None else found.dense_accuracy
         accuracy = self.accuracy
         if accuracy is not None and found.accuracy < (
-            min(accuracy + one, max(accuracy, dense)) - _ROUNDING
+            min(accuracy + one, max(accuracy, dense)) - _ACCURACY_ROUNDING
         ):
             words.append(
                 f"accuracy {100 * found.accuracy:.2f} %"
-                + near * (found.accuracy >= accuracy - _ROUNDING)
+                + near * (found.accuracy >= accuracy - _ACCURACY_ROUNDING)
             )
         return words
 
@@ -210,7 +214,8 @@ def next_to_train(
 def best(goal: Goal, trained: Mapping[str, Measured], names: Sequence[str]) -> str:
     """Returns the ticket that is wanted: see `next_to_train`; else the one that comes nearest.
 
-    Of those that miss, the one that misses least many measures, then the most accurate.
+    Of those that miss, the one that misses least many measures, then the most accurate, or, of a
+    goal of cost alone, the sparsest.
 
     Args:
         goal: What is to be met.
@@ -220,6 +225,8 @@ def best(goal: Goal, trained: Mapping[str, Measured], names: Sequence[str]) -> s
 
     def rank(name: str) -> tuple[int, float]:
         missed, place = len(goal.missed(trained[name])), names.index(name)
+        if missed and not goal.of_accuracy:
+            return missed, -place
         if missed:
             return missed, -(trained[name].accuracy or 0.0)
         return 0, -place if goal.of_accuracy else place

@@ -187,6 +187,19 @@ class Criterion:
             expected = f"{most}{fixed:.4g}, the sparsity of {self.structure}"
             raise checks.refuse(name, sparsity, expected)
 
+    def check_layers(self, sizes: Mapping[str, int], sparsity: float) -> None:
+        """Checks that budgets are of a model's layers, and reach a sparsity together.
+
+        Args:
+            sizes: Weights of each pruned layer, by the name of its weight.
+            sparsity: At which pruning ends, a fraction.
+
+        Raises:
+            InputError: If they are not, or do not.
+        """
+        if self.scope == "budgets":
+            budget_counts(self.budgets or {}, sizes, sparsity)
+
     @property
     def of_channels(self) -> bool:
         """Whether whole channels are kept, which needs the graph of the model."""
