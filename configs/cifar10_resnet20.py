@@ -10,7 +10,7 @@ learning rate 0.1, divided by 10 after epochs 120 and 160; pad 4, random crop, f
 Cost: 200 epochs for the ticket, at most 10 more for the probes. `config.train.dense_baseline`
 adds the dense epochs from the start epoch on.
 Result in the paper: dense 92.5 %; winning tickets at 80 % from epoch 100 (one-shot) and 75
-(gradual). This recipe was not run to its end here; results that were are under `results/`.
+(gradual). One seed was run to its end, in bfloat16: `docs/paper_scale.md`.
 
 Variants: `paper_probe` probes after every epoch with one whole epoch of retraining, as the paper
 does (about twice the cost of dense training up to the start epoch); `small` has 30 epochs with the

@@ -162,8 +162,8 @@ class PruningConfig:
         hold_epochs: Epochs at the final sparsity at least; None: 15 % of the epochs, with whole
             channels half of them.
         frequency: Steps between mask updates; None: about 20 updates in the ramp.
-        ranking: "global", "layerwise", "erk" or "lamp", of magnitudes or of another score, such as
-            "global(score='taylor', batches=8)".
+        ranking: "global", "layerwise" or "erk", of magnitudes or of another score, such as
+            "global(score='taylor', batches=8)"; "lamp"; or "budgets(file='sensitivity.json')".
         group_size: Weights along the input channels that live or die together.
         structure: What else lives or dies together, such as "channels": whole channels, which the
             exported network is without. None: as `group_size` says.
@@ -212,7 +212,7 @@ class ProbeConfig:
         every_epochs: Epochs between probes; None: at most 20 probes, evenly spaced.
         first_epoch: Epoch of the first probe, from 1; None: `every_epochs`.
         fraction: Part of an epoch that a probe retrains for, in (0, 1]; None: what keeps all
-            probes together within 5 % of the epochs.
+            probes together within 5 % of the epochs, but at least 20 steps.
         validation_fraction: Part of the held-out data that a probe evaluates on, in (0, 1]; None:
             as many batches as it retrains for.
         learning_rate: Of the probe's retraining; None: a tenth of `train.learning_rate`.
@@ -234,7 +234,7 @@ class ProbeConfig:
 
 @dataclass
 class Config:
-    """A whole run. The defaults are the digits job that runs without any flag.
+    """A whole run. The defaults are those of the digits job, whose command holds out 300 examples.
 
     Attributes:
         data: Which examples.

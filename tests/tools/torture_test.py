@@ -86,6 +86,10 @@ def test_the_kept_result_is_what_the_project_promises():
         assert found["kills"] == found["survived"] and found["keras_backend"] == backend
         said = f"{found['kills']} kills, {found['survived']} survived, 0 differing bytes, on each"
         assert said in page
+    found = json.loads(path.with_name("torture_family.json").read_text())
+    assert found["kills"] == found["survived"] and "final_sparsity=0.5,0.8" in found["config"][-1]
+    said = f"`torture_family.json`): {found['kills']} kills, {found['survived']} survived, 0 differ"
+    assert found["differing_bytes"] == 0 and said in page
     for name, each in (("damage.json", 50), ("damage_family.json", 20)):
         damages = json.loads(path.with_name(name).read_text())
         assert damages["different"] == damages["crashed"] == 0 and set(damages["seen"]) == {

@@ -187,7 +187,7 @@ class Criterion:
             expected = f"{most}{fixed:.4g}, the sparsity of {self.structure}"
             raise checks.refuse(name, sparsity, expected)
 
-    def check_layers(self, sizes: Mapping[str, int], sparsity: float) -> None:
+    def check_layers(self, sizes: Mapping[Key, int], sparsity: float) -> None:
         """Checks that budgets are of a model's layers, and reach a sparsity together.
 
         Args:
