@@ -18,6 +18,7 @@ class Distillation:
     the temperature (Hinton et al. 2015). Evaluation, probes and scores of weights are without it.
     It takes two more copies of all weights in memory, the teacher and `weights` on the host, and
     one more forward pass in each step.
+    A teacher that knows little does harm: give it a late start.
 
     Args:
         weight: Of the soft loss, beside the loss of `compile`, which stays whole.
