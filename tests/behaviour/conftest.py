@@ -37,6 +37,10 @@ OF_MANY_CASES = (
     "test_training_that_diverges_ends_as_others_say_or_in_an_error_of_the_run",
     "test_vocabularies_survive_wrapping_tickets_and_export",
     "test_what_fit_has_just_evaluated_is_not_evaluated_again",
+    "test_a_model_is_exported_however_its_inputs_are_given",
+    "test_a_small_network_trains_on_as_the_masked_one_does",
+    "test_everything_is_restored_bit_for_bit",
+    "test_weights_from_a_file_come_with_their_masks",
 )
 
 

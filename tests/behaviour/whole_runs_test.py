@@ -8,8 +8,8 @@ import tf_earlyticket as et
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.job import job
 
-# What JAX makes of it has to be compiled for TensorFlow too.
-pytestmark = [pytest.mark.slow] if os.environ.get("FRAMEWORK") == "keras_jax" else []
+# Whole runs are the same code under every Keras.
+pytestmark = [pytest.mark.slow] if os.environ.get("FRAMEWORK", "tf_keras") != "tf_keras" else []
 
 
 def test_updates_that_look_at_gradients_need_none_in_the_dense_training(
