@@ -74,6 +74,14 @@ def test_a_network_that_shrinks_is_refused(tmp_path):
     assert not (tmp_path / "study").exists()
 
 
+def test_a_goal_of_several_tickets_is_refused(tmp_path):
+    config = tiny_config()
+    config.pruning.goal = "accuracy>=dense-1"
+    with pytest.raises(InputError, match="goal='accuracy>=dense-1': expected one ticket"):
+        study_detectors(config, tmp_path / "study", seeds=[3])
+    assert not (tmp_path / "study").exists()
+
+
 def _weights(config):
     return pruned(build_wrapped_model(config, 3, tf.distribute.get_strategy())).weights()
 

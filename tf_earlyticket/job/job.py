@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 import tensorflow as tf
 
-from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_named, pruned
 from tf_earlyticket.backends.batch_norm import recalibrate_batch_norm
 from tf_earlyticket.config import Config
@@ -30,11 +29,11 @@ from tf_earlyticket.files import (
     write_sealed,
     write_text,
 )
-from tf_earlyticket.job.build import dataset_spec, family_of
+from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas, output_directory
 from tf_earlyticket.job.log import COLUMNS, TRAININGS, Display, write_outcome
 from tf_earlyticket.job.phases import Run, retrain, search, train_dense, train_shrunk, train_ticket
-from tf_earlyticket.job.preflight import check_run
+from tf_earlyticket.job.preflight import check_one_ticket, check_run
 from tf_earlyticket.job.results import (
     Evaluation,
     Origin,
@@ -99,11 +98,7 @@ def train_and_evaluate(
         RunError: If training diverged, or something is gone that cannot be made again.
     """
     check_run(config, data_dir, strategy)
-    if family_of(config):
-        pruning = config.pruning
-        name = next(name for name in ("goal", "family", "target") if getattr(pruning, name))
-        expected = "one ticket; et.train_family makes several"
-        raise checks.refuse(f"config.pruning.{name}", getattr(pruning, name), expected)
+    check_one_ticket(config)
     with output_directory(strategy) as output:
         paths = RunPaths(workdir, output)
         paths.saved.check(config)

@@ -234,6 +234,19 @@ def _check_ticket(config: Config) -> None:
         raise checks.refuse("config.model.name", config.model.name, expected)
 
 
+def check_one_ticket(config: Config) -> None:
+    """Checks that a config asks for one ticket, where no more can be made.
+
+    Raises:
+        InputError: If it asks for several, or for what a ticket has to reach.
+    """
+    if family_of(config):
+        pruning = config.pruning
+        name = next(name for name in ("goal", "family", "target") if getattr(pruning, name))
+        expected = "one ticket; et.train_family makes several"
+        raise checks.refuse(f"config.pruning.{name}", getattr(pruning, name), expected)
+
+
 def check_run(config: Config, data_dir, strategy: str) -> None:
     """Checks everything that a run needs and that can be checked without opening the data.
 

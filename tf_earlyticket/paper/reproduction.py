@@ -19,6 +19,7 @@ from tf_earlyticket.job.build import dataset_spec
 from tf_earlyticket.job.devices import config_for_replicas
 from tf_earlyticket.job.job import NOTES
 from tf_earlyticket.job.phases import Run
+from tf_earlyticket.job.preflight import check_one_ticket
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.paper.item import (
     ITEMS,
@@ -145,6 +146,7 @@ def open_runs(
     if strategy == "multi_worker":
         expected = "another one: several machines share an experiment by --shard=i/n or a seed each"
         raise checks.refuse("strategy", strategy, expected)
+    check_one_ticket(config)
     if config.pruning.shrink_after_ramp:
         expected = "false for experiments, whose tickets stay masked"
         raise checks.refuse("config.pruning.shrink_after_ramp", True, expected)
