@@ -121,3 +121,50 @@ def test_several_inputs_by_name_and_weights_of_examples(keras, compiled):
     )  # fmt: skip
     masks = pruned(model).masks().values()
     assert sum(int(mask.sum()) for mask in masks) * 2 == sum(mask.size for mask in masks)
+
+
+def test_batches_may_be_padded_each_to_its_own_length(keras, compiled):
+    base = getattr(keras.utils, "PyDataset", None) or keras.utils.Sequence
+    random = np.random.RandomState(0)
+
+    class Padded(base):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, place):
+            shape = (8, 5 + place, 3)
+            return random.normal(size=shape).astype(np.float32), np.arange(8, dtype=np.int32) % 3
+
+    layers = keras.layers
+    plain = keras.Sequential(
+        [
+            layers.Input((None, 3)),
+            layers.Conv1D(4, 3, padding="same", name="first"),
+            layers.Conv1D(4, 3, padding="same", name="second"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    model = compiled(et.wrap_for_pruning(plain))
+    probe = et.PPRProbe(Padded(), Padded(), epochs=[1], sparsity=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(Padded(), epochs=1, verbose=0, callbacks=[probe])
+    assert np.isfinite(probe.results[0].observation.ppr_accuracy)
+
+
+def test_what_keras_takes_is_no_reason_to_refuse(keras):
+    from tf_earlyticket.backends.probe_data import check_first_batch
+
+    layers = keras.layers
+    model = keras.Sequential([layers.Input((1,)), layers.Dense(3, name="logits")])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
+    model.compile("sgd", loss)
+    inputs, labels = np.zeros(4, np.float32), np.array([0, 2, 255, 1], np.int32)
+    check_first_batch(model, tf.data.Dataset.from_tensors((inputs, labels)), "train_data")
+    labels[0] = 3
+    with pytest.raises(InputError, match="labels from 1 to 3 in its first batch"):
+        check_first_batch(model, tf.data.Dataset.from_tensors((inputs, labels)), "train_data")
+    with pytest.raises(InputError, match="inputs of shape"):
+        wrong = tf.data.Dataset.from_tensors((np.zeros((4, 2), np.float32), labels))
+        check_first_batch(model, wrong, "train_data")

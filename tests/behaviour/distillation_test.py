@@ -7,6 +7,7 @@ import pytest
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import backend_of, pruned
+from tf_earlyticket.errors import InputError
 
 EPOCHS = 4
 
@@ -158,3 +159,16 @@ def test_what_cannot_be_taught_is_refused(keras, network, compiled, batches):
     plain = keras.Sequential([*ends, layers.Dense(3, "softmax")])
     with pytest.raises(et.InputError, match="distillation='softmax': expected a model that ends"):
         et.Distillation().check(et.wrap_for_pruning(plain))
+
+
+def test_networks_that_cannot_be_taught_are_told_in_a_line(keras, compiled):
+    layers = keras.layers
+    model = keras.Sequential([layers.Input((5,)), layers.Dense(1, name="logit")])
+    with pytest.raises(InputError, match="distillation='one logit': expected a logit for each"):
+        et.Distillation().check(model)
+
+    class Own(keras.Model):
+        pass
+
+    with pytest.raises(InputError, match="distillation=0: expected a model with one output"):
+        et.Distillation().check(Own())

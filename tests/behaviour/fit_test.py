@@ -9,7 +9,7 @@ import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.layers import named_weights
 from tf_earlyticket.detectors.weight_signals import FixedEpoch
-from tf_earlyticket.errors import RunError
+from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.pruning.masks import kept_count, mask_sparsity
 
 
@@ -412,3 +412,39 @@ def test_the_learning_rate_begins_anew_after_the_ramp(keras, network, compiled, 
     adapter = pruned(model)
     model.fit(train, epochs=4, callbacks=[et.LearningRateRestart(end_step=6), note], **options)
     np.testing.assert_allclose(rates, [0.05, 0.05, 0.05 * 2 / 3, 0.05 / 3], rtol=1e-5)
+
+
+def test_a_final_ticket_that_is_compiled_anew_trains_on(network, compiled, data):
+    schedule = et.EarlyTicketPolynomialDecay(0.5, begin_step=6, ramp_steps=12)
+    model = compiled(et.wrap_for_pruning(network(), schedule))
+    model.fit(data[0], epochs=4, verbose=0, callbacks=[et.MaskUpdate()])
+    compiled(model)
+    model.fit(data[0], epochs=1, verbose=0, callbacks=[et.EarlyTicket(*data, verbose=0)])
+    assert et.mask_sparsity(pruned(model).masks()) == 0.5 and pruned(model).violations() == 0
+
+
+def test_rates_of_zero_and_epochs_of_unknown_length_are_told_in_a_line(
+    keras, network, compiled, data
+):
+    warm_up = keras.optimizers.schedules.PolynomialDecay(0.0, 10, 0.1)
+    model = compiled(et.wrap_for_pruning(network()), keras.optimizers.SGD(warm_up))
+    for callback, words in (
+        (et.PPRProbe(*data), "learning_rate=None: expected one above 0, in et.EarlyTicket"),
+        (et.LearningRateRestart(), "learning_rate=None: expected one above 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            model.fit(data[0], epochs=2, verbose=0, callbacks=[et.MaskUpdate(), callback])
+    model = compiled(et.wrap_for_pruning(network()))
+    unknown = data[0].filter(lambda inputs, labels: True)
+    with pytest.raises(InputError, match="steps_per_epoch=None: expected it in fit"):
+        callbacks = [et.MaskUpdate(), et.LearningRateRestart()]
+        model.fit(unknown, epochs=2, verbose=0, callbacks=callbacks)
+
+
+def test_detectors_may_look_back_farther_than_usual(network, compiled, data):
+    schedule = et.EarlyTicketPolynomialDecay(0.5, ramp_steps=2)
+    model = compiled(et.wrap_for_pruning(network(), schedule))
+    detector = et.MaskDistance(0.99, window=7)
+    ticket = et.EarlyTicket(*data, detector=detector, hold_epochs=1, verbose=0)
+    model.fit(data[0], epochs=11, verbose=0, callbacks=[ticket])
+    assert ticket.start_epoch == 7 and ticket.detected

@@ -96,6 +96,18 @@ def test_grey_pictures_have_one_channel(tmp_path):
     assert loaded("folder", tmp_path).spec.image_shape == (10, 10, 1)
 
 
+def test_grey_pictures_of_sixteen_bits_keep_their_upper_eight(tmp_path):
+    values = np.arange(0, 65536, 656, np.uint16)[:100].reshape(10, 10)
+    for number in range(8):
+        path = tmp_path / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(values).save(path)
+    assert Image.open(path).mode.startswith("I")
+    found = loaded("folder", tmp_path, image_size=10)
+    np.testing.assert_array_equal(found.arrays("train").images[0][..., 0], values >> 8)
+    assert found.spec.image_shape == (10, 10, 1)
+
+
 def test_what_does_not_fit_is_cut_at_its_sides_and_made_smaller():
     wide = Image.fromarray(np.repeat(np.arange(40, dtype=np.uint8)[None], 20, axis=0))
     pixels = fitted(wide, 10)[..., 0]
@@ -253,12 +265,27 @@ def test_arrays(tmp_path):
         ({"images": IMAGES / 255, "labels": LABELS}, "expected uint8"),
         ({"images": IMAGES[:, :4], "labels": LABELS}, "expected uint8"),
         ({"images": IMAGES, "labels": 0 * LABELS}, "at least two classes"),
+        ({"images": IMAGES, "labels": np.array(["cat", "dog", "cow"])[LABELS]}, "integers from 0"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "some labels"),
     ],
 )
 def test_arrays_that_cannot_be_used_are_told_in_a_line(tmp_path, arrays, words):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(InputError, match=words):
         find("arrays", tmp_path)
+
+
+def test_a_damaged_file_of_arrays_is_told_in_a_line(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
+    whole = (tmp_path / "a.npz").read_bytes()
+    for place in range(60, len(whole), len(whole) // 40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        (tmp_path / "a.npz").write_bytes(damaged)
+        try:
+            loaded("arrays", tmp_path)
+        except InputError as error:
+            assert "\n" not in str(error)
 
 
 def test_a_file_that_holds_no_arrays_is_told_in_a_line(tmp_path):

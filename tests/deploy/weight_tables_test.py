@@ -1,5 +1,6 @@
 """What `inspect` says of each kind of file is what is in it."""
 
+import importlib
 import json
 
 import numpy as np
@@ -75,6 +76,23 @@ def test_each_form_shows_the_same_sparse_kernel(folder, name, kind):
         # Weights, the numbers of steps and saves aside.
         counted = [row for row in rows if row["dtype"] == "float32"]
         assert totals(counted)["weights"] == 36 + 4 + 1152 + 32 + 96 + 3
+
+
+@pytest.mark.parametrize("package", ["tf_keras", "keras"])
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_what_an_optimizer_keeps_is_no_weight(package, ending, tmp_path):
+    own = importlib.import_module(package)
+    model = own.Sequential([own.layers.Input((4,)), own.layers.Dense(3, name="logits")])
+    model.compile("adam", "mse")
+    model.fit(np.zeros((2, 4)), np.zeros((2, 3)), verbose=0)
+    model.save(tmp_path / f"model.{ending}")
+    _, rows = weight_table(tmp_path / f"model.{ending}")
+    assert totals(rows)["weights"] == 15
+    if package == "tf_keras":
+        tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(tmp_path / "kept" / "ckpt")
+        _, rows = weight_table(tmp_path / "kept")
+        counted = [row for row in rows if row["dtype"] == "float32"]
+        assert totals(counted)["weights"] == 15
 
 
 def test_a_ticket_shows_its_masks_and_says_what_it_is(folder):

@@ -10,7 +10,7 @@ import tf_earlyticket as et
 from tf_earlyticket import export, inspect
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
-from tf_earlyticket.job.job import train_and_evaluate
+from tf_earlyticket.job.job import add_to_report, train_and_evaluate
 
 
 def _ticket_of(network, directory, sparsity=0.7):
@@ -110,6 +110,9 @@ def test_export_knows_the_data_of_a_run_and_adds_to_its_report(run, call_program
     assert "tflite_int8" in out and "Added to the report" in out
     # Still a good ticket.
     et.Ticket.load(workdir / "ticket")
+    before = (workdir / "report.json").read_bytes()
+    assert not add_to_report(workdir / "another", artefacts=[])
+    assert (workdir / "report.json").read_bytes() == before
 
 
 def test_inspect_shows_a_run(run, call_program):

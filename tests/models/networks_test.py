@@ -13,6 +13,7 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.build import build_plain_model
 from tf_earlyticket.job.preflight import check_config
 from tf_earlyticket.models import MODELS, build_model
+from tf_earlyticket.models.editing import with_weight_decay
 from tf_earlyticket.models.saved import load_network
 
 SHAPE = (32, 32, 3)
@@ -21,6 +22,21 @@ SHAPE = (32, 32, 3)
 @pytest.fixture(params=["tf_keras", "keras"])
 def framework(request):
     return request.param
+
+
+def test_a_copy_keeps_what_a_normalization_has_learned(framework, tmp_path):
+    keras = importlib.import_module(framework)
+    layers = keras.layers
+    inputs = keras.Input((4, 4, 3))
+    normalization = layers.Normalization()
+    normalization.adapt(50 + 20 * np.random.RandomState(0).normal(size=(64, 4, 4, 3)))
+    x = layers.Conv2D(4, 3, name="conv")(normalization(inputs))
+    x = layers.Dense(5, name="logits")(layers.Flatten()(x))
+    model = keras.Model(inputs, x)
+    examples = 50 + np.zeros((2, 4, 4, 3), np.float32)
+    copied = with_weight_decay(model, 1e-4)
+    np.testing.assert_allclose(copied(examples), model(examples), rtol=1e-5)
+    assert copied.get_layer("conv").kernel_regularizer is not None
 
 
 @pytest.fixture

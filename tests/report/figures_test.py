@@ -404,3 +404,14 @@ def test_spread_of_the_weights_can_be_drawn_from_csv_text():
 
 def test_nothing_measured_of_the_spread_is_said():
     assert "nothing was measured" in texts(draw_weight_std([], {}))
+
+
+def test_of_a_rewound_ticket_its_own_training_is_drawn():
+    report, metrics, weight_std = made_up_run()
+    search = [{**row, "phase": "search", "sparsity": 0.0} for row in metrics]
+    retrain = [{**row, "phase": "retrain", "sparsity": 0.8} for row in metrics]
+    report.schedule.updates = []
+    figure = figures.draw_sparsity(report, [*search, *retrain], weight_std)
+    (line,) = figure.axes[1].get_lines()
+    epochs = list(line.get_xdata())
+    assert epochs == sorted(epochs) and len(epochs) == len(metrics)

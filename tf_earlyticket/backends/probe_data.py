@@ -152,10 +152,14 @@ def _of_sequence(data, argument: str, order):
         for place in order(length):
             yield _standard_batch(data[int(place)])
 
-    first = _standard_batch(data[int(order(length)[0])])
-    made = tf.data.Dataset.from_generator(
-        batches, output_signature=tf.nest.map_structure(_open_spec, first)
-    )
+    places = order(length)
+    # Batches may be padded each to a length of its own.
+    specs = [
+        tf.nest.map_structure(_open_spec, _standard_batch(data[int(places[place])]))
+        for place in sorted({0, length // 2, length - 1})
+    ]
+    signature = tf.nest.map_structure(_common_spec, *specs)
+    made = tf.data.Dataset.from_generator(batches, output_signature=signature)
     made = made.apply(tf.data.experimental.assert_cardinality(length)).with_options(_untuned())
     return lambda: made
 
@@ -172,6 +176,15 @@ def _open_spec(part):
     if isinstance(spec, tf.RaggedTensorSpec):
         return tf.RaggedTensorSpec([None, *spec.shape[1:]], spec.dtype, spec.ragged_rank)
     return type(spec)([None, *spec.shape[1:]], spec.dtype)
+
+
+def _common_spec(*specs):
+    """Returns what batches of these specs are of: axes that differ are open."""
+    spec, shapes = specs[0], [one.shape for one in specs]
+    if isinstance(spec, tf.RaggedTensorSpec) or len({shape.rank for shape in shapes}) > 1:
+        return spec
+    axes = [sizes[0] if len({*sizes}) == 1 else None for sizes in zip(*shapes, strict=True)]
+    return type(spec)(axes, spec.dtype)
 
 
 def _of_loader(data, argument: str, order):
@@ -231,7 +244,10 @@ def check_first_batch(model, dataset: tf.data.Dataset, argument: str) -> None:
     if not tf.is_tensor(inputs) or not tf.is_tensor(labels) or len(_ends(model, "inputs")) != 1:
         return
     wanted = tf.TensorShape(model.inputs[0].shape)
-    if not wanted.is_compatible_with(inputs.shape):
+    # Keras adds a last axis of one number, or drops it.
+    shapes = [inputs.shape, [*inputs.shape, 1]]
+    shapes += [inputs.shape[:-1]] if inputs.shape[-1:] == [1] else []
+    if not any(wanted.is_compatible_with(shape) for shape in shapes):
         raise InputError(
             f"{argument} has inputs of shape {tuple(inputs.shape)}: the model takes "
             f"{tuple(model.inputs[0].shape)}."
@@ -254,6 +270,13 @@ def _check_labels(model, labels, argument: str) -> None:
     classes = outputs[0].shape[-1] if len(outputs) == 1 else None
     if name != "sparse_categorical_crossentropy" or not classes:
         return
+    ignored = getattr(model.loss, "ignore_class", None)
+    if ignored is None:
+        ignored = getattr(model.loss, "_fn_kwargs", {}).get("ignore_class")
+    if ignored is not None:
+        labels = tf.boolean_mask(labels, labels != tf.cast(ignored, labels.dtype))
+        if not tf.size(labels):
+            return
     low, high = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
     if low < 0 or high >= classes:
         raise InputError(

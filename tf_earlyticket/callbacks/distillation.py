@@ -49,8 +49,11 @@ class Distillation:
         Raises:
             InputError: If it cannot.
         """
-        if len(model.outputs) != 1:
-            raise checks.refuse("distillation", len(model.outputs), "a model with one output")
+        outputs = getattr(model, "outputs", None) or []
+        if len(outputs) != 1:
+            raise checks.refuse("distillation", len(outputs), "a model with one output")
+        if outputs[0].shape[-1] == 1:
+            raise checks.refuse("distillation", "one logit", "a logit for each class")
         last = getattr(model.layers[-1], "layer", model.layers[-1])
         named = getattr(getattr(last, "activation", None), "__name__", "")
         if "softmax" in (named, type(last).__name__.lower()):

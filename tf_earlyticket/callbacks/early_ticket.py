@@ -23,7 +23,7 @@ from tf_earlyticket.detectors.base import (
     makes_probes,
 )
 from tf_earlyticket.detectors.ppr_saturation import PPRSaturation
-from tf_earlyticket.detectors.weight_signals import SignalTracker
+from tf_earlyticket.detectors.weight_signals import USUAL_WINDOW, SignalTracker
 from tf_earlyticket.pruning.masks import mask_sparsity
 from tf_earlyticket.pruning.plan import Plan, resolve_plan
 from tf_earlyticket.pruning.schedule import PolynomialSparsity
@@ -235,7 +235,9 @@ class EarlyTicket(Callback):
         if makes_probes(self.detector):
             self.probe.epochs = plan.probe_epochs
         sparsity = adapter.final_sparsity() if self._sparsity is None else self._sparsity
-        self._tracker = SignalTracker(sparsity, adapter.criterion)
+        detectors = (self.detector, getattr(self.detector, "gate", None))
+        window = max(USUAL_WINDOW, *(getattr(one, "window", 0) for one in detectors))
+        self._tracker = SignalTracker(sparsity, adapter.criterion, window=window)
 
     def _resolve_plan(self, steps_per_epoch: int | None) -> Plan:
         schedule = self.adapter.early_ticket_schedule()
@@ -306,7 +308,8 @@ class EarlyTicket(Callback):
             return
         epochs, step = self.params["epochs"], self.adapter.step()
         last_step = step + (epochs - done) * (self.params.get("steps") or math.inf)
-        if last_step < schedule.end_step:
+        # A model compiled anew counts its steps from 0 again.
+        if last_step < schedule.end_step and not self.mask_update.is_final():
             expected = (
                 f"more: training would end at step {last_step}, before the final sparsity is "
                 f"reached at step {schedule.end_step}"

@@ -59,6 +59,13 @@ class LearningRateRestart(Callback):
         self.adapter = pruned(self.model)
         self.adapter.prepare()
         self._highest = self.adapter.learning_rate() if self._given is None else self._given
+        if self._highest <= 0:
+            expected = "one above 0: that of the optimizer is 0 when fit starts"
+            raise checks.refuse("learning_rate", self._given, expected)
+        if not self.params.get("steps"):
+            raise checks.refuse(
+                "steps_per_epoch", None, "it in fit(...), to restart after the ramp"
+            )
         self._begun, self._first, self._next = None, None, 0
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -16,6 +16,8 @@ from tf_earlyticket.pruning.plan import check_frequency
 logger = logging.getLogger(__name__)
 # A layer that keeps a smaller share of its weights may pass on too little.
 LEAST_DENSITY = 0.01
+# Where an `EarlyStopping` that waits keeps the epoch from which it was to start.
+_OWN_START = "_start_before_pruning"
 
 
 class _Last(Callback):
@@ -80,6 +82,8 @@ class MaskUpdate(Callback):
         """Prepares the model; forgets the updates of an earlier `fit`."""
         self.adapter = pruned(self.model)
         self.adapter.prepare()
+        # A teacher of a `fit` that was interrupted.
+        self.adapter.add_to_loss(None)
         if self._train_data is not None:
             self.adapter.score_data = self._train_data
         self.updates = []
@@ -88,7 +92,8 @@ class MaskUpdate(Callback):
         self.adapter.note_masks()
         self._first_epoch, self._said, self._said_others = True, not self.warns, False
         self._waiting = {
-            stopping: stopping.start_from_epoch
+            # Its own, also where a `fit` was interrupted that had it wait.
+            stopping: vars(stopping).setdefault(_OWN_START, stopping.start_from_epoch)
             for stopping in self.callbacks
             if hasattr(stopping, "start_from_epoch") and hasattr(stopping, "best_weights")
         }
@@ -136,6 +141,10 @@ class MaskUpdate(Callback):
             self._forget_best()
         for stopping, start in self._waiting.items():
             stopping.start_from_epoch = max(start, epoch + 1) if self._is_short() else start
+
+    def is_final(self) -> bool:
+        """Tells whether the masks of the model are as sparse as its schedule ends."""
+        return self.adapter.final_sparsity_in_force() is not None and not self._is_short()
 
     def _is_short(self, more: float | None = None) -> bool:
         """Tells whether masks, or ones of sparsity `more`, are not yet where the schedule ends."""
@@ -293,6 +302,7 @@ class MaskUpdate(Callback):
         self.restore_masks()
         for stopping, start in self._waiting.items():
             stopping.start_from_epoch = start
+            vars(stopping).pop(_OWN_START, None)
         if not self._said and self._is_short():
             logger.warning(
                 "Training stopped at sparsity %s, before the final one.", self._in_words()

@@ -159,6 +159,12 @@ class PPRProbe(Callback):
             self.sparsity = self.adapter.final_sparsity()
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATE_SHARE * self.adapter.learning_rate()
+            if self.learning_rate <= 0:
+                expected = (
+                    "one above 0, in et.EarlyTicket probe_learning_rate: that of the optimizer is "
+                    "0 when fit starts"
+                )
+                raise checks.refuse("learning_rate", None, expected)
         if self.epochs is None or self.epochs:
             self._check()
 

@@ -1,5 +1,6 @@
 """The program `bench`: tickets in several runtimes, beside the dense network and that again."""
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -57,9 +58,14 @@ def main(argv: list[str]) -> None:
     tickets = {}
     for name in argv[1:]:
         run = Path(name) / "ticket"
+        # A name that `bench.measure` does not give to the dense network.
+        name = f"./{name}" if name in bench.CONTROLS else name
         tickets[name] = run if (run / RECORD_FILE).exists() else Path(name)
     calibration = None if values.calibration is None else read_array(Path(values.calibration))
     loaded = {name: Ticket.load(directory) for name, directory in tickets.items()}
+    for directory in tickets.values():
+        if not (directory / SAVED_MODEL).is_dir():
+            raise checks.refuse("TICKET", str(directory), f"one with a {SAVED_MODEL}/")
     command_line.import_tensorflow()
 
     from tf_earlyticket.job.job import add_to_report
@@ -98,8 +104,8 @@ def main(argv: list[str]) -> None:
         write_json(Path(values.json), about | {"rows": rows, "estimates": estimated})
     for name, directory in tickets.items():
         own = [row for row in found if row.path == name]
-        if own and add_to_report(directory.parent, timings=own):
-            print(f"Added to the report: {directory.parent / 'report.html'}")
+        if own and add_to_report(directory, timings=own):
+            print(f"Added to the report: {directory.resolve().parent / 'report.html'}")
     if values.output and (figure := timings.draw_timings(found)):
         save(figure, Path(values.output))
         print(f"Figure: {values.output}")
@@ -141,13 +147,11 @@ def measured(
         data_dir: Where data sets of TFDS lie.
 
     Raises:
-        InputError: If it has no SavedModel, or takes other inputs.
+        InputError: If it takes other inputs.
     """
     from tf_earlyticket.deploy.saved_model import Network, filled_copy
 
     source, data, accuracy = directory / SAVED_MODEL, None, None
-    if not source.is_dir():
-        raise checks.refuse("TICKET", str(directory), f"one with a {SAVED_MODEL}/")
     network = Network(source)
     try:
         data = data_of(ticket, data_dir)
@@ -168,8 +172,10 @@ def measured(
         networks = {name: source}
         rows = bench.measure(networks, dense, inputs, options, accuracy=accuracy)
         rows += bench.estimates(networks, dense, inputs, options)
-    report = directory.parent / "report.json"
-    trained = Report.read(report).dense if report.exists() else None
+    trained = None
+    with contextlib.suppress(InputError):
+        # What lies beside it may be no report.
+        trained = Report.read(directory.resolve().parent / "report.json").dense
     for row in rows if trained else ():
         # Of 8 bits it is not known.
         if row["precision"] == "float32":

@@ -222,7 +222,9 @@ def print_table(
     if total:
         table.add_section()
         table.add_row(*total)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    # Names of directories are no markup.
+    console = Console(width=None if sys.stdout.isatty() else 140, markup=False, emoji=False)
+    console.print(table)
 
 
 def hide_notices() -> None:

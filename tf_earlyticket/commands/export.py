@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
+from tf_earlyticket import checks
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.config import ModelConfig, config_from_dict
 from tf_earlyticket.data.catalog import check_available, load
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
     if values.calibration:
         calibration = read_array(Path(values.calibration))
     artefacts.check_formats(values.format)
-    output = Path(values.output or directory / artefacts.EXPORTED)
+    output = Path(values.output or directory / artefacts.EXPORTED).absolute()
     artefacts.check_output(directory, output)
     command_line.import_tensorflow()
 
@@ -93,8 +94,8 @@ def main(argv: list[str]) -> None:
     print("Dense: the same network in the same number type with its pruned weights filled.")
     print(f"Files: {output}")
     try:
-        if add_to_report(directory.parent, artefacts=found):
-            print(f"Added to the report: {directory.parent / 'report.html'}")
+        if add_to_report(directory, artefacts=found):
+            print(f"Added to the report: {directory.resolve().parent / 'report.html'}")
     except OSError as error:
         print(f"Not added to the report: {error}")
 
@@ -139,8 +140,11 @@ def read_array(path: Path) -> np.ndarray:
     """
     content = read_bytes(path)
     try:
-        return np.load(io.BytesIO(content), allow_pickle=False)
+        found = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(
             f"--calibration={path}: expected a .npy file of numbers, got: {error!s:.200}"
         ) from None
+    if not isinstance(found, np.ndarray) or not found.ndim:
+        raise checks.refuse("--calibration", str(path), "a .npy file of an array of examples")
+    return found

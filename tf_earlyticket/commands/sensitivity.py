@@ -55,7 +55,9 @@ def main(argv: list[str]) -> None:
         raise checks.refuse("RUN", argv[1], "the directory of a run of tf_earlyticket.train")
     config = config_from_dict(read_json(paths.config))
     check_run(config, values.data_dir, "one_device")
-    phase = next((each for each in _DENSE if paths.directory(each).exists()), None)
+    # Of an unfinished dense training, the state before pruning is the one that others can repeat.
+    ready = (paths.result("dense"), paths.directory("branch"))
+    phase = next((each for each, at in zip(_DENSE, ready, strict=True) if at.exists()), None)
     if phase is None:
         expected = "a run whose dense network is there, in checkpoints/dense or checkpoints/branch"
         raise checks.refuse("RUN", argv[1], expected)
@@ -65,13 +67,13 @@ def main(argv: list[str]) -> None:
     from tf_earlyticket.backends import pruned
     from tf_earlyticket.backends.strategies import make_strategy
     from tf_earlyticket.data import load
-    from tf_earlyticket.job.build import dataset_spec
+    from tf_earlyticket.job.build import criterion_of, dataset_spec
     from tf_earlyticket.job.phases import Run
     from tf_earlyticket.report import drawing
 
     data = load(dataset_spec(config), values.data_dir)
     run = Run(config, paths, data, make_strategy("one_device"))
-    run.restore(phase)
+    epoch = run.restore(phase)
     batch_size = config.train.batch_size
     logger.setLevel(logging.INFO)
 
@@ -88,20 +90,24 @@ def main(argv: list[str]) -> None:
         steps=values.steps,
         batches=values.batches,
     )
-    results = found.to_json() | {"run": Path(argv[1]).name, "steps": values.steps}
+    results = found.to_json() | {"run": Path(argv[1]).name, "steps": values.steps, "epoch": epoch}
     if values.sparsity is not None:
         results["budgets"] = balanced_sparsities(found.losses, found.sizes, values.sparsity)
-    _print(found, results.get("budgets"))
-    write_json(Path(values.json), results)
-    print(f"Written: {values.json}")
+    of_channels = criterion_of(config.pruning).of_channels
+    _print(found, results.get("budgets"), epoch, "channels" if of_channels else "weights")
+    if values.json:
+        write_json(Path(values.json), results)
+        print(f"Written: {values.json}")
     if values.output:
         drawing.save(heat_map(found), Path(values.output))
         print(f"Written: {values.output}")
 
 
-def _print(found: "Sensitivity", budgets: dict[str, float] | None) -> None:
+def _print(
+    found: "Sensitivity", budgets: dict[str, float] | None, epoch: int, counted: str
+) -> None:
     sparsities = list(next(iter(found.values())))
-    columns = ["layer", "weights", *(f"{100 * each:g} %" for each in sparsities)]
+    columns = ["layer", counted, *(f"{100 * each:g} %" for each in sparsities)]
     rows = [
         [name, f"{found.sizes[name]:,}", *(f"{100 * values[s]:.1f}" for s in sparsities)]
         for name, values in found.items()
@@ -111,7 +117,8 @@ def _print(found: "Sensitivity", budgets: dict[str, float] | None) -> None:
         for row in rows:
             row.append(f"{100 * budgets[row[0]]:.1f} %")
     print(
-        f"{found.monitor} of the dense network: {100 * found.dense:.1f} %; with one layer pruned:"
+        f"{found.monitor} of the dense network after epoch {epoch}: {100 * found.dense:.1f} %; "
+        "with one layer pruned:"
     )
     command_line.print_table(columns, rows, texts=1)
 

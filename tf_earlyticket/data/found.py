@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -304,7 +305,7 @@ def _look(files: list[tuple[Path, int]]) -> tuple[int, int]:
         try:
             with Image.open(path) as picture:
                 shapes.append(min(picture.size))
-                grey &= picture.mode in ("1", "L", "LA", "I;16")
+                grey &= picture.mode in ("1", "L", "LA") or _is_deep(picture)
         except (OSError, ValueError, Image.DecompressionBombError):
             # Told when all are read.
             continue
@@ -326,9 +327,17 @@ def _read_picture(file: Path | io.BytesIO, size: int, channels: int) -> np.ndarr
     """Returns a picture, uint8 [size, size, channels], or why it cannot be read."""
     try:
         with Image.open(file) as picture:
+            if _is_deep(picture):
+                # Of 16 bits the upper ones; Pillow would make all above 255 white.
+                picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
             return fitted(picture.convert("L" if channels == 1 else "RGB"), size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return " ".join(str(error).replace(str(file), "it").split())[:80] or type(error).__name__
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    """Tells a grey picture of 16 bits."""
+    return picture.mode.startswith("I")
 
 
 def fitted(picture: Image.Image, size: int) -> np.ndarray:
@@ -346,6 +355,9 @@ def fitted(picture: Image.Image, size: int) -> np.ndarray:
 
 # Arrays.
 
+# What reading a damaged file may end in.
+_DAMAGES = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+
 
 def _find_arrays(path: Path) -> str:
     if path.is_dir():
@@ -361,13 +373,10 @@ def _find_arrays(path: Path) -> str:
             raise checks.refuse("--data_dir", str(path), f"{expected}; it has {', '.join(shapes)}")
         with np.load(path, allow_pickle=False) as arrays:
             labels = {p: arrays[n[1]] for p, n in names.items() if n is not None}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGES as error:
         if isinstance(error, InputError):
             raise
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"--data_dir={path}: expected a .npz file of arrays ({reason:.200})."
-        ) from None
+        raise _no_arrays(path, error) from None
     for part, pair in names.items():
         if pair is not None:
             _check_arrays(path, pair, shapes, labels[part])
@@ -384,6 +393,11 @@ def _find_arrays(path: Path) -> str:
     load = partial(_load_arrays, path, names, counts["test"])
     _register("arrays", load, [str(n) for n in range(classes)], counts, (size, channels), (size,))
     return _hash([path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()])
+
+
+def _no_arrays(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"--data_dir={path}: expected a .npz file of arrays ({reason:.200}).")
 
 
 def _shapes(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -414,7 +428,11 @@ def _check_arrays(path: Path, names: tuple[str, str], shapes: dict, labels: np.n
         if labels.shape != shape[:1]:
             expected = f"a label for each of {shape[0]} pictures"
             raise checks.refuse(names[1], f"array of shape {list(labels.shape)}", expected)
-        if not np.issubdtype(labels.dtype, np.integer) or labels.size and labels.min() < 0:
+        if not labels.size:
+            raise checks.refuse(names[1], f"array of shape {list(labels.shape)}", "some labels")
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise checks.refuse(names[1], f"array of {labels.dtype}", "integers from 0")
+        if labels.min() < 0:
             raise checks.refuse(names[1], f"{labels.dtype} from {labels.min()}", "integers from 0")
 
 
@@ -422,8 +440,11 @@ def _load_arrays(
     path: Path, names: dict[str, tuple[str, str] | None], test: int, spec: DatasetSpec
 ) -> Arrays:
     del spec
-    with np.load(path, allow_pickle=False) as arrays:
-        found = {p: [arrays[name] for name in pair] for p, pair in names.items() if pair}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {p: [arrays[name] for name in pair] for p, pair in names.items() if pair}
+    except _DAMAGES as error:
+        raise _no_arrays(path, error) from None
     for part, (images, labels) in found.items():
         images = images if images.ndim == 4 else images[..., None]
         found[part] = images, labels.reshape(-1).astype(np.int32)

@@ -29,7 +29,7 @@ from tf_earlyticket.errors import RunError
 from tf_earlyticket.tickets.storage import SAVED_MODEL
 
 PRECISIONS = ("float32", "int8")
-DENSE, AGAIN = "dense", "dense again"
+CONTROLS = DENSE, AGAIN = "dense", "dense again"
 _PROCESS_SECONDS = 3600
 # A measurement is the fastest of as many calls as fit in, from 1 to 20.
 _SAMPLE_SECONDS = 0.02
@@ -146,7 +146,7 @@ def measure(
     """Returns what was measured of networks beside the dense one.
 
     Args:
-        networks: SavedModels by name, without whatever is pruned.
+        networks: SavedModels by name, none of `CONTROLS`, without whatever is pruned.
         dense: The SavedModel that they are compared with.
         inputs: Float array [examples, ...], typical ones: to calibrate int8, to compare on, to run.
         options: What to measure, and how often.
@@ -169,7 +169,12 @@ def measure(
             files = {key: file for key, (file, _) in written.items()}
             for threads in options.threads:
                 tell(f"{runtime}, {precision}, {threads} threads")
-                found = _processes(name, files, inputs, threads, options)
+                try:
+                    found = _processes(name, files, inputs, threads, options)
+                except RunError as error:
+                    # What was measured before is not to be lost.
+                    tell(f"{runtime}, {precision}, {threads} threads is left out: {error}")
+                    continue
                 for key, batch in itertools.product(networks, options.batches):
                     rows.append(
                         {"path": key, "runtime": runtime, "precision": precision}

@@ -5,6 +5,7 @@ Only weights are read: no graph is loaded, no layer is made, nothing in a file i
 
 import io
 import math
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from tf_earlyticket.tickets.ticket import Ticket
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# What an optimizer keeps is no weight.
+_OF_OPTIMIZER = re.compile(r"(^|/)optimizer/|\.OPTIMIZER_SLOT/")
 _KERAS_WEIGHTS = "model.weights.h5"
 _ACCEPTED = (
     "expected a run directory, a ticket, a SavedModel, a checkpoint, or a .keras, .h5, .tflite or "
@@ -142,7 +145,7 @@ def _checkpoint_rows(path: Path) -> list[Row]:
     names = _full_names(reader)
     rows = []
     for key in sorted(reader.get_variable_to_shape_map()):
-        if key != _OBJECT_GRAPH:
+        if key != _OBJECT_GRAPH and not _OF_OPTIMIZER.search(key):
             value = reader.get_tensor(key)
             if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
                 rows.append(array_row(names.get(key, key.removesuffix(_VALUE)), value))
@@ -183,7 +186,8 @@ def _keras_rows(path: Path) -> list[Row]:
 
     with h5py.File(source, "r") as file:
         file.visititems(visit)
-    return [row for row in rows if not row["name"].startswith(("optimizer/", "metrics/"))]
+    others = ("optimizer/", "optimizer_weights/", "metrics/")
+    return [row for row in rows if not row["name"].startswith(others)]
 
 
 def _tflite_rows(path: Path) -> list[Row]:

@@ -23,6 +23,9 @@ from tf_earlyticket.pruning.masks import Array, Arrays, Mask
 from tf_earlyticket.pruning.scores import ScoreContext
 from tf_earlyticket.pruning.select import Criterion, resolve_criterion
 
+# Epochs that signals look back over, the present one included.
+USUAL_WINDOW = 5
+
 
 class SignalTracker:
     """Computes `WeightSignals` epoch by epoch; remembers the masks of the last few.
@@ -36,7 +39,9 @@ class SignalTracker:
         InputError: If an argument is out of range.
     """
 
-    def __init__(self, sparsity: float, criterion: Criterion | None = None, *, window: int = 5):
+    def __init__(
+        self, sparsity: float, criterion: Criterion | None = None, *, window: int = USUAL_WINDOW
+    ):
         self.sparsity = checks.number("sparsity", sparsity, low=0, below=1)
         self.window = checks.integer("window", window, 2)
         self.criterion = criterion or resolve_criterion()

@@ -250,8 +250,10 @@ def _measured(goal: Goal, run: Run, report: dict, dense: float) -> Measured:
         options = Options((goal.runtime,), ("float32",), (1,), processes=3, rounds=5)
         source = run.paths.saved_model
         inputs = Network(source).example_inputs(8)
-        (timing,) = measure({"ticket": source}, source, inputs, options, tell=run.display.say)
-        latency = timing["ms"]
+        found = measure({"ticket": source}, source, inputs, options, tell=run.display.say)
+        if not found:
+            raise RunError(f"config.pruning.goal={goal.text!r}: nothing was measured, see above.")
+        latency = found[0]["ms"]
     return Measured(
         accuracy=rows[-1]["val_accuracy"],
         dense_accuracy=dense,

@@ -293,12 +293,17 @@ def _accuracy(run: Run, phase: str) -> float:
 
 
 def add_to_report(
-    workdir: Path,
+    ticket: Path,
     *,
     artefacts: Sequence[Artefact] | None = None,
     timings: Sequence[Timing] | None = None,
 ) -> bool:
-    """Adds artefacts, or timings, to `report.json` and `report.html` of a finished run.
+    """Adds what was made of a ticket to `report.json` and `report.html` of its finished run.
+
+    Args:
+        ticket: Directory of the ticket; of the run's own, not of another that lies there.
+        artefacts: They take the place of those of the same file.
+        timings: They take the place of those in the same runtime, precision, batch and threads.
 
     Returns:
         Whether there is such a run.
@@ -306,22 +311,36 @@ def add_to_report(
     Raises:
         OSError: If they cannot be written.
     """
-    paths = RunPaths(workdir)
+    paths = RunPaths(ticket.resolve().parent)
+    if paths.ticket != ticket.resolve():
+        return False
     try:
         report = Report.read(paths.report)
         with open(paths.metrics, newline="") as file:
-            metrics = list(csv.DictReader(file))
+            # As in the first report: the ticket's epochs.
+            metrics = [row for row in csv.DictReader(file) if row["phase"] != "dense"]
         weight_std = read_json(paths.weight_statistics)
         hashes = read_sealed(paths.checksums) if paths.checksums.exists() else {}
     except (OSError, ValueError):
         return False
     changed = [paths.report_html]
     if artefacts is not None:
-        report.artefacts = list(artefacts)
+        report.artefacts = _joined(report.artefacts, artefacts, ("format", "file"))
     if timings is not None:
-        report.bench = list(timings)
+        which = ("runtime", "precision", "batch", "threads")
+        report.bench = _joined(report.bench, timings, which)
         changed += draw_all(report, metrics, weight_std, paths.figures, ["timings"]).values()
     write_html(report, metrics, weight_std, drawn_figures(paths.figures), paths.report_html)
     # What else is damaged stays told.
     _write_report(paths, report, hashes, changed)
     return True
+
+
+def _joined(before: Sequence, new: Sequence, which: tuple[str, ...]) -> list:
+    """Returns what was there and what is new, which takes the place of what has the same fields."""
+
+    def key(one) -> tuple:
+        return tuple(getattr(one, field) for field in which)
+
+    replaced = {key(one) for one in new}
+    return [*(one for one in before if key(one) not in replaced), *new]

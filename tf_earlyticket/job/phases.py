@@ -157,8 +157,11 @@ class Run:
         saved = self.paths.saved.directory(phase)
         return RunCheckpoint(self.paths.directory(phase), metrics_log, searcher, keep, saved)
 
-    def restore(self, phase: str, epoch: int | None = None) -> None:
+    def restore(self, phase: str, epoch: int | None = None) -> int:
         """Restores the model's state with which a phase ended, or that of a kept epoch.
+
+        Returns:
+            The epoch, from 1.
 
         Raises:
             NoCheckpoint: If it is not there.
@@ -169,11 +172,13 @@ class Run:
             # A checkpoint before the end must not pass for it.
             epoch = rows[-1]["epoch"]
         checkpoint = self.checkpoint(phase, MetricsLog(phase))
-        if not checkpoint.restore(self.model, epoch) and epoch != 0:
+        restored = checkpoint.restore(self.model, epoch)
+        if not restored and epoch != 0:
             raise NoCheckpoint(
                 f"{self.paths.saved.directory(phase)} holds no checkpoint: expected the one "
                 "that the run left there; start again in a new --workdir."
             )
+        return restored
 
     def rewind_weights(self) -> dict[str, np.ndarray]:
         """Returns the weights of the rewind epoch, from the file that the search wrote.

@@ -34,6 +34,10 @@ def edited(model: Network, change: Callable[[Any, dict], None]) -> Network:
 
     copied = keras.models.clone_model(model, clone_function=copy)
     copied.set_weights(model.get_weights())
+    for layer in copied._flatten_layers():
+        # What `Normalization` keeps beside its weights, which Keras 3 does not compute again.
+        if hasattr(layer, "finalize_state") and layer.weights:
+            layer.finalize_state()
     return copied
 
 

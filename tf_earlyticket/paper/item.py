@@ -77,6 +77,8 @@ class Grid:
             values = [checks.integer(name, value, low, high) for value in getattr(self, name)]
             if len(set(values)) < len(values):
                 raise checks.refuse(name, values, "values that differ from each other")
+            if name == "mask_epochs" and values != sorted(values):
+                raise checks.refuse(name, values, "values that rise")
         checks.integer("memorization_epochs", self.memorization_epochs, 1)
         checks.number("prune_fraction", self.prune_fraction, above=0, below=1)
         for rate in self.learning_rates:

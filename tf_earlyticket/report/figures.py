@@ -253,6 +253,8 @@ def draw_sparsity(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
     """Draws sparsity and, below it, validation accuracy over epochs and steps."""
     from matplotlib.ticker import FuncFormatter
 
+    # The training of a rewound ticket counts its epochs from 1 again.
+    metrics = [row for row in metrics if row.get("phase") == "retrain"] or metrics
     stairs = _staircase(report, metrics)
     changes = [
         stair

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from tf_earlyticket import files
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.pruning.channels import Amounts, LayerCost, total_amounts
 from tf_earlyticket.report.drawing import count
 from tf_earlyticket.tickets.storage import Layer
@@ -291,6 +292,9 @@ class Report:
         Raises:
             InputError: If it cannot be read, is no JSON or no report.
         """
+        content = files.read_json(path)
+        if isinstance(content, dict) and "family" in content:
+            raise InputError(f"{path} is of a family: expected the run of one ticket, in tickets/.")
         return files.read_record(path, cls)
 
 

@@ -1,5 +1,7 @@
 """A Keras 3 model that is ready for pruning: its masks, training steps and state."""
 
+import contextlib
+
 import numpy as np
 
 from tf_earlyticket.backends.base import UNSET, PrunedModel
@@ -128,6 +130,8 @@ class Keras3PrunedModel(PrunedModel):
         self._sync()
         self._build_optimizer()
         optimizer, rate = self._optimizer, self._optimizer._learning_rate
+        # One of a `fit` that was interrupted.
+        self.state.learning_rate.assign(UNSET)
         changes = is_schedule(rate) or (callable(rate) and not isinstance(rate, keras.Variable))
         if changes and not isinstance(rate, OverridableSchedule):
             optimizer._learning_rate = OverridableSchedule(rate, self.state.learning_rate)
@@ -173,6 +177,8 @@ class Keras3PrunedModel(PrunedModel):
             model._initial_epoch = None
 
         def restore():
+            # An `evaluate` that an exception ended has not given its state back.
+            self._sync()
             for part, value in values:
                 part.assign(value)
             for name, value in attributes.items():
@@ -206,7 +212,8 @@ class Keras3PrunedModel(PrunedModel):
         if _is_empty(dataset):
             return 0
         before = self.step()
-        self.model.fit(dataset.take(steps), epochs=1, shuffle=False, verbose=0)
+        with _without_averages(self.model.optimizer):
+            self.model.fit(dataset.take(steps), epochs=1, shuffle=False, verbose=0)
         return self.step() - before
 
     def evaluate(self, dataset, steps=None):
@@ -222,6 +229,16 @@ class Keras3PrunedModel(PrunedModel):
             parts = _parts(variable)
             if len(parts) > 1 and keras.backend.is_float_dtype(variable.dtype):
                 variable.assign(np.mean([part.numpy() for part in parts], axis=0))
+
+
+@contextlib.contextmanager
+def _without_averages(optimizer):
+    """Lets a `fit` end with the weights that it trained where `use_ema` would average them."""
+    optimizer.finalize_variable_values = lambda variables: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
 
 
 def _is_empty(dataset) -> bool:

@@ -171,6 +171,9 @@ def install_override(model) -> None:
             _set_schedule(optimizer, OverridableSchedule(schedule, temporary=True))
         # A step traced earlier holds the bare schedule.
         model.make_train_function(force=True)
+    elif schedule is not None:
+        # That of a `fit` that was interrupted.
+        schedule.override.assign(NO_OVERRIDE)
 
 
 def remove_override(model) -> None:

@@ -1,0 +1,77 @@
+"""What a `fit` that an exception ended leaves behind: nothing that the next one would see."""
+
+import numpy as np
+import pytest
+
+import tf_earlyticket as et
+from tf_earlyticket.backends import pruned
+
+
+def _interrupting(keras, epoch):
+    def interrupt(now, logs):
+        if now == epoch:
+            raise KeyboardInterrupt
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=interrupt)
+
+
+def test_a_rate_that_was_set_and_an_early_stopping_that_waited(keras, network, compiled, data):
+    rate = keras.optimizers.schedules.ExponentialDecay(0.05, 1000, 0.5)
+    schedule = et.EarlyTicketPolynomialDecay(0.5, begin_step=2, ramp_steps=4)
+    model = compiled(et.wrap_for_pruning(network(), schedule), keras.optimizers.SGD(rate))
+    stopping = keras.callbacks.EarlyStopping("loss", patience=9)
+    callbacks = [et.MaskUpdate(), et.LearningRateRestart(0.01), stopping]
+    with pytest.raises(KeyboardInterrupt):
+        interrupt = _interrupting(keras, 1)
+        model.fit(data[0], epochs=4, verbose=0, callbacks=[*callbacks, interrupt])
+    adapter = pruned(model)
+    adapter.prepare()
+    assert adapter.learning_rate() == pytest.approx(0.05 * 0.5 ** (12 / 1000), rel=1e-3)
+    adapter.finish()
+    stopping.start_from_epoch = 7
+    model.fit(data[0], epochs=1, verbose=0, callbacks=[et.MaskUpdate(), stopping])
+    assert stopping.start_from_epoch == 0
+
+
+def test_a_teacher(keras, network, compiled, data, examples):
+    schedule = et.EarlyTicketPolynomialDecay(0.5, ramp_steps=2)
+    model = compiled(et.wrap_for_pruning(network(), schedule))
+    detector, teaching = et.FixedEpoch(1), et.Distillation(5.0)
+    ticket = et.EarlyTicket(*data, detector=detector, distillation=teaching, verbose=0)
+    with pytest.raises(KeyboardInterrupt):
+        interrupt = _interrupting(keras, 1)
+        model.fit(*examples, epochs=4, verbose=0, callbacks=[ticket, interrupt])
+    # The next one has no teacher yet.
+    model.fit(*examples, epochs=1, verbose=0, callbacks=[et.MaskUpdate()])
+    assert "train_step" not in vars(model) and "compute_loss" not in vars(model)
+
+
+def test_a_probe_whose_evaluation_fails(network, compiled, examples):
+    import tensorflow as tf
+
+    read = []
+
+    def broken():
+        read.append(0)
+        for place in range(0, 96, 16):
+            if len(read) == broken.fails and place:
+                raise RuntimeError("the data broke")
+            yield tuple(part[place : place + 16] for part in examples)
+
+    broken.fails = 0
+    specs = tuple(tf.TensorSpec([None, *part.shape[1:]], part.dtype) for part in examples)
+    held_out = tf.data.Dataset.from_generator(broken, output_signature=specs)
+    model = compiled(et.wrap_for_pruning(network(), et.EarlyTicketPolynomialDecay(0.8)))
+    adapter = pruned(model)
+    adapter.prepare()
+    model.fit(*examples, epochs=1, verbose=0, callbacks=[et.MaskUpdate()])
+    before = adapter.all_weights()
+    # The second evaluation of the probe, of the pruned network.
+    broken.fails = len(read) + 2
+    with pytest.raises(Exception, match="the data broke"), adapter.sandbox():
+        adapter.evaluate(held_out)
+        adapter.set_masks(adapter.ranked_masks(0.8))
+        adapter.evaluate(held_out)
+    model.fit(*examples, epochs=1, initial_epoch=1, verbose=0)
+    for name, weight in adapter.all_weights().items():
+        np.testing.assert_array_equal(weight, before[name])
