@@ -274,9 +274,12 @@ def test_iterative_pruning_is_made_once_a_cell(trained, tmp_path, monkeypatch):
         return {"test_accuracy": 0.9, "rounds": [{"sparsity": sparsity}], "epochs": 99}
 
     monkeypatch.setattr(update_study, "iterative_pruning", iterative)
+    # The dense network that all rounds begin with is trained.
+    config = small_config(4)
+    config.data.train_examples, config.data.validation_examples = 64, 64
     arguments = {"variants": ["shrink", "iterative"], "sparsities": [0.5], "seeds": [3]}
     for _ in range(2):
-        study = study_updates(small_config(), tmp_path, **arguments)
+        study = study_updates(config, tmp_path, **arguments)
         found = [one for one in study["outcomes"] if one["variant"] == "iterative"]
         assert [(one["goal"], one["sparsity"], one["train_epochs"]) for one in found] == [
             (0.5, 0.5, 99)
