@@ -22,6 +22,7 @@ from tf_earlyticket.paper.tickets import (
     ticket_cell,
     ticket_masks,
     train_rewound_ticket,
+    train_ticket,
 )
 from tf_earlyticket.pruning.masks import layer_sparsity, mask_sparsity
 from tf_earlyticket.pruning.select import global_masks, resolve_criterion
@@ -199,3 +200,14 @@ def test_the_early_ticket_cell_is_the_main_job_and_counts_its_probes(run):
     assert result["probe_epochs"] >= 1
     assert result["epochs"] == pytest.approx(4 + result["probe_epochs"])
     assert 1 <= result["start_epoch"] <= 2 and result["start_reason"]
+
+
+@pytest.mark.slow
+def test_tickets_of_updates_and_scores_that_look_at_data(tmp_path):
+    config = tiny_config()
+    config.pruning.update, config.pruning.ranking = "swap", "global(score='taylor')"
+    with open_runs(config, tmp_path, [5], None, "auto") as runs:
+        seeded(runs[5], record_dense)
+        result = train_ticket(runs[5], 2, "gradual")
+        assert mask_sparsity(pruned(runs[5].model).masks()) == pytest.approx(0.8, abs=1e-4)
+    assert result["start_epoch"] == 2

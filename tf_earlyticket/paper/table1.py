@@ -88,9 +88,8 @@ def pruned_in_shots(run, epochs) -> list[dict[str, np.ndarray]]:
         epochs: Rising, from 1; one for each shot.
     """
     from tf_earlyticket.backends import pruned
-    from tf_earlyticket.callbacks.mask_update import MaskUpdate
     from tf_earlyticket.job.phases import Phase
-    from tf_earlyticket.paper.tickets import restore_epoch
+    from tf_earlyticket.paper.tickets import mask_update, restore_epoch, shared_phase
 
     def start() -> int:
         restore_epoch(run, epochs[0])
@@ -99,16 +98,17 @@ def pruned_in_shots(run, epochs) -> list[dict[str, np.ndarray]]:
     phase = "shots-" + "-".join(f"{epoch:03d}" for epoch in epochs)
     sparsities = shot_sparsities(run.config.pruning.final_sparsity, len(epochs))
     shots = []
-    for n, (epoch, sparsity) in enumerate(zip(epochs, sparsities, strict=True)):
-        path = run.paths.directory(phase) / f"weights-{n:02d}.safetensors"
-        if not path.exists():
-            training = Phase(run, phase, logged=False)
-            training.train([MaskUpdate()], start, epoch)
-            network = pruned(run.model)
-            network.set_masks(network.ranked_masks(sparsity))
-            # Before the weights: what continues from here has to be pruned already.
-            training.checkpoint.set_model(run.model)
-            training.checkpoint.save(epoch)
-            write_arrays(path, network.all_weights())
-        shots.append(read_arrays(path))
+    with shared_phase(run, phase):
+        for n, (epoch, sparsity) in enumerate(zip(epochs, sparsities, strict=True)):
+            path = run.paths.directory(phase) / f"weights-{n:02d}.safetensors"
+            if not path.exists():
+                training = Phase(run, phase, logged=False)
+                training.train([mask_update(run)], start, epoch)
+                network = pruned(run.model)
+                network.set_masks(network.ranked_masks(sparsity))
+                # Before the weights: what continues from here has to be pruned already.
+                training.checkpoint.set_model(run.model)
+                training.checkpoint.save(epoch)
+                write_arrays(path, network.all_weights())
+            shots.append(read_arrays(path))
     return shots

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from tf_earlyticket.backends import pruned
@@ -222,13 +223,27 @@ def ticket_masks(run: Run, spec: TicketSpec) -> dict[str, np.ndarray]:
         return recorded_masks(run, spec.mask_epoch, spec.group_size)
     phase = f"gradual_masks-{spec.mask_epoch:03d}"
     path = run.paths.directory(phase) / "masks.safetensors"
-    if not path.exists():
-        start = partial(_begin_pruning, run, spec.mask_epoch, spec.mode)
-        last = spec.mask_epoch + run.plan.ramp_epochs
-        Phase(run, phase, logged=False).train([MaskUpdate()], start, last)
-        write_arrays(path, pruned(run.model).masks())
-        _leave_only(path)
+    with shared_phase(run, phase):
+        if not path.exists():
+            start = partial(_begin_pruning, run, spec.mask_epoch, spec.mode)
+            last = spec.mask_epoch + run.plan.ramp_epochs
+            Phase(run, phase, logged=False).train([mask_update(run)], start, last)
+            write_arrays(path, pruned(run.model).masks())
+            _leave_only(path)
     return prunable(run, read_arrays(path))
+
+
+def shared_phase(run: Run, phase: str) -> filelock.BaseFileLock:
+    """Returns a lock within which a phase that several cells need is made by one process."""
+    locks = run.paths.workdir / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(locks / f"{phase}.lock")
+
+
+def mask_update(run: Run) -> MaskUpdate:
+    """Returns the callback that prunes, with data for scores and updates that look at them."""
+    batch_size, seed = run.config.train.batch_size, run.config.seed
+    return MaskUpdate(lambda: run.data.probe(batch_size, seed=seed))
 
 
 def _begin_pruning(run: Run, epoch: int, mode: str) -> int:
@@ -294,7 +309,7 @@ def train_to_end(run: Run, phase: str, start: Callable[[], int]) -> dict:
     """
     training = Phase(run, phase, logged=False)
     done = training.begin(start)
-    training.fit(done, [MaskUpdate()])
+    training.fit(done, [mask_update(run)])
     rows = training.rows
     first = rows[0]["epoch"] - 1 if rows else done
     steps = pruned(run.model).step() - first * run.steps_per_epoch
