@@ -108,8 +108,10 @@ def test_one_seed_has_no_interval_and_no_verdict():
 
 
 def _study(tickets, model="resnet20"):
-    train = {"epochs": 60}
-    config = {"data": {"name": "digits"}, "model": {"name": model}, "train": train}
+    train, data = {"epochs": 60}, {"name": "digits", "train_examples": None}
+    if model == "resnet8":
+        data["train_examples"] = 500
+    config = {"data": data, "model": {"name": model}, "train": train}
     return {"command": "python", "config": config, "planned_seeds": [0, 1, 2], "tickets": tickets}
 
 
@@ -131,7 +133,10 @@ def test_the_section_says_what_may_be_trusted(tmp_path):
         "other networks' mean. Probes are farther off than one number: the other seeds' mean.\n"
         in text
     )
-    assert "resnet8 on digits, 60 epochs, 1 of 3 planned seeds: One seed does not tell" in text
+    assert (
+        "resnet8 on digits, 60 epochs of 500 training images, 1 of 3 planned seeds: One seed does "
+        "not tell" in text
+    )
 
 
 def test_the_document_has_the_kept_studies():
