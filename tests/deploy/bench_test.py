@@ -1,6 +1,8 @@
 """Networks timed in several runtimes: the arithmetic, what is refused, one real process."""
 
+import contextlib
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,3 +162,27 @@ def test_eight_bits_of_random_weights_may_differ_more(ticket, monkeypatch):
     (row,) = bench.measure(networks, ticket / "dense", images, options, tell=told.append)
     assert row["precision"] == "int8"
     assert told[0].startswith("litert, float32 is left out: tflite: outputs differ")
+
+
+def test_a_process_that_fails_costs_no_other(monkeypatch):
+    @contextlib.contextmanager
+    def files(*arguments):
+        yield {key: (Path(key), None) for key in (bench.DENSE, "mine")}
+
+    def processes(name, written, inputs, threads, options):
+        if threads == 2:
+            raise RunError("it was killed")
+        return []
+
+    monkeypatch.setattr(bench, "_files", files)
+    monkeypatch.setattr(bench, "_processes", processes)
+    monkeypatch.setattr(bench, "summary", lambda found, key, batch: {})
+    monkeypatch.setattr(bench.artefacts, "sizes", lambda file: {"bytes": 1})
+    options = bench.Options(["litert"], ["float32"], [1], [1, 2, 3], 1, 1)
+    arguments = ({"mine": Path("mine")}, Path("dense"), np.zeros((1, 2)), options)
+    failures = []
+    rows = bench.measure(*arguments, tell=lambda text: None, failures=failures)
+    assert [row["threads"] for row in rows] == [1, 3]
+    assert failures == ["litert, float32, 2 threads: it was killed"]
+    with pytest.raises(RunError, match="it was killed"):
+        bench.measure(*arguments, tell=lambda text: None)

@@ -415,3 +415,5 @@ def test_of_a_rewound_ticket_its_own_training_is_drawn():
     (line,) = figure.axes[1].get_lines()
     epochs = list(line.get_xdata())
     assert epochs == sorted(epochs) and len(epochs) == len(metrics)
+    (stairs,) = figure.axes[0].get_lines()
+    assert set(stairs.get_ydata()) == {80}

@@ -18,7 +18,7 @@ from tf_earlyticket.commands.export import (
     test_accuracy,
 )
 from tf_earlyticket.deploy import bench, vela
-from tf_earlyticket.errors import InputError
+from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.files import write_json
 from tf_earlyticket.report.report import Report
 from tf_earlyticket.tickets.storage import RECORD_FILE, SAVED_MODEL
@@ -73,12 +73,14 @@ def main(argv: list[str]) -> None:
     from tf_earlyticket.report.drawing import save
     from tf_earlyticket.report.report import environment, processor, read_timings
 
-    rows = []
+    rows: list[dict] = []
+    failures: list[str] = []
     for name, directory in tickets.items():
         print(name)
-        rows += measured(
-            name, directory, loaded[name], options, calibration, data_dir=values.data_dir
-        )
+        arguments = (options, calibration, failures)
+        rows += measured(name, directory, loaded[name], *arguments, data_dir=values.data_dir)
+    if failures and not rows:
+        raise RunError("; ".join(failures))
     if not rows:
         raise InputError("nothing could be measured, see above.")
     estimated = [row for row in rows if row["runtime"] in bench.ESTIMATORS]
@@ -109,6 +111,9 @@ def main(argv: list[str]) -> None:
     if values.output and (figure := timings.draw_timings(found)):
         save(figure, Path(values.output))
         print(f"Figure: {values.output}")
+    if failures:
+        # What was measured is written.
+        raise RunError("; ".join(failures))
 
 
 def _options(values: flags.FlagValues) -> bench.Options:
@@ -132,6 +137,7 @@ def measured(
     ticket: Ticket,
     options: bench.Options,
     calibration: np.ndarray | None,
+    failures: list[str] | None = None,
     data_dir: str | None = None,
 ) -> list[dict]:
     """Returns what was measured and estimated of a ticket, by `bench.measure` and `estimates`.
@@ -144,6 +150,7 @@ def measured(
         ticket: It.
         options: What to measure.
         calibration: Typical inputs; None: of its data set, or else random ones.
+        failures: As for `bench.measure`.
         data_dir: Where data sets of TFDS lie.
 
     Raises:
@@ -170,7 +177,7 @@ def measured(
         dense = Path(folder) / SAVED_MODEL
         filled_copy(source, ticket, dense)
         networks = {name: source}
-        rows = bench.measure(networks, dense, inputs, options, accuracy=accuracy)
+        rows = bench.measure(networks, dense, inputs, options, accuracy=accuracy, failures=failures)
         rows += bench.estimates(networks, dense, inputs, options)
     trained = None
     with contextlib.suppress(InputError):

@@ -142,6 +142,7 @@ def measure(
     *,
     accuracy: Callable[[Function], float] | None = None,
     tell: Callable[[str], object] = print,
+    failures: list[str] | None = None,
 ) -> list[dict]:
     """Returns what was measured of networks beside the dense one.
 
@@ -152,6 +153,8 @@ def measure(
         options: What to measure, and how often.
         accuracy: From a function of inputs [batch, ...] to outputs to its accuracy on test data.
         tell: Is told what goes on, and of each runtime that cannot take a network.
+        failures: Gets a line for each process that failed, and the others are measured; None: the
+            first is raised.
 
     Returns:
         For each network, runtime, precision, number of threads and batch a dict with the fields of
@@ -172,8 +175,9 @@ def measure(
                 try:
                     found = _processes(name, files, inputs, threads, options)
                 except RunError as error:
-                    # What was measured before is not to be lost.
-                    tell(f"{runtime}, {precision}, {threads} threads is left out: {error}")
+                    if failures is None:
+                        raise
+                    failures.append(f"{runtime}, {precision}, {threads} threads: {error}")
                     continue
                 for key, batch in itertools.product(networks, options.batches):
                     rows.append(

@@ -231,12 +231,14 @@ def _staircase(report: Report, metrics: Rows) -> list[tuple[float, float]]:
     else:
         # When within its epoch a row's sparsity was reached is not known; its end is safe.
         reached = [(number(row["epoch"]), number(row.get("sparsity"))) for row in metrics]
-    return [(0.0, 0.0), *reached]
+    # A rewound ticket is pruned before its first epoch.
+    rewound = bool(metrics) and metrics[0].get("phase") == "retrain"
+    return [(0.0, reached[0][1] if rewound else 0.0), *reached]
 
 
 def _sparsity_title(changes: Sequence[tuple[float, float]]) -> str:
     if not changes:
-        return "Sparsity: nothing was pruned"
+        return "Sparsity: nothing is pruned on the way"
     first, last = (f"{epoch:.1f}".removesuffix(".0") for epoch, _ in (changes[0], changes[-1]))
     goal = percent(changes[-1][1])
     if len(changes) == 1:
