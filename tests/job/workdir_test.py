@@ -34,3 +34,9 @@ def test_a_run_of_before_a_field_existed_had_its_default(tmp_path):
     changed.train.scale_with_replicas = True
     with pytest.raises(InputError, match="train.scale_with_replicas is False there, True here"):
         paths.claim(changed)
+
+
+@pytest.mark.parametrize("name", ["[r]", "a*", "b?"])
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match="--workdir=.*: expected a path without any of"):
+        RunPaths(tmp_path / name).check(Config())
