@@ -27,6 +27,14 @@ LONG_TO_COMPILE = (
     "test_a_ticket_of_another_network_is_refused",
     "test_a_rewound_ticket_trains_sparse_without_a_callback",
 )
+# Tests of what Keras 3 does alike on each backend, quick on JAX: slow on TensorFlow.
+QUICK_ON_JAX = (
+    "test_a_ticket_comes_back_and_trains",
+    "test_arrays_and_data_sets_give_the_same_ticket",
+    "test_masks_survive_another_compile",
+    "test_memorization_is_measured_on_a_sparse_copy",
+    "test_weights_from_a_file_come_with_their_masks",
+)
 # Tests of many cases, all of which run under tf_keras: under Keras 3 the first, others are slow.
 OF_MANY_CASES = (
     "test_any_metric_is_read_in_its_own_direction",
@@ -45,10 +53,12 @@ OF_MANY_CASES = (
 
 
 def pytest_collection_modifyitems(items):
-    """Leaves to the slow tests what Keras 3, or JAX, repeats: the first of each kind stays fast."""
+    """Leaves repetitions of Keras 3, or of a backend, to the slow tests; the first stays fast."""
     seen = set()
     for item in items if FRAMEWORK != "tf_keras" else ():
         kind = item.originalname if item.originalname in OF_MANY_CASES else None
+        if FRAMEWORK == "keras_tensorflow" and item.originalname in QUICK_ON_JAX:
+            item.add_marker(pytest.mark.slow)
         if FRAMEWORK == "keras_jax":
             if item.originalname in LONG_TO_COMPILE:
                 item.add_marker(pytest.mark.slow)
