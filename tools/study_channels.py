@@ -15,7 +15,6 @@ into the directory; `tools/collect_channels.py` makes the page of it.
 
 import copy
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,13 @@ from absl import flags
 import tf_earlyticket as et
 from tf_earlyticket.backends import backend_named
 from tf_earlyticket.commands import command_line
-from tf_earlyticket.config import Config, config_from_dict
+from tf_earlyticket.config import Config
 from tf_earlyticket.deploy.remove_channels import without_channels
 from tf_earlyticket.errors import InputError
-from tf_earlyticket.files import read_json, write_json
+from tf_earlyticket.files import write_json
 from tf_earlyticket.job.build import build_plain_model, criterion_of
 from tf_earlyticket.job.preflight import check_run
+from tf_earlyticket.paper.update_study import dense_of
 from tf_earlyticket.pruning.channels import ChannelGraph
 from tf_earlyticket.pruning.masks import Mask
 from tf_earlyticket.report.report import environment
@@ -106,23 +106,6 @@ def begun_anew(config: Config, small, graph: ChannelGraph, kept: Mask) -> dict[s
     return {name: weights[name] * graph.mask(name, kept) for name in weights}
 
 
-def dense_of(study: Path, config: Config, seeds: Sequence[int]) -> dict[str, float]:
-    """Returns the test accuracies of a study's dense networks by seed, if its recipe is this one.
-
-    Raises:
-        InputError: The file is no study, a seed is missing, or data, network or training differ.
-    """
-    found = read_json(study)
-    there = config_from_dict(found["config"])
-    there.train.dense_baseline = config.train.dense_baseline
-    for part in ("data", "model", "train"):
-        if getattr(there, part) != getattr(config, part):
-            raise InputError(f"--dense_from={study}: expected the same config.{part}.")
-    if not {str(seed) for seed in seeds} <= set(found["seeds"]):
-        raise InputError(f"--dense_from={study}: expected each of the seeds {seeds} in it.")
-    return {seed: runs["dense"] for seed, runs in found["seeds"].items()}
-
-
 def difference(seeds: list[dict], one: str, other: str) -> dict:
     """Returns the mean difference of two accuracies over seeds, and its 95 % interval (Student)."""
     values = np.array([seed[one] - seed[other] for seed in seeds])
@@ -164,7 +147,7 @@ def main(argv: list[str]) -> None:
         found[str(seed)] = one_seed(
             own,
             workdir / f"seed_{seed}",
-            None if before is None else before[str(seed)],
+            None if before is None else before[seed],
             data_dir=values.data_dir,
             strategy=values.strategy,
         )

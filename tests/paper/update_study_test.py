@@ -309,3 +309,28 @@ def test_a_study_in_little_trains_everything_and_continues(tmp_path):
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ticket.json")}
     assert study_updates(config, tmp_path, **arguments)["summary"] == study["summary"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ticket.json")} == trained
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"seeds": {"3": {"dense": 0.9}}},
+        {"seeds": {"3": {"dense_test_accuracy": 0.9}}},
+        {"outcomes": [vars(Outcome("dense", 0.0, 3, 0.9, 0.0, None, 20))]},
+    ],
+    ids=["channels", "detectors", "updates"],
+)
+def test_dense_networks_of_another_study_are_not_trained_again(trained, tmp_path, kept):
+    config, path = small_config(), tmp_path / "study.json"
+    write_json(path, {"config": config.to_dict(), **kept})
+    arguments = {"variants": ["shrink"], "sparsities": [0.8], "dense_from": path}
+    study = study_updates(config, tmp_path, seeds=[3], **arguments)
+    assert [place for place, _ in trained] == [("0.8", "shrink", "seed3")]
+    assert study["dense_from"] == str(path)
+    row = study["summary"][1]
+    assert row["difference"] == pytest.approx(row["accuracy"] - 0.9)
+    with pytest.raises(InputError, match=r"expected each of the seeds \[3, 4\] in it"):
+        study_updates(config, tmp_path, seeds=[3, 4], **arguments)
+    config.train.learning_rate = 0.2
+    with pytest.raises(InputError, match=r"expected the same config\.train"):
+        study_updates(config, tmp_path, seeds=[3], **arguments)

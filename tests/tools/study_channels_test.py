@@ -51,19 +51,6 @@ def test_differences_have_an_interval_over_seeds():
     assert study_channels.difference(seeds[:1], "a", "b")["low"] is None
 
 
-def test_dense_networks_of_a_study_with_the_same_recipe_serve_another(tmp_path):
-    config, path = tiny_config(), tmp_path / "study.json"
-    study = {"config": config.to_dict(), "seeds": {"3": {"dense": 0.9}}}
-    path.write_text(json.dumps(study))
-    config.pruning.structure = "channels"
-    assert study_channels.dense_of(path, config, [3]) == {"3": 0.9}
-    with pytest.raises(et.InputError, match=r"expected each of the seeds \[3, 4\] in it"):
-        study_channels.dense_of(path, config, [3, 4])
-    config.train.learning_rate = 0.2
-    with pytest.raises(et.InputError, match=r"expected the same config\.train"):
-        study_channels.dense_of(path, config, [3])
-
-
 @pytest.mark.slow
 def test_a_study_of_one_seed(tmp_path):
     command = [sys.executable, str(ROOT / "tools/study_channels.py"), "--seeds=3"]

@@ -8,6 +8,8 @@ network once a seed; prints accuracies, and differences with their intervals. Th
 continues it.
 """
 
+from pathlib import Path
+
 from absl import flags
 
 from tf_earlyticket.commands import command_line
@@ -18,6 +20,7 @@ from tf_earlyticket.paper.update_study import (
     PARTS,
     RANDOM_MASKS,
     check_arguments,
+    dense_of,
     difference_text,
     study_updates,
 )
@@ -35,6 +38,7 @@ def define_flags() -> None:
         f"What is compared, the first with all others: parts joined by +, such as swap+restart, of "
         f"{', '.join(PARTS)}; or {RANDOM_MASKS}, or {ITERATIVE}, which takes many times the epochs",
     )
+    flags.DEFINE_string("dense_from", None, "study.json whose dense networks are not trained again")
     flags.DEFINE_bool("finished_only", False, "Train nothing; use the runs that are finished")
 
 
@@ -47,6 +51,8 @@ def main(argv: list[str]) -> None:
     check_strategy(values.strategy)
     arguments = (values.variants, sparsities, seeds)
     check_arguments(config, *arguments, values.data_dir, values.strategy)
+    if values.dense_from:
+        dense_of(Path(values.dense_from), config, seeds)
     if values.dry_run:
         command_line.print_dry_run(config)
         return
@@ -64,6 +70,7 @@ def main(argv: list[str]) -> None:
         strategy=values.strategy,
         command=command_line.training_command("study_updates", config, given),
         finished_only=values.finished_only,
+        dense_from=values.dense_from,
     )
     print_table(study)
     print(f"Results: {workdir / 'study.json'}   Figures: {workdir / 'figures'}")

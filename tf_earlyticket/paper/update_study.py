@@ -17,7 +17,8 @@ import numpy as np
 from tf_earlyticket import checks
 from tf_earlyticket.config import Config, config_from_dict
 from tf_earlyticket.detectors.base import make_detector, makes_probes
-from tf_earlyticket.files import write_csv, write_json
+from tf_earlyticket.errors import InputError
+from tf_earlyticket.files import read_json, write_csv, write_json
 from tf_earlyticket.job.build import dataset_spec, plan_of, shape_of
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.workdir import RunPaths
@@ -206,6 +207,7 @@ def study_updates(
     strategy: str = "auto",
     command: str = "",
     finished_only: bool = False,
+    dense_from=None,
     tell: Callable[[str], None] = print,
 ) -> dict:
     """Trains every variant at every sparsity with every seed, and compares them.
@@ -222,6 +224,7 @@ def study_updates(
         strategy: Devices, see `make_strategy`.
         command: Command line that repeats it, for its results.
         finished_only: Train nothing; use the runs that are finished.
+        dense_from: `study.json` of another study whose dense networks are not trained again.
         tell: Gets a line before each run.
 
     Returns:
@@ -233,6 +236,11 @@ def study_updates(
     check_arguments(config, variants, sparsities, seeds, data_dir, strategy)
     workdir, outcomes = Path(workdir), []
     runs = list(_runs(variants, sparsities, seeds))
+    if dense_from is not None:
+        for seed, accuracy in dense_of(Path(dense_from), config, seeds).items():
+            epochs = config.train.epochs
+            outcomes.append(Outcome(_DENSE, 0.0, seed, accuracy, 0.0, None, epochs))
+        runs = [run for run in runs if run[0] != _DENSE]
     for number, (variant, sparsity, seed) in enumerate(runs, start=1):
         place = workdir / f"{sparsity:g}" / variant / f"seed{seed}"
         made = config_of(config, variant, sparsity, seed)
@@ -254,6 +262,7 @@ def study_updates(
         "config": config.to_dict(),
         "environment": environment(strategy, 1),
         "test_examples": dataset_spec(config).test_examples,
+        "dense_from": None if dense_from is None else str(dense_from),
         "variants": list(variants),
         "outcomes": [vars(outcome) for outcome in outcomes],
         "summary": summarize_variants(outcomes, variants),
@@ -264,6 +273,36 @@ def study_updates(
     # Last: it stands for the others.
     write_json(workdir / "study.json", study)
     return study
+
+
+def dense_of(study: Path, config: Config, seeds: Sequence[int]) -> dict[int, float]:
+    """Returns test accuracies of a study's dense networks, fractions, if its recipe is this one.
+
+    Args:
+        study: `study.json` of a study of channels, detectors or updates.
+        config: Whose data, network and training have to be those of the study.
+        seeds: Of the networks.
+
+    Raises:
+        InputError: The file is no study, a seed is missing, or the recipe differs.
+    """
+    found = read_json(study)
+    there = config_from_dict(found["config"])
+    there.train.dense_baseline = config.train.dense_baseline
+    for part in ("data", "model", "train"):
+        if getattr(there, part) != getattr(config, part):
+            raise InputError(f"--dense_from={study}: expected the same config.{part}.")
+    if "outcomes" in found:
+        runs = [Outcome(**outcome) for outcome in found["outcomes"]]
+        dense = {run.seed: run.test_accuracy for run in runs if run.variant == _DENSE}
+    else:
+        dense = {
+            int(seed): run["dense"] if "dense" in run else run["dense_test_accuracy"]
+            for seed, run in found["seeds"].items()
+        }
+    if not dense.keys() >= {*seeds}:
+        raise InputError(f"--dense_from={study}: expected each of the seeds {[*seeds]} in it.")
+    return {seed: dense[seed] for seed in seeds}
 
 
 def check_arguments(
