@@ -99,6 +99,16 @@ def test_zeros_hold_probes_and_restarts_leave_no_trace(update, make, batches, tm
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("update", UPDATES)
+def test_weights_are_sparse_under_mixed_precision_and_what_is_hidden_is_exact(
+    update, bfloat16, make, batches
+):
+    adapter = pruned(_fit(make(update), batches, _Watch(3, batches)))
+    # Four bytes a weight, also of what a mask hides.
+    assert all(value.dtype.itemsize >= 4 for value in adapter.all_weights().values())
+    assert sum(map(np.count_nonzero, adapter.weights().values())) <= 0.3 * 9624
+
+
 def test_what_an_update_needs_is_asked_for(network, make, batches):
     with pytest.raises(et.InputError, match="update='alternate': expected 'shrink' with whole"):
         et.wrap_for_pruning(network(), structure="channels", update="alternate")

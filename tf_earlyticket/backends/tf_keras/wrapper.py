@@ -163,7 +163,9 @@ class MaskedPruneLowMagnitude(PruneLowMagnitude):
             # The innermost computes with it.
             self._owners.append(_owners_of(self.layer, weight)[-1])
             if update.latent:
-                rest = self.add_weight("rest", weight.shape, mask.dtype, "zeros", trainable=False)
+                # As stored: within a model being built both may read as what it computes in.
+                stored = getattr(mask, "true_dtype", mask.dtype)
+                rest = self.add_weight("rest", weight.shape, stored, "zeros", trainable=False)
                 threshold = self.add_weight(
                     "latent_threshold",
                     [],
