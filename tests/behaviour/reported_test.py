@@ -285,6 +285,33 @@ def test_activations_of_a_kernel_that_meets_no_input_are_refused(keras, compiled
         adapter.score_context().activations()
 
 
+def test_wanda_looks_at_the_inputs_of_as_many_outputs_and_refuses_groups(keras, compiled):
+    import tensorflow as tf
+
+    layers = keras.layers
+    plain = keras.Sequential(
+        [
+            layers.Input((4, 4, 4)),
+            layers.Conv2DTranspose(4, 2, name="back"),
+            layers.Conv2D(4, 2, groups=2, name="groups"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, name="last"),
+        ]
+    )
+    sizes = np.array([1, 2, 4, 8], np.float32)
+    rows = tf.data.Dataset.from_tensors((np.ones((2, 4, 4, 4), np.float32) * sizes, np.zeros(2)))
+    options = {"ranking": "global(score='wanda')"}
+    adapter = pruned(compiled(et.wrap_for_pruning(plain, prunable=["back"], **options)))
+    adapter.score_data = lambda: rows
+    scores = adapter.criterion.score(adapter.score_context())["back/kernel"]
+    # [height, width, c_out, c_in]
+    np.testing.assert_allclose(scores, np.abs(adapter.weights()["back/kernel"]) * sizes, rtol=1e-5)
+    adapter = pruned(compiled(et.wrap_for_pruning(plain, prunable=["groups"], **options)))
+    adapter.score_data = lambda: rows
+    with pytest.raises(et.InputError, match="activations of 'groups/kernel': expected a conv"):
+        adapter.score_context().activations()
+
+
 @pytest.fixture(scope="module")
 def tied(keras):
     """Returns a function that makes a network in which a layer reads the kernel of another."""

@@ -137,6 +137,9 @@ def test_scores_that_look_at_data(name, a, b):
 def test_inputs_of_a_transposed_convolution_are_its_last_axis():
     context = ScoreContext({"a": np.ones((1, 2, 3))}, activations=lambda _: {"a": np.arange(3.0)})
     np.testing.assert_array_equal(SCORES.get("wanda")(context)["a"], [[[0, 1, 2]] * 2])
+    square = {"a": np.ones((1, 3, 3))}, lambda _: {"a": np.arange(3.0)}
+    context = ScoreContext(square[0], activations=square[1], inputs_last=["a"])
+    np.testing.assert_array_equal(SCORES.get("wanda")(context)["a"], [[[0, 1, 2]] * 3])
 
 
 def test_random_scores_are_the_same_each_time_and_differ_by_seed():

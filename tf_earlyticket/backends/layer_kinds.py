@@ -27,6 +27,7 @@ class Kind:
         convolution: Whether the first of a network is left dense.
         holds: Whether its weights are those of layers inside, which are meant where it is chosen.
         reason: Why these are not pruned if the user does not choose.
+        inputs_last: Whether its kernel is [..., c_out, c_in].
     """
 
     name: str
@@ -35,10 +36,13 @@ class Kind:
     convolution: bool = False
     holds: bool = False
     reason: str = ""
+    inputs_last: bool = False
 
 
 _CONVOLUTION = Kind("convolution", ("kernel",), default=True, convolution=True)
-_TRANSPOSED = Kind("transposed convolution", ("kernel",), default=True, convolution=True)
+_TRANSPOSED = Kind(
+    "transposed convolution", ("kernel",), default=True, convolution=True, inputs_last=True
+)
 _SEPARABLE = Kind(
     "separable convolution",
     ("pointwise_kernel",),
@@ -119,10 +123,13 @@ def prunable_weights(layer) -> list:
 def multiplies_its_input(layer) -> bool:
     """Tells whether what a layer is called with is multiplied with its kernel [..., c_in, c_out].
 
-    Not so cells, which have two kernels and which fast code reads past their calls, and heads.
+    Not so cells, which have two kernels and which fast code reads past their calls, heads, and
+    groups of a convolution, which each see a part of it.
     """
     heads = hasattr(layer, "equation") and len(layer.kernel.shape) > 2
-    return kind_of(layer) is not _CELL and not heads
+    kind = kind_of(layer)
+    groups = kind is _CONVOLUTION and getattr(layer, "groups", 1) > 1
+    return kind is not _CELL and not heads and not groups
 
 
 def matrix_shapes(layers: Iterable[Any]) -> dict[int, tuple[int, int]]:

@@ -3,7 +3,7 @@
 A score is a function of a `ScoreContext` that returns an array like each weight, by name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,12 @@ class ScoreContext:
         gradients: Computes the gradients of the loss, averaged over so many batches, by name.
         activations: Computes the mean magnitude of the inputs of each weight's layer, [c_in],
             over so many batches, by name.
+        inputs_last: Names of kernels [..., c_out, c_in], of transposed convolutions.
 
     Attributes:
         collection: The weights as they were given.
         weights: The weights by name, or by index where they were given as a sequence.
+        inputs_last: As given.
 
     Raises:
         InputError: A weight is not float or not finite.
@@ -43,8 +45,9 @@ class ScoreContext:
         *,
         gradients: Measure | None = None,
         activations: Measure | None = None,
+        inputs_last: Collection[Key] = (),
     ):
-        self.collection = weights
+        self.collection, self.inputs_last = weights, inputs_last
         self.weights = unpack("weights", weights)
         check_finite("weights", self.weights)
         self._measures = {"gradients": gradients, "activations": activations}
@@ -134,8 +137,8 @@ def wanda(context: ScoreContext, batches: int = 4) -> dict[Key, Array]:
     """
     inputs, found = context.activations(batches), {}
     for key, weight in context.weights.items():
-        # Transposed convolutions have their inputs last.
-        axis = -2 if inputs[key].size == weight.shape[-2] else -1
+        last = key in context.inputs_last or inputs[key].size != weight.shape[-2]
+        axis = -1 if last else -2
         shape = [1] * weight.ndim
         shape[axis] = inputs[key].size
         found[key] = np.abs(weight) * inputs[key].reshape(shape)
