@@ -151,3 +151,7 @@ def test_what_the_network_sees_of_latent_weights():
     assert threshold == 1
     weight, threshold = seen(latent, mask | True, 3)
     np.testing.assert_array_equal(weight, latent)
+    # By another score, or two of four.
+    weight, threshold = seen(latent, _bools("0110"), 3)
+    np.testing.assert_allclose(weight, [0, -2 * (1 - 1 / 8), 0, 0])
+    assert threshold == 1

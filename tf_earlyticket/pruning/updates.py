@@ -239,7 +239,7 @@ class Regrow(Update):
         threshold: "hard": kept weights are seen as they are; "feather": as
             w (1 - (t / |w|)^power), with t the largest magnitude that is pruned in their tensor,
             so that a weight enters and leaves without a jump (Feather, Glentis Georgoulakis et
-            al. 2023). For single weights, ranked by magnitude.
+            al. 2023), or the smallest that is kept, if that is less. For single weights.
         softness: The power of Feather, > 0.
 
     Raises:
@@ -293,7 +293,8 @@ def seen(latent: Array, mask: Mask, power: float | None) -> tuple[Array, float]:
     if power is None or mask.all():
         return np.where(mask, latent, 0).astype(latent.dtype), 0.0
     magnitude = np.abs(latent.astype(np.float64))
-    threshold = float(magnitude[~mask].max())
+    # Of another score or a pattern kept weights may be smaller, and have to be seen all the same.
+    threshold = float(min(magnitude[~mask].max(), magnitude[mask].min(initial=np.inf)))
     part = np.where(
         magnitude > threshold, 1 - (threshold / np.maximum(magnitude, 1e-30)) ** power, 0
     )
