@@ -146,6 +146,18 @@ def test_regrow_is_a_straight_through_estimate(keras, clip):
     assert not found[~mask].any() and adapter.violations() == 0
 
 
+def test_what_regrow_hides_is_gone_after_steps_that_nobody_attended(keras, make, batches):
+    model = make("regrow")
+    adapter = pruned(model)
+    # As sparse as it will be, with eight steps to go, of which a bare `fit` makes the last.
+    _fit(model, batches, epochs=1)
+    adapter.write_update(adapter.ranked_masks(0.7), adapter.step())
+    model.fit(batches, epochs=2, verbose=0)
+    assert adapter._is_open()
+    _fit(model, batches, epochs=1)
+    assert not adapter._is_open() and et.mask_sparsity(adapter.masks()) == pytest.approx(0.7, abs=1e-3)
+
+
 def test_regrow_refuses_averages_of_weights(keras, make):
     model = make("regrow")
     model.compile(keras.optimizers.SGD(use_ema=True), "mse")

@@ -366,7 +366,10 @@ class PrunedModel(ABC):
         """
         present, ramp = self.masks(), self.sparsity_schedule()
         part = 1.0 if ramp is None else progress(ramp, step)
-        if self.update.is_done(self.criterion, sparsity, present, part, again):
+        # Steps past the ramp's end that nobody attended may have left weights that train on unseen.
+        closing = self._is_open() and not self.masks_may_grow(step)
+        done = self.update.is_done(self.criterion, sparsity, present, part, again)
+        if done and not closing:
             return None
         criterion = self.criterion.towards(self.final_sparsity_in_force())
         return self.update.masks(criterion, self.score_context(), sparsity, present, part)
