@@ -66,6 +66,8 @@ def _teach(model, variant: str) -> None:
         adapter = pruned(model)
         adapter.prepare()
         et.Distillation().begin(adapter)
+        # Else the callback would take it for that of a `fit` that was interrupted.
+        adapter.add_to_loss = lambda more: None
 
 
 class _Updating:

@@ -205,8 +205,6 @@ class EarlyTicket(Callback):
         self._forget()
         self.adapter = pruned(self.model)
         self.adapter.early_ticket_schedule()
-        # A teacher of a `fit` that was interrupted.
-        self.adapter.add_to_loss(None)
         if self._distillation is not None:
             self._distillation.check(self.model)
             if self._begins_at_once() or self._stop_at_start:

@@ -82,6 +82,8 @@ class MaskUpdate(Callback):
         """Prepares the model; forgets the updates of an earlier `fit`."""
         self.adapter = pruned(self.model)
         self.adapter.prepare()
+        # A teacher of a `fit` that was interrupted.
+        self.adapter.add_to_loss(None)
         if self._train_data is not None:
             self.adapter.score_data = self._train_data
         self.updates = []
