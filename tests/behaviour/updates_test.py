@@ -109,11 +109,17 @@ def test_weights_are_sparse_under_mixed_precision_and_what_is_hidden_is_exact(
     assert sum(map(np.count_nonzero, adapter.weights().values())) <= 0.3 * 9624
 
 
-def test_what_an_update_needs_is_asked_for(network, make, batches):
+def test_what_an_update_needs_is_asked_for(network, compiled, make, batches):
     with pytest.raises(et.InputError, match="update='alternate': expected 'shrink' with whole"):
         et.wrap_for_pruning(network(), structure="channels", update="alternate")
     with pytest.raises(et.InputError, match=r"update=Swap.*expected et.MaskUpdate\(train_data"):
         make("swap").fit(batches, verbose=0, callbacks=[et.MaskUpdate()])
+    # Long before an update is due.
+    schedule = et.EarlyTicketPolynomialDecay(0.7, begin_step=99, ramp_steps=0)
+    model = compiled(et.wrap_for_pruning(network(), schedule, ranking="global(score='taylor')"))
+    with pytest.raises(et.InputError, match=r"score asks for gradients: expected a model in tra"):
+        model.fit(batches, verbose=0, callbacks=[et.MaskUpdate()])
+    assert pruned(model).step() == 0
 
 
 @pytest.mark.parametrize("clip", [None, 1e9], ids=["plain", "clipped"])

@@ -40,7 +40,8 @@ def test_what_nobody_can_compute_is_refused(what):
     with pytest.raises(InputError) as refused:
         getattr(context, what)()
     assert str(refused.value) == (
-        f"The score asks for {what}: expected weights of a model in training, got arrays alone."
+        f"The score asks for {what}: expected a model in training, by et.EarlyTicket or "
+        "et.MaskUpdate(train_data=...), got weights alone."
     )
     with pytest.raises(InputError, match="^batches=0: expected an integer of at least 1.$"):
         getattr(context, what)(0)

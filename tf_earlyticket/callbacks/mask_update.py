@@ -126,6 +126,9 @@ class MaskUpdate(Callback):
             self.update(self.adapter.step(), again=True)
             self._masks = self.adapter.masks()
             self.adapter.note_masks()
+            if self.warns and without_data and self._is_short() and self.adapter.finite():
+                # What the score looks at is asked for now, not at the first update.
+                self.adapter.criterion.score(self.adapter.score_context())
             self._say_if_short(epoch)
             self._say_if_thin(self._masks)
         else:

@@ -80,8 +80,8 @@ class ScoreContext:
         measure = self._measures[what]
         if measure is None:
             raise InputError(
-                f"The score asks for {what}: expected weights of a model in training, got arrays "
-                "alone."
+                f"The score asks for {what}: expected a model in training, by et.EarlyTicket or "
+                "et.MaskUpdate(train_data=...), got weights alone."
             )
         if (what, batches) not in self._known:
             self._known[what, batches] = measure(batches)
