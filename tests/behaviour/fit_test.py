@@ -343,6 +343,17 @@ def test_masks_sparser_than_the_schedule_are_refused_before_training(network, co
     assert adapter.step() == 0
 
 
+def test_a_sparsity_that_a_pattern_does_not_have_is_refused_before_training(
+    network, compiled, data
+):
+    schedule = et.EarlyTicketPolynomialDecay(0.5)
+    model = compiled(et.wrap_for_pruning(network(), schedule, structure="2:4"))
+    with pytest.raises(et.InputError, match=r"sparsity=0.8: expected at most 0.5"):
+        ours = et.EarlyTicket(*data, sparsity=0.8, verbose=0)
+        model.fit(data[0], epochs=6, verbose=0, callbacks=[ours])
+    assert pruned(model).step() == 0
+
+
 @pytest.mark.parametrize(("part", "evaluations"), [(None, 2), (1.0, 2), (0.5, 3)])
 def test_what_fit_has_just_evaluated_is_not_evaluated_again(
     network, compiled, make_data, monkeypatch, part, evaluations

@@ -157,6 +157,9 @@ class PPRProbe(Callback):
         self.sparsity, self.learning_rate = self._wanted
         if self.sparsity is None:
             self.sparsity = self.adapter.final_sparsity()
+        criterion, masks = self.adapter.criterion, self.adapter.masks()
+        criterion.check_sparsity("sparsity", self.sparsity)
+        criterion.check_layers({name: mask.size for name, mask in masks.items()}, self.sparsity)
         if self.learning_rate is None:
             self.learning_rate = LEARNING_RATE_SHARE * self.adapter.learning_rate()
             if self.learning_rate <= 0:
