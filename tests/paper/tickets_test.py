@@ -1,9 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tf_earlyticket.config import Config
+from tf_earlyticket.paper import tickets
 from tf_earlyticket.paper.tickets import random_masks, shuffled_masks
+from tf_earlyticket.pruning.select import resolve_criterion
 
 shapes = st.lists(
     st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple), min_size=1, max_size=4
@@ -49,3 +54,14 @@ def test_the_seed_decides_and_the_masks_stay_as_they_were():
 def test_what_is_no_mask_is_refused():
     with pytest.raises(ValueError, match="expected only 0 and 1"):
         random_masks([np.array([0.5, 1.0])], 0)
+
+
+def test_one_shot_masks_have_the_structure_of_the_config(monkeypatch):
+    config, weights = Config(), {"w": np.arange(1.0, 9.0).reshape(8, 1)}
+    config.pruning.structure = "2:4"
+    network = SimpleNamespace(criterion=resolve_criterion(structure="2:4"), masks=lambda: weights)
+    monkeypatch.setattr(tickets, "pruned", lambda model: network)
+    run = SimpleNamespace(config=config, model=None)
+    # As the cells of the paper's tables have it: the config's group size.
+    mask = tickets.masks_of(run, weights, 0.5, group_size=config.pruning.group_size)["w"]
+    np.testing.assert_array_equal(mask.ravel(), [0, 0, 1, 1, 0, 0, 1, 1])

@@ -147,7 +147,7 @@ def masks_of(
     pruning = run.config.pruning
     sparsity = pruning.final_sparsity if sparsity is None else sparsity
     criterion = pruned(run.model).criterion
-    if group_size is not None and not criterion.of_channels:
+    if group_size not in (None, pruning.group_size) and not criterion.of_channels:
         criterion = resolve_criterion(pruning.ranking, group_size)
     return criterion.masks(prunable(run, weights), sparsity, previous)
 
