@@ -156,6 +156,24 @@ def check_two_replicas_stay_sparse_and_equal_and_can_be_averaged():
     assert adapter.violations() == 0
 
 
+def check_gradients_on_two_replicas_are_those_of_one_device():
+    found, layers = [], keras.layers
+    for strategy in (tf.distribute.get_strategy(), two_replicas()):
+        keras.utils.set_random_seed(5)
+        with strategy.scope():
+            ends = layers.Flatten(input_shape=(8, 8, 3)), layers.Dense(CLASSES, name="logits")
+            hidden = layers.Dense(6, kernel_regularizer="l2", name="hidden")
+            plain = keras.Sequential([ends[0], hidden, layers.BatchNormalization(), ends[1]])
+            model = compile_model(wrap_for_pruning(plain))
+        adapter = pruned(model)
+        adapter.prepare()
+        adapter.score_data = lambda: tf.data.Dataset.from_tensor_slices(examples()).batch(8)
+        before = components(model)
+        found.append(adapter.score_context().gradients(2)["hidden/kernel"])
+        assert_equal(before, components(model))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+
+
 def check_all_kept_equals_the_unwrapped_model_bit_for_bit():
     results = []
     for wrapped in (False, True):

@@ -203,6 +203,15 @@ class TfKerasPrunedModel(PrunedModel):
         return restore
 
     def _gradients(self, batch):
+        strategy = self.model.distribute_strategy
+        # Each replica computes its share of the loss, as in training.
+        found = strategy.run(self._gradients_of_replica, (batch,))
+        return {
+            name: strategy.reduce("SUM", gradient, axis=None).numpy()
+            for name, gradient in found.items()
+        }
+
+    def _gradients_of_replica(self, batch):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(batch)
         with tf.GradientTape() as tape:
             outputs = self.model(images, training=True)
@@ -211,7 +220,7 @@ class TfKerasPrunedModel(PrunedModel):
         # A frozen weight has none; an embedding's is sparse.
         gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
         return {
-            name: tf.convert_to_tensor(gradient).numpy()
+            name: tf.convert_to_tensor(gradient)
             for name, gradient in zip(self._weights, gradients, strict=True)
         }
 
