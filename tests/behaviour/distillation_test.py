@@ -156,9 +156,11 @@ def test_what_cannot_be_taught_is_refused(keras, network, compiled, batches):
         _fit(model, batches, [ticket])
     layers = keras.layers
     ends = [layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(4, name="first")]
-    plain = keras.Sequential([*ends, layers.Dense(3, "softmax")])
-    with pytest.raises(et.InputError, match="distillation='softmax': expected a model that ends"):
-        et.Distillation().check(et.wrap_for_pruning(plain))
+    for name in ("softmax", "sigmoid"):
+        plain = keras.Sequential([*ends, layers.Dense(3, name)])
+        for whole in (plain, keras.Sequential([layers.Input((8, 8, 1)), plain])):
+            with pytest.raises(et.InputError, match=f"distillation='{name}': expected a model th"):
+                et.Distillation().check(et.wrap_for_pruning(whole))
 
 
 def test_networks_that_cannot_be_taught_are_told_in_a_line(keras, compiled):

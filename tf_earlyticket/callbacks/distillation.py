@@ -30,8 +30,8 @@ class Distillation:
 
     Raises:
         InputError: A value is not above 0; when `fit` starts, before training, if the network has
-            several outputs or ends in a softmax, trains on several devices, or its schedule has no
-            start epoch.
+            several outputs or ends in a softmax or sigmoid, trains on several devices, or its
+            schedule has no start epoch.
 
     Example:
         >>> ticket = et.EarlyTicket(train, val, distillation=et.Distillation(0.5, temperature=4))
@@ -54,10 +54,14 @@ class Distillation:
             raise checks.refuse("distillation", len(outputs), "a model with one output")
         if outputs[0].shape[-1] == 1:
             raise checks.refuse("distillation", "one logit", "a logit for each class")
-        last = getattr(model.layers[-1], "layer", model.layers[-1])
+        last = model
+        # Of a network within, or a wrapper, what is inside.
+        while inside := getattr(last, "layers", None) or getattr(last, "layer", None):
+            last = inside[-1] if isinstance(inside, (list, tuple)) else inside
         named = getattr(getattr(last, "activation", None), "__name__", "")
-        if "softmax" in (named, type(last).__name__.lower()):
-            raise checks.refuse("distillation", "softmax", "a model that ends in logits")
+        for name in ("softmax", "sigmoid"):
+            if name in (named, type(last).__name__.lower()):
+                raise checks.refuse("distillation", name, "a model that ends in logits")
         devices = getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1)
         if devices > 1:
             raise checks.refuse("distillation", f"{devices} devices", "one device with it")
