@@ -161,7 +161,8 @@ def test_what_regrow_hides_is_gone_after_steps_that_nobody_attended(keras, make,
     model.fit(batches, epochs=2, verbose=0)
     assert adapter._is_open()
     _fit(model, batches, epochs=1)
-    assert not adapter._is_open() and et.mask_sparsity(adapter.masks()) == pytest.approx(0.7, abs=1e-3)
+    assert not adapter._is_open()
+    assert et.mask_sparsity(adapter.masks()) == pytest.approx(0.7, abs=1e-3)
 
 
 def test_regrow_refuses_averages_of_weights(keras, make):

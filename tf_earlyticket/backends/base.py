@@ -389,7 +389,9 @@ class PrunedModel(ABC):
             weights,
             gradients=self._mean_gradients,
             activations=self._mean_activations,
-            inputs_last={n for n in weights if kind_of(layers.get(n.rpartition("/")[0])).inputs_last},
+            inputs_last={
+                n for n in weights if kind_of(layers.get(n.rpartition("/")[0])).inputs_last
+            },
         )
 
     def _latent_weights(self) -> Arrays:
@@ -712,7 +714,8 @@ class PrunedModel(ABC):
 def _no_activations(name: str) -> InputError:
     return InputError(
         f"score asks for the activations of {name!r}: expected a convolution without groups or a "
-        "dense layer, which multiplies its kernel with its input; leave others out with prunable=..."
+        "dense layer, which multiplies its kernel with its input; leave others out with "
+        "prunable=..."
     )
 
 
