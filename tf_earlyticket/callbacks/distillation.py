@@ -43,6 +43,9 @@ class Distillation:
         self._temperature = checks.number("temperature", temperature, above=0)
         self.weights: Mapping[str, np.ndarray] | None = None
 
+    def __repr__(self) -> str:
+        return f"Distillation({self._weight}, temperature={self._temperature})"
+
     def check(self, model) -> None:
         """Checks that a model can be taught.
 
