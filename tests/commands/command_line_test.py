@@ -1,13 +1,16 @@
-"""What a program says while it starts."""
+"""What a program says while it starts, its tables, and files that it reads."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tf_earlyticket.commands import notices
+from tf_earlyticket.commands import command_line, notices
+from tf_earlyticket.commands.export import read_array
+from tf_earlyticket.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 # Stands in for TensorFlow: a package that writes past sys.stderr while it is imported.
@@ -73,3 +76,17 @@ def test_that_there_is_no_gpu_is_an_error_only_where_there_is_one(monkeypatch, t
     monkeypatch.setattr(notices.Path, "exists", lambda path: there)
     line = "E0000 00:00:1 2 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)\n"
     assert notices.is_notice(line) is not there
+
+
+def test_names_in_a_table_are_shown_as_they_are(capsys):
+    command_line.print_table(["run", "epochs"], [["runs/[red]a[/]:warning:", "3"]])
+    assert "runs/[red]a[/]:warning:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [{"a": np.ones(2)}, np.float32(1)], ids=["npz", "number"])
+def test_calibration_is_an_array_of_examples(tmp_path, content):
+    path = tmp_path / "images"
+    with open(path, "wb") as file:
+        (np.savez if isinstance(content, dict) else np.save)(file, content)
+    with pytest.raises(InputError, match="--calibration='.*images': expected a .npy file of an"):
+        read_array(path)

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tf_earlyticket.errors import InputError
 from tf_earlyticket.paper.item import (
     ITEMS,
     SCALES,
@@ -89,3 +92,10 @@ def test_a_shard_is_read(text, shard):
 def test_what_is_no_shard_is_refused(text):
     with pytest.raises(ValueError, match="expected i/n with 0 <= i < n"):
         parse_shard(text)
+
+
+def test_mask_epochs_that_fall_are_refused():
+    grid = ITEMS.get("fig1").grid("smoke", 4)
+    replace(grid, mask_epochs=(1, 3)).check(4, 100)
+    with pytest.raises(InputError, match=r"mask_epochs=\[3, 1\]: expected values that rise"):
+        replace(grid, mask_epochs=(3, 1)).check(4, 100)

@@ -89,3 +89,9 @@ def test_a_damaged_report_is_one_line(tmp_path, content, message):
     with pytest.raises(InputError, match=f"report.json .*{message}") as caught:
         Report.read(tmp_path / "report.json")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_the_report_of_a_family_is_told_from_a_damaged_one(tmp_path):
+    (tmp_path / "report.json").write_text('{"family": []}')
+    with pytest.raises(InputError, match="is of a family: expected the run of one ticket"):
+        Report.read(tmp_path / "report.json")

@@ -292,10 +292,13 @@ class Report:
         Raises:
             InputError: If it cannot be read, is no JSON or no report.
         """
-        content = files.read_json(path)
-        if isinstance(content, dict) and "family" in content:
-            raise InputError(f"{path} is of a family: expected the run of one ticket, in tickets/.")
-        return files.read_record(path, cls)
+        try:
+            return files.read_record(path, cls)
+        except InputError:
+            content = files.read_json(path)
+            if not isinstance(content, dict) or "family" not in content:
+                raise
+        raise InputError(f"{path} is of a family: expected the run of one ticket, in tickets/.")
 
 
 COST_COLUMNS = (
