@@ -154,6 +154,32 @@ def test_what_is_not_understood_keeps_its_channels(keras):
         assert pinned(middle).startswith("s"), middle
 
 
+def test_numbers_without_an_axis_are_walked_over(keras):
+    layers, inputs = keras.layers, keras.Input((6,))
+    x = layers.Dense(8, name="middle")(inputs)
+    if FRAMEWORK == "tf_keras":
+        import tensorflow as tf
+
+        size = tf.sqrt(tf.reduce_mean(tf.square(x)))
+    else:
+        size = keras.ops.sqrt(keras.ops.mean(keras.ops.square(x)))
+    x = layers.Dense(1, name="last")(x / size)
+    graph = et.channel_graph(keras.Model(inputs, layers.Reshape(())(x)))
+    assert {family.name: bool(family.pinned) for family in graph.families}["middle/kernel"]
+
+
+def test_a_layer_that_counts_channels_of_two_calls_counts_the_same(keras):
+    layers, inputs = keras.layers, keras.Input((2, 2, 3))
+    reshape = layers.Reshape((4, 8))
+    ways = [reshape(layers.Conv2D(8, 1, name=name)(inputs)) for name in ("one", "other")]
+    outputs = [layers.Dense(2, name=f"out_{n}")(way) for n, way in enumerate(ways)]
+    model = keras.Model(inputs, layers.Add()(outputs))
+    graph, _, small = _halved(model)
+    (family,) = graph.removable
+    assert sorted(family.makes) == ["one/kernel", "other/kernel"] and family.size == 8
+    assert _largest_difference(model, small, _examples(model, "float32")) < 1e-5
+
+
 def test_one_channel_that_gates_all_others_stays(keras):
     layers = keras.layers
     inputs = keras.Input((4, 4, 3))

@@ -183,7 +183,10 @@ class _Walk:
         self._count(call)
         rule = self._rule(call)
         found = rule(call, inputs) if rule is not None and len(call.outputs) == 1 else None
-        if isinstance(found, np.ndarray) and len(found) == (shape_of(call.outputs[0])[-1] or 0):
+        # One number for a whole batch, such as a mean of everything, has no axis.
+        if isinstance(found, np.ndarray) and len(found) == (
+            [0, *shape_of(call.outputs[0])][-1] or 0
+        ):
             return [found]
         reason = found if isinstance(found, str) else _WHOLE.get(call.kind, "not understood")
         return self._opaque(call, inputs, f"{call.name} ({call.kind}): {reason}")
@@ -367,7 +370,8 @@ class _Walk:
     def _reshape(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         before, after = shape_of(call.inputs[0])[1:], shape_of(call.outputs[0])[1:]
         count = len(inputs[0])
-        if not count or None in before or None in after or not call.channels_last:
+        known = before and after and None not in (*before, *after)
+        if not count or not known or not call.channels_last:
             return "its sizes are not known"
         if after[-1] % count:
             return "divides channels"

@@ -378,8 +378,8 @@ class ChannelBuilder:
         self.join(known[1], channels)
 
     def size(self, layer: str, path: tuple[str | int, ...], channels: Numbers) -> None:
-        """Says which channels a number in a layer's config counts."""
-        self._sizes.setdefault((layer, path), channels)
+        """Says which channels a number in a layer's config counts; of a second call, the same."""
+        self.join(self._sizes.setdefault((layer, path), channels), channels)
 
     def build(
         self,
