@@ -471,6 +471,17 @@ def test_augmentation_is_not_exported(keras, compiled, examples, tmp_path):
     np.testing.assert_allclose(served, _predict(model, examples[0]), rtol=1e-3, atol=1e-4)
 
 
+def test_what_is_exported_computes_in_float32_inside_of_layers_too(keras):
+    layers, half = keras.layers, {"dtype": "mixed_bfloat16"}
+    cells = [layers.GRUCell(4, **half), layers.GRUCell(3, **half)]
+    each = keras.Sequential([layers.Input((6,)), layers.Dense(5, **half)])
+    series = keras.Input((2, 6))
+    x = layers.RNN(cells, **half)(layers.TimeDistributed(each, **half)(series))
+    copy = backend_of(each).float32_copy(keras.Model(series, layers.Dense(2, **half)(x)))
+    types = {layer.compute_dtype for layer in backend_of(copy).named_layers(copy).values()}
+    assert types == {"float32"}
+
+
 def test_statistics_in_bfloat16_are_in_tickets(bfloat16, keras, compiled, rows, tmp_path):
     layers = keras.layers
     plain = keras.Sequential(

@@ -31,6 +31,8 @@ _KEPT = {"get_config", "from_config", "build", "inputs", "outputs", "name", "tra
 
 def in_float32(config):
     """Returns the config of a layer or model without 16-bit policies, also of layers inside."""
+    if isinstance(config, list):
+        return [in_float32(each) for each in config]
     if not isinstance(config, dict):
         return config
     return {
