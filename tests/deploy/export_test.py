@@ -115,6 +115,26 @@ def test_rewinding_a_model_that_has_other_masks_gives_it_all_weights_of_the_tick
     np.testing.assert_array_equal(kernel, (~mask).astype(np.float32))
 
 
+def test_new_layers_are_new_with_all_inside_them():
+    def make(units):
+        keras.utils.set_random_seed(units)
+        layers = keras.layers
+        found = [layers.Dense(6, name="first"), layers.LSTM(units, name="series")]
+        last = layers.Dense(2, name="last")
+        return et.wrap_for_pruning(keras.Sequential([layers.Input((3, 4)), *found, last]))
+
+    adapter = pruned(make(3))
+    ticket = et.Ticket(adapter.masks(), adapter.all_weights(), 0)
+    for units in (3, 5):
+        model = make(units)
+        before = _plain_weights(model)
+        et.rewind(model, ticket, new_layers=["series", "last"])
+        after = _plain_weights(model)
+        for name, weight in after.items():
+            source = ticket.rewind_weights if name.startswith("first/") else before
+            np.testing.assert_array_equal(weight, source[name])
+
+
 def test_a_ticket_of_another_network_is_refused_and_changes_nothing(tmp_path):
     ticket = et.export_ticket(_train(_wrapped()), tmp_path / "ticket")
     other = _wrapped(filters=4)

@@ -25,8 +25,9 @@ def rewind(model: Any, ticket: Ticket, *, new_layers: Collection[str] = ()) -> N
         model: A model returned by `wrap_for_pruning`, of the ticket's architecture; or of that
             without its removed channels (`et.remove_channels`).
         ticket: The ticket, such as from `et.Ticket.load`.
-        new_layers: Names of layers that stay as they are in the model, unpruned, and may differ in
-            shape from the ticket's: such as the classifier, for a data set of other classes.
+        new_layers: Names of layers that stay as they are in the model, unpruned, with all inside
+            them, and may differ in shape from the ticket's: such as the classifier, for a data set
+            of other classes.
 
     Raises:
         InputError: If names or shapes differ; the model is then unchanged.
@@ -38,7 +39,8 @@ def rewind(model: Any, ticket: Ticket, *, new_layers: Collection[str] = ()) -> N
         checks.choice("a name in new_layers", name, adapter.named_layers())
 
     def is_new(weight: str) -> bool:
-        return weight.rpartition("/")[0] in new_layers
+        # Also of a layer inside: recurrent layers and attention have no weights of their own.
+        return any(weight.startswith(f"{name}/") for name in new_layers)
 
     present, whole = adapter.all_weights(), ticket
     ticket = _fitting(whole, {name: w for name, w in present.items() if not is_new(name)})
