@@ -100,6 +100,16 @@ def choice(name: str, value: Value, accepted: Collection) -> Value:
     return value
 
 
+def plain_path(name: str, path: object) -> None:
+    """Checks a path that TensorFlow writes to: by some signs it would look for other files there.
+
+    Raises:
+        InputError: If it has one of them.
+    """
+    if any(sign in str(path) for sign in "*?[]"):
+        raise refuse(name, str(path), "a path without any of * ? [ ]")
+
+
 def function(name: str, value: Value) -> Value:
     """Returns a value that can be called.
 

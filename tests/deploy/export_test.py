@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_earlyticket as et
 from tf_earlyticket.backends import backend_of, pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.deploy.artefacts import make_artefacts
 
 
 def _plain(filters=8):
@@ -186,6 +187,19 @@ def test_an_export_that_fails_leaves_an_earlier_ticket_as_it_was(tmp_path, monke
         et.export_ticket(model, directory)
     after = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert after == before
+
+
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path):
+    model, expected = _train(_wrapped()), "expected a path without any of"
+    with pytest.raises(et.InputError, match=f"directory=.*: {expected}"):
+        et.export_ticket(model, tmp_path / "[1]" / "ticket")
+    et.export_ticket(model, tmp_path / "ticket")
+    with pytest.raises(et.InputError, match=f"output=.*: {expected}"):
+        make_artefacts(tmp_path / "ticket", ["saved_model"], tmp_path / "what?")
+    (tmp_path / "ticket").rename(tmp_path / "ticket*")
+    with pytest.raises(et.InputError, match=f"directory=.*: {expected}"):
+        make_artefacts(tmp_path / "ticket*", ["saved_model"], tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["ticket*"]
 
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path):

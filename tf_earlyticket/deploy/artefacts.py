@@ -56,8 +56,10 @@ def check_output(ticket_directory: Path, output: Path) -> None:
     """Checks that artefacts can go to a directory without a change of the ticket itself.
 
     Raises:
-        InputError: If it is the ticket or within it, its own `exported/` aside, or a file.
+        InputError: If it is the ticket or within it, its own `exported/` aside, or a file, or
+            TensorFlow takes it for a pattern.
     """
+    checks.plain_path("output", output)
     ticket, place = ticket_directory.resolve(), output.resolve()
     within = place.is_relative_to(ticket) and not place.is_relative_to(ticket / EXPORTED)
     if within or ticket.is_relative_to(place / SAVED_MODEL):

@@ -54,6 +54,8 @@ def export_ticket(
             the directory cannot be written.
     """
     adapter, backend = pruned(model), backend_of(model)
+    target = Path(directory).resolve()
+    checks.plain_path("directory", target)
     adapter.check_layers()
     masks = adapter.masks()
     if mask_sparsity(masks) == 0 and adapter.final_sparsity() > 0:
@@ -92,7 +94,6 @@ def export_ticket(
     weights = backend.named_weights(plain)
     if wrong := [name for name, mask in masks.items() if weights[name].numpy()[~mask].any()]:
         raise InputError(f"pruned weights of {', '.join(wrong)} are not zero.")
-    target = Path(directory).resolve()
     try:
         # Written first, moved last: a failure leaves an earlier ticket as it was.
         with files.replacing_directory(target.with_name(f"{target.name}.{SAVED_MODEL}")) as folder:

@@ -75,12 +75,14 @@ class Network:
         loaded: As TensorFlow loads it.
 
     Raises:
-        InputError: If it has no signature `serving_default` with one input and one output.
+        InputError: If it has no signature `serving_default` with one input and one output, or
+            TensorFlow takes its path for a pattern.
     """
 
     def __init__(self, directory: Path):
         import tensorflow as tf
 
+        checks.plain_path("directory", directory)
         self.loaded = tf.saved_model.load(str(directory))
         signatures = dict(self.loaded.signatures)
         self._serve = signatures.get(_SIGNATURE)

@@ -96,10 +96,7 @@ class RunPaths:
         if config.ticket is not None and Path(config.ticket).resolve() == own:
             expected = "a ticket outside of the --workdir, whose own it would be replaced by"
             raise checks.refuse("config.ticket", config.ticket, expected)
-        if any(sign in str(self.workdir) for sign in "*?[]"):
-            # TensorFlow would look for other files by it, and not find its own checkpoints.
-            expected = "a path without any of * ? [ ]"
-            raise checks.refuse("--workdir", str(self.workdir), expected)
+        checks.plain_path("--workdir", self.workdir)
         for folder in (
             *(self.checkpoints, self.figures, self.tensorboard, self.ticket, self.tickets),
         ):
