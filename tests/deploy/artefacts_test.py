@@ -10,7 +10,9 @@ import tensorflow as tf
 from small_ticket import plain_network, write_ticket
 
 import tf_earlyticket as et
+from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.commands.export import read_array
 from tf_earlyticket.deploy import artefacts, tflite
 from tf_earlyticket.deploy import formats as forms
 from tf_earlyticket.deploy.saved_model import Network, filled_copy
@@ -144,6 +146,20 @@ def test_the_dense_counterpart_has_no_zeros_and_the_same_kept_weights(ticket, tm
         (kernel,) = [v for v in values if v.shape == mask.shape]
         assert np.count_nonzero(kernel) == kernel.size
         np.testing.assert_array_equal(kernel[mask], loaded.final_weights[name][mask])
+
+
+def test_the_dense_counterpart_of_layers_with_one_weight_or_none_has_no_zeros(tmp_path):
+    keras.utils.set_random_seed(3)
+    layers = [keras.layers.Dense(6, name=name) for name in ("one", "none", "no_more", "last")]
+    model = et.wrap_for_pruning(keras.Sequential([keras.layers.Input((6,)), *layers]))
+    adapter = pruned(model)
+    masks = {name: np.zeros(mask.shape, bool) for name, mask in adapter.masks().items()}
+    masks["one/kernel"][0, 0] = True
+    adapter.set_masks(masks)
+    loaded = et.export_ticket(model, tmp_path / "ticket")
+    filled_copy(tmp_path / "ticket" / "saved_model", loaded, tmp_path / "dense")
+    for variable in tf.saved_model.load(str(tmp_path / "dense")).variables:
+        assert len(variable.shape) < 2 or np.count_nonzero(variable) == 36
 
 
 def test_what_cannot_be_made_is_refused_and_earlier_files_stay(ticket, tmp_path, monkeypatch):

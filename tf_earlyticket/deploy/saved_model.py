@@ -205,13 +205,16 @@ def filled_copy(saved_model: Path, ticket: Ticket, directory: Path) -> None:
     for name, mask in ticket.masks.items():
         wanted = ticket.final_weights[name]
         for variable in loaded.variables:
-            value = values[id(variable)]
+            value = values.get(id(variable))
             # By value: names do not tell layers of nested models apart.
-            if value.shape == wanted.shape and np.array_equal(value, wanted):
+            if value is not None and np.array_equal(value, wanted):
                 break
         else:
             raise InputError(f"the SavedModel has no weight with the values of {name!r}.")
+        # Layers of nothing but zeros are alike.
+        del values[id(variable)]
         kept = wanted[mask]
-        spread = np.std(kept) if kept.size else 1.0
+        # Of a single weight it would be 0.
+        spread = np.std(kept) if kept.size > 1 else 1.0
         variable.assign(np.where(mask, wanted, random.normal(scale=spread, size=mask.shape)))
     tf.saved_model.save(loaded, str(directory), signatures=dict(loaded.signatures))
