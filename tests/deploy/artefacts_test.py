@@ -200,6 +200,18 @@ def test_a_format_whose_packages_are_missing_is_refused_with_a_way_to_get_them(m
             artefacts.check_formats([name])
 
 
+def test_a_network_of_texts_is_exported(tmp_path):
+    layers = keras.layers
+    words = layers.TextVectorization(vocabulary=["a", "word"], output_sequence_length=4)
+    found = [layers.Embedding(8, 4), layers.Flatten(), layers.Dense(8), layers.Dense(8)]
+    plain = keras.Sequential([layers.Input((1,), dtype="string"), words, *found, layers.Dense(2)])
+    ticket = write_ticket(tmp_path / "ticket", plain, 0.5)
+    made = artefacts.make_artefacts(
+        tmp_path / "ticket", ["saved_model"], tmp_path / "out", rounds=1
+    )
+    assert made["artefacts"][0]["relative_error"] == 0 and ticket.sparsity == 0.5
+
+
 def test_a_file_that_the_interpreter_refuses_is_an_error():
     with pytest.raises(
         RuntimeError, match="tflite: the interpreter refuses the file: .*Flatbuffer"

@@ -122,12 +122,14 @@ class Network:
         Raises:
             InputError: If type or shape do not fit, a value is not finite, or there are none.
         """
-        wanted = (self._spec.dtype.name, self._spec.shape)
-        fits = inputs.dtype.name == wanted[0] and wanted[1].is_compatible_with(inputs.shape)
-        if not fits or not len(inputs):
+        wanted, shape = self._spec.dtype.name, self._spec.shape
+        # NumPy keeps texts as objects.
+        text = wanted == "string"
+        fits = inputs.dtype.name == ("object" if text else wanted)
+        if not fits or not shape.is_compatible_with(inputs.shape) or not len(inputs):
             got = f"{inputs.dtype.name} of shape {inputs.shape}"
-            raise checks.refuse("calibration", got, f"{wanted[0]} of shape {tuple(wanted[1])}")
-        if not np.isfinite(inputs).all():
+            raise checks.refuse("calibration", got, f"{wanted} of shape {tuple(shape)}")
+        if not text and not np.isfinite(inputs).all():
             raise checks.refuse("calibration", "NaN or infinity", "finite numbers")
 
     def check_pictures(self, pictures: Pictures) -> None:
