@@ -193,6 +193,13 @@ def test_what_cannot_be_made_is_refused_and_earlier_files_stay(ticket, tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_calibration_that_is_cut_off_is_refused(tmp_path):
+    np.savez(tmp_path / "whole.npz", IMAGES)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npz").read_bytes()[:200])
+    with pytest.raises(et.InputError, match="--calibration=.*: expected a .npy file of numbers"):
+        read_array(tmp_path / "cut.npy")
+
+
 def test_a_format_whose_packages_are_missing_is_refused_with_a_way_to_get_them(monkeypatch):
     monkeypatch.setattr(forms, "find_spec", lambda name: None)
     for name in ("onnx", "openvino_int8"):

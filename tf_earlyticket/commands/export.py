@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,7 +142,7 @@ def read_array(path: Path) -> np.ndarray:
     content = read_bytes(path)
     try:
         found = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"--calibration={path}: expected a .npy file of numbers, got: {error!s:.200}"
         ) from None
