@@ -172,3 +172,19 @@ def test_a_run_that_has_not_ended_says_so(tmp_path):
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(et.InputError, match="report.json is damaged"):
         about_run(tmp_path)
+
+
+@pytest.mark.parametrize("package", ["tf_keras", "keras"])
+def test_weights_in_bfloat16_are_shown(package, tmp_path):
+    kind = importlib.import_module(package)
+    layer = kind.layers.Dense(3, dtype="bfloat16")
+    model = kind.Sequential([kind.layers.Input((2,), dtype="bfloat16"), layer])
+    layer.set_weights([np.array([[1, 0, -0.0], [2, 3, -4]]), np.zeros(3)])
+    model.save(tmp_path / "whole.keras")
+    model.save_weights(tmp_path / "part.weights.h5")
+    value = tf.Variable(tf.cast([[1, 0, -0.0], [2, 3, -4]], tf.bfloat16))
+    tf.train.Checkpoint(a=value).write(str(tmp_path / "ckpt"))
+    for name in ("whole.keras", "part.weights.h5", "ckpt"):
+        (row,) = (row for row in weight_table(tmp_path / name)[1] if len(row["shape"]) == 2)
+        shown = row["shape"], row["dtype"], row["kept"], row["bytes"]
+        assert shown == ([2, 3], "bfloat16", 4, 12)

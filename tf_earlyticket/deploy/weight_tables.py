@@ -147,7 +147,8 @@ def _checkpoint_rows(path: Path) -> list[Row]:
     for key in sorted(reader.get_variable_to_shape_map()):
         if key != _OBJECT_GRAPH and not _OF_OPTIMIZER.search(key):
             value = reader.get_tensor(key)
-            if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            numbers = isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+            if numbers or getattr(value, "dtype", None) == tf.bfloat16:
                 rows.append(array_row(names.get(key, key.removesuffix(_VALUE)), value))
     return rows
 
@@ -181,8 +182,13 @@ def _keras_rows(path: Path) -> list[Row]:
     rows = []
 
     def visit(name: str, item) -> None:
+        name = name.replace("/vars/", "/")
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
-            rows.append(array_row(name.replace("/vars/", "/"), item[()]))
+            rows.append(array_row(name, item[()]))
+        elif isinstance(item, h5py.Dataset) and item.dtype == "V2":
+            # bfloat16, of which HDF5 knows the bytes alone; without the sign, which zeros may have.
+            bits = np.asarray(item[()]).view(np.uint16) << 1
+            rows.append(array_row(name, bits) | {"dtype": "bfloat16"})
 
     with h5py.File(source, "r") as file:
         file.visititems(visit)
