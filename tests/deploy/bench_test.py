@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from small_ticket import plain_network, write_ticket
 
 import tf_earlyticket as et
-from tf_earlyticket.deploy import artefacts, bench, timing
+from tf_earlyticket.deploy import artefacts, bench, timing, vela
 from tf_earlyticket.deploy import formats as forms
 from tf_earlyticket.deploy.saved_model import filled_copy
 from tf_earlyticket.errors import RunError
@@ -186,3 +187,15 @@ def test_a_process_that_fails_costs_no_other(monkeypatch):
     assert failures == ["litert, float32, 2 threads: it was killed"]
     with pytest.raises(RunError, match="it was killed"):
         bench.measure(*arguments, tell=lambda text: None)
+
+
+def test_a_process_that_takes_too_long_has_failed(monkeypatch):
+    def run(*arguments, timeout, **options):
+        raise subprocess.TimeoutExpired("python", timeout)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    options = bench.Options(["litert"], ["float32"], [1], [1], 1, 1)
+    with pytest.raises(RunError, match="tflite: a process took over 3600 s"):
+        bench._processes("tflite", {}, np.zeros((1, 2)), 1, options)
+    with pytest.raises(RunError, match="vela took over 600 s for mine.tflite"):
+        vela.estimate(Path("mine.tflite"), "ethos-u55-128")

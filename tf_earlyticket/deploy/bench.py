@@ -294,13 +294,16 @@ def _processes(
         order |= {"files": {key: str(file) for key, file in files.items()}}
         found = []
         for seed in range(options.processes):
-            done = subprocess.run(
-                [sys.executable, "-m", __spec__.name, json.dumps(order | {"seed": seed})],
-                env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ},
-                capture_output=True,
-                text=True,
-                timeout=_PROCESS_SECONDS,
-            )
+            try:
+                done = subprocess.run(
+                    [sys.executable, "-m", __spec__.name, json.dumps(order | {"seed": seed})],
+                    env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ},
+                    capture_output=True,
+                    text=True,
+                    timeout=_PROCESS_SECONDS,
+                )
+            except subprocess.TimeoutExpired:
+                raise RunError(f"{name}: a process took over {_PROCESS_SECONDS} s") from None
             if done.returncode:
                 raise RunError(f"{name}: a process failed: {done.stderr.strip()[-500:]}")
             found.append(json.loads(done.stdout.splitlines()[-1]))

@@ -43,16 +43,20 @@ def estimate(path: Path, accelerator: str) -> dict[str, str | int]:
         "system" and "memory_mode" as Vela names them.
 
     Raises:
-        RunError: If Vela refuses the file, or the accelerator can take nothing of it.
+        RunError: If Vela refuses the file or takes too long, or the accelerator can take nothing
+            of it.
     """
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-m", "ethosu.vela", path]
-            + [f"--accelerator-config={accelerator}", f"--output-dir={folder}"],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "ethosu.vela", path]
+                + [f"--accelerator-config={accelerator}", f"--output-dir={folder}"],
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise RunError(f"vela took over {_SECONDS} s for {path.name}") from None
         tables = list(Path(folder).glob("*_summary_*.csv"))
         if done.returncode or not tables:
             told = f"{done.stdout}\n{done.stderr}".strip()
