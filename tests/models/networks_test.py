@@ -44,6 +44,25 @@ def keras(framework):
     return importlib.import_module(framework)
 
 
+def test_a_copy_keeps_a_subclassed_model_inside(keras):
+    class Own(keras.Model):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.inner = keras.layers.Dense(4)
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+        def get_config(self):
+            return {"name": self.name}
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(Own(name="own")(inputs)))
+    copied = with_weight_decay(model, 1e-4)
+    np.testing.assert_allclose(copied(np.ones((2, 3))), model(np.ones((2, 3))), rtol=1e-5)
+    assert type(copied.get_layer("own")) is Own and copied.get_layer("own") is not model.layers[1]
+
+
 def small(keras, end="softmax", classes=5):
     """Returns a functional network that ends in a softmax of the given kind."""
     layers, inputs = keras.layers, keras.Input(SHAPE)

@@ -26,7 +26,8 @@ def edited(model: Network, change: Callable[[Any, dict], None]) -> Network:
     keras = importlib.import_module(framework_of(model))
 
     def copy(layer):
-        if isinstance(layer, keras.Model):
+        # A subclassed one is made from its config, as a layer is.
+        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
             return edited(layer, change)
         config = layer.get_config()
         change(layer, config)
