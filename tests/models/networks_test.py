@@ -79,6 +79,8 @@ def small(keras, end="softmax", classes=5):
         x = layers.Softmax()(x)
     elif end == "activation":
         x = layers.Activation("softmax")(x)
+    elif end == "type":
+        x = layers.Activation("linear", dtype="float32", name="type")(x)
     return keras.Model(inputs, x)
 
 
@@ -111,19 +113,20 @@ def test_names_of_applications_are_checked_before_keras_is_imported():
         check_config(config)
 
 
-@pytest.mark.parametrize("end", ["softmax", "layer", "activation", "logits", "convolution"])
+@pytest.mark.parametrize("end", ["softmax", "layer", "activation", "logits", "type", "convolution"])
 def test_a_saved_network_gives_logits(keras, framework, tmp_path, end):
     model = small(keras, end)
     model.save(tmp_path / "mine.keras")
     x = np.random.RandomState(0).normal(size=(3, *SHAPE)).astype(np.float32)
     network = load_network(tmp_path / "mine.keras", SHAPE, 5, 1e-3, framework)
     logits, wanted = np.asarray(network(x)), np.asarray(model(x))
-    if end != "logits":
+    if end not in ("logits", "type"):
         logits = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
     assert len(network.losses) == 2
     other = load_network(tmp_path / "mine.keras", SHAPE, 8, 0.0, framework)
     assert other.output_shape == (None, 8) and not other.losses
+    assert (end == "type") == (other.layers[-1].name == "type")
     kernels = [each.get_layer("conv").get_weights()[0] for each in (other, model)]
     np.testing.assert_array_equal(*kernels)
 
@@ -164,6 +167,13 @@ def test_files_that_cannot_be_used_are_told_in_a_line(keras, framework, tmp_path
         InputError, match="its last layer='GlobalAveragePooling2D': expected a Dense"
     ):
         load(keras.Model(inputs, pooled), classes=6)
+    for within in (
+        small(keras)(inputs),
+        keras.Sequential([keras.Input(SHAPE), small(keras, "layer")])(inputs),
+        keras.activations.softmax(pooled),
+    ):
+        with pytest.raises(InputError, match="its last layer=.*: expected one that gives logits"):
+            load(keras.Model(inputs, within))
     with pytest.raises(InputError, match="expected a functional network with one of each"):
         load(keras.Model(inputs, [pooled, pooled]))
 

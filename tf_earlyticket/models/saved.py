@@ -96,8 +96,10 @@ def _with_logits(model: Network, num_classes: int, keras) -> Network:
     """Returns the network without a softmax at its end, and with so many outputs."""
     output = model.outputs[0]
     layer, classes = _maker(output), int(output.shape[-1])
+    # One that changes the type of the logits alone stays.
+    end = layer if _activation(layer) == "linear" and not layer.weights else None
     if isinstance(layer, (keras.layers.Softmax, keras.layers.Activation)):
-        if _activation(layer) != "softmax":
+        if _activation(layer) not in ("linear", "softmax"):
             raise checks.refuse("its last activation", _activation(layer), "softmax or none")
         output = layer.input
         layer = _maker(output)
@@ -109,8 +111,11 @@ def _with_logits(model: Network, num_classes: int, keras) -> Network:
     dense = flat is not None or isinstance(layer, keras.layers.Dense)
     if dense and _activation(layer) not in ("linear", "softmax"):
         raise checks.refuse("its last activation", _activation(layer), "softmax or none")
+    if not dense and _activation(_innermost(layer)) == "softmax":
+        expected = "one that gives logits, or a softmax layer of its own behind them"
+        raise checks.refuse("its last layer", layer.name, expected)
     if classes == num_classes and not (dense and _activation(layer) == "softmax"):
-        whole = output is model.outputs[0]
+        whole = output is model.outputs[0] or end is not None
         return model if whole else keras.Model(model.inputs[0], output, name=model.name)
     if not dense:
         expected = f"a Dense layer, to give {num_classes} classes instead of {classes}"
@@ -121,6 +126,8 @@ def _with_logits(model: Network, num_classes: int, keras) -> Network:
     output = classifier(layer.input)
     if flat is not None:
         output = keras.layers.Flatten(name=flat.name)(output)
+    if end is not None:
+        output = end(output)
     network = keras.Model(model.inputs[0], output, name=model.name)
     if classes == num_classes:
         classifier.set_weights(layer.get_weights())
@@ -141,7 +148,15 @@ def _maker(output):
     return getattr(history, "operation", None) or history.layer
 
 
+def _innermost(layer):
+    """Returns what makes the output of a layer that may be a model."""
+    while getattr(layer, "outputs", None):
+        layer = _maker(layer.outputs[0])
+    return layer
+
+
 def _activation(layer) -> str:
-    """Returns the name of a layer's activation."""
-    default = type(layer).__name__.lower()
+    """Returns the name of a layer's, or an operation's, activation."""
+    # tf_keras has one class for all operations.
+    default = (getattr(layer, "symbol", None) or type(layer).__name__).rpartition(".")[2].lower()
     return getattr(getattr(layer, "activation", None), "__name__", default)
