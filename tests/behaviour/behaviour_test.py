@@ -8,6 +8,7 @@ import pytest
 import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.deploy.artefacts import make_artefacts
+from tf_earlyticket.deploy.weight_tables import weight_table
 from tf_earlyticket.detectors.base import Decision
 from tf_earlyticket.paper.memorization import random_labels
 from tf_earlyticket.pruning.masks import kept_count
@@ -227,6 +228,16 @@ def test_a_ticket_comes_back_and_trains(network, compiled, data, examples, tmp_p
     again.fit(data[0], epochs=2, callbacks=[et.MaskUpdate()], verbose=0)
     _equal(pruned(again).masks(), loaded.masks)
     assert pruned(again).violations() == 0
+
+
+def test_the_saved_model_holds_each_weight_once(network, tmp_path):
+    model = et.wrap_for_pruning(network(), et.EarlyTicketPolynomialDecay(0.5))
+    pruned(model).set_masks(pruned(model).ranked_masks(0.5))
+    ticket = et.export_ticket(model, tmp_path / "ticket")
+    _, rows = weight_table(tmp_path / "ticket" / "saved_model")
+    shapes = [list(weight.shape) for weight in ticket.final_weights.values()]
+    # What random numbers come from is no weight.
+    assert sorted(r["shape"] for r in rows if r["dtype"] == "float32") == sorted(shapes)
 
 
 def test_a_ticket_serves_pictures_as_they_are(network, compiled, data, tmp_path):

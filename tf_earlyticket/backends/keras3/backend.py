@@ -17,7 +17,13 @@ import numpy as np
 from tf_earlyticket.backends.base import Backend, kept_object
 from tf_earlyticket.backends.copying import Copier, weights_were_written
 from tf_earlyticket.backends.keras3.compat import BACKEND as COMPUTES_WITH
-from tf_earlyticket.backends.keras3.compat import Functional, SafeModeScope, keras, reset_uids
+from tf_earlyticket.backends.keras3.compat import (
+    Functional,
+    SafeModeScope,
+    get_input_signature,
+    keras,
+    reset_uids,
+)
 from tf_earlyticket.backends.keras3.devices import data_parallel
 from tf_earlyticket.backends.keras3.masks import WarmUp
 from tf_earlyticket.backends.keras3.pruned_model import Keras3PrunedModel
@@ -29,15 +35,23 @@ from tf_earlyticket.pruning.schedule import EarlyTicketSchedule
 from tf_earlyticket.pruning.updates import resolve_update
 
 logger = logging.getLogger(__name__)
+# Of a SavedModel, of variables.
+_COLLECTIONS = ("variables", "trainable_variables", "non_trainable_variables")
 # A process has one backend, so another one does it.
-_SAVE_BY_TENSORFLOW = """
+_SAVE_BY_TENSORFLOW = f"""
 import functools, sys, keras
+from keras.src.export.export_utils import get_input_signature
 model = keras.saving.load_model(sys.argv[1], compile=False)
 inputs = getattr(model, "_inputs_struct", None)
 one = isinstance(inputs, (list, tuple)) and len(inputs) == 1
 call = functools.partial(type(model).__call__, model, training=False)
 object.__setattr__(model, "__call__", call)
-model.export(sys.argv[2], verbose=False, **({"input_signature": [inputs[0]]} if one else {}))
+archive = keras.export.ExportArchive()
+signature = [inputs[0]] if one else get_input_signature(model)
+archive.track_and_add_endpoint("serve", model, signature)
+for name in {_COLLECTIONS}:
+    archive.add_variable_collection(name, [each.value for each in getattr(model, name)])
+archive.write_out(sys.argv[2], verbose=False)
 """
 
 
@@ -154,8 +168,14 @@ class Keras3Backend(Backend):
         # Keras prints the list of everything it captured.
         with contextlib.redirect_stdout(io.StringIO()), _in_use(model):
             inputs = self.inputs_of(model)
-            options = {} if inputs is None else {"input_signature": [inputs]}
-            model.export(str(directory), **options)
+            signature = get_input_signature(model) if inputs is None else [inputs]
+            # Not by model.export: Keras' own variables and TensorFlow's inside them would both be
+            # written, each weight twice.
+            archive = keras.export.ExportArchive()
+            archive.track_and_add_endpoint("serve", model, signature)
+            for name in _COLLECTIONS if self.computes_with == "tensorflow" else ():
+                archive.add_variable_collection(name, [v.value for v in getattr(model, name)])
+            archive.write_out(str(directory))
 
     def write_state(self, model, path):
         values = [keras.ops.convert_to_numpy(variable.value) for variable in _state(model)]

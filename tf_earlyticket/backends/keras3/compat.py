@@ -5,6 +5,7 @@ A process has one backend, which Keras reads from KERAS_BACKEND when it is impor
 
 import keras
 from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.export.export_utils import get_input_signature
 from keras.src.models import Functional
 from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.saving.serialization_lib import SafeModeScope
@@ -21,6 +22,7 @@ __all__ = [
     "KerasSaveable",
     "SafeModeScope",
     "get_global_attribute",
+    "get_input_signature",
     "keras",
     "loss_gradients",
     "reset_uids",
