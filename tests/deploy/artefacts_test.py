@@ -207,6 +207,22 @@ def test_a_format_whose_packages_are_missing_is_refused_with_a_way_to_get_them(m
             artefacts.check_formats([name])
 
 
+def test_where_all_is_padding_outputs_are_compared_all_the_same(tmp_path):
+    layers = keras.layers
+    words = [layers.Embedding(8, 6, mask_zero=True), layers.GlobalAveragePooling1D()]
+    found = [layers.Dense(8), layers.Dense(8), layers.Dense(2)]
+    plain = keras.Sequential([layers.Input((5,), dtype="int32"), *words, *found])
+    write_ticket(tmp_path / "ticket", plain, 0.5)
+
+    def make(calibration=None):
+        folders = tmp_path / "ticket", ["saved_model"], tmp_path / "out"
+        return artefacts.make_artefacts(*folders, calibration=calibration, rounds=1)["artefacts"]
+
+    with pytest.raises(et.InputError, match="calibration='NaN or infinity': expected inputs for"):
+        make()
+    assert make(np.full((4, 5), 3, np.int32))[0]["relative_error"] == 0
+
+
 def test_a_network_of_texts_is_exported(tmp_path):
     layers = keras.layers
     words = layers.TextVectorization(vocabulary=["a", "word"], output_sequence_length=4)
@@ -217,6 +233,10 @@ def test_a_network_of_texts_is_exported(tmp_path):
         tmp_path / "ticket", ["saved_model"], tmp_path / "out", rounds=1
     )
     assert made["artefacts"][0]["relative_error"] == 0 and ticket.sparsity == 0.5
+    # What processes of a benchmark are given.
+    given = Network(tmp_path / "ticket" / "saved_model").example_inputs(2)
+    np.save(tmp_path / "texts.npy", given)
+    np.testing.assert_array_equal(np.load(tmp_path / "texts.npy"), given)
 
 
 def test_a_file_that_the_interpreter_refuses_is_an_error():

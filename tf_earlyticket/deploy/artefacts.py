@@ -241,8 +241,12 @@ def agreement(
     """Returns the relative error, and the fraction of inputs with the same greatest output.
 
     Raises:
-        RunError: If the error is greater than the form tolerates, or no number.
+        InputError: If the reference is not finite.
+        RunError: If the error is greater than the form tolerates.
     """
+    if not np.isfinite(reference).all():
+        expected = "inputs for which the network's outputs are finite; made-up ones may be none"
+        raise checks.refuse("calibration", "NaN or infinity", expected)
     tolerance = form.tolerance if form else _ROUNDING
     error = relative_error(outputs, reference)
     if not error <= tolerance:
