@@ -409,7 +409,8 @@ def test_the_learning_rate_begins_anew_after_the_ramp(keras, network, compiled, 
     options = {"steps_per_epoch": 6, "shuffle": False, "verbose": 0}
     restart = [et.MaskUpdate(), et.LearningRateRestart(0.04), note]
     train = data[0].repeat()
-    model.fit(train, epochs=6, callbacks=restart, **options)
+    history = model.fit(train, epochs=6, callbacks=restart, **options).history
+    np.testing.assert_allclose(history["learning_rate"], rates, rtol=1e-6)
     np.testing.assert_allclose(rates[2:], [0.04, 0.03, 0.02, 0.01], rtol=1e-5)
     np.testing.assert_allclose(rates[:2], [0.05, 0.05], rtol=0.01)
     assert et.mask_sparsity(adapter.masks()) == 0.5 and adapter.violations() == 0

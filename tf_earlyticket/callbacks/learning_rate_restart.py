@@ -28,8 +28,9 @@ class LearningRateRestart(Callback):
     Weights that are left can then move again (learning-rate rewinding, within the epochs that are
     left: Renda et al. 2020, Le & Hua 2021, Zimmer et al. 2023). From the first epoch that begins
     after the last mask update on, each epoch has a constant rate in place of the optimizer's own
-    schedule, which is back after `fit`; a rate that is a plain number stays at its last value. Must
-    stand after `et.EarlyTicket` or `et.MaskUpdate` in the list of callbacks.
+    schedule, which is back after `fit`; a rate that is a plain number stays at its last value.
+    `logs["learning_rate"]` has the rate of each epoch. Must stand after `et.EarlyTicket` or
+    `et.MaskUpdate` in the list of callbacks.
 
     Args:
         learning_rate: Of the first such epoch; default the rate when `fit` starts.
@@ -67,6 +68,7 @@ class LearningRateRestart(Callback):
                 "steps_per_epoch", None, "it in fit(...), to restart after the ramp"
             )
         self._begun, self._first, self._next = None, None, 0
+        self._rate: float | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Notes that the next step is the first of an epoch."""
@@ -77,6 +79,15 @@ class LearningRateRestart(Callback):
         epoch, self._begun = self._begun, None
         if epoch is None:
             return
+        self._set_rate(epoch, batch)
+        self._rate = self.adapter.learning_rate()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the rate that the epoch began with as `logs["learning_rate"]`."""
+        if logs is not None and self._rate is not None:
+            logs["learning_rate"] = self._rate
+
+    def _set_rate(self, epoch: int, batch: int) -> None:
         end, steps = self._end(), self.params.get("steps")
         if end is None or not steps:
             return

@@ -74,10 +74,11 @@ class MetricsLog(Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         values = {
+            # Of `LearningRateRestart`, which sets it after the epoch began.
+            "learning_rate": self._learning_rate,
             **(logs or {}),
             "epoch": epoch + 1,
             "step": pruned(self.model).step(),
-            "learning_rate": self._learning_rate,
             "seconds": time.perf_counter() - self._started,
         }
         self.add(values)
