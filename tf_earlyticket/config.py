@@ -91,7 +91,7 @@ class TrainConfig:
         schedule: Of the learning rate: "steps" (see `drop_epochs`), "cosine" (down to zero at the
             end of the epochs) or "constant".
         restart: Whether the learning rate begins anew when the ramp has ended, and falls evenly to
-            zero, epoch by epoch; the dense baseline then has the same learning rates.
+            zero; the dense baseline then has the same learning rates.
         distillation: Weight of a soft loss from the start of pruning on, beside the usual one: the
             network of the start epoch teaches the pruned one. 0: none. It takes two copies of
             the weights in memory and one more forward pass a step.

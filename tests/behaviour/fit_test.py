@@ -402,10 +402,12 @@ def test_the_learning_rate_begins_anew_after_the_ramp(keras, network, compiled, 
     rate = keras.optimizers.schedules.ExponentialDecay(0.05, 1000, 0.5) if scheduled else 0.05
     schedule = et.EarlyTicketPolynomialDecay(0.5, begin_step=2, ramp_steps=8)
     model = compiled(et.wrap_for_pruning(network(), schedule), keras.optimizers.SGD(rate))
-    adapter, rates = pruned(model), []
-    note = keras.callbacks.LambdaCallback(
-        on_train_batch_begin=lambda batch, logs: batch or rates.append(adapter.learning_rate())
-    )
+    adapter, rates, within = pruned(model), [], []
+
+    def note_rate(batch, logs):
+        (within if batch else rates).append(adapter.learning_rate())
+
+    note = keras.callbacks.LambdaCallback(on_train_batch_begin=note_rate)
     options = {"steps_per_epoch": 6, "shuffle": False, "verbose": 0}
     restart = [et.MaskUpdate(), et.LearningRateRestart(0.04), note]
     train = data[0].repeat()
@@ -413,6 +415,10 @@ def test_the_learning_rate_begins_anew_after_the_ramp(keras, network, compiled, 
     np.testing.assert_allclose(history["learning_rate"], rates, rtol=1e-6)
     np.testing.assert_allclose(rates[2:], [0.04, 0.03, 0.02, 0.01], rtol=1e-5)
     np.testing.assert_allclose(rates[:2], [0.05, 0.05], rtol=0.01)
+    np.testing.assert_allclose(within[:10], 0.05, rtol=0.01)
+    # Of the last epoch, in parts of a twentieth.
+    parts = np.array([3, 6, 10, 13, 16]) / 20
+    np.testing.assert_allclose(within[-5:], 0.01 * (1 - parts), rtol=1e-5)
     assert et.mask_sparsity(adapter.masks()) == 0.5 and adapter.violations() == 0
     if scheduled:
         adapter.prepare()

@@ -5,19 +5,22 @@ from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.base import PrunedModel
 from tf_earlyticket.callbacks.callback import Callback
 
+# Of an epoch: in each the rate is constant. Setting it takes time, which every step would cost.
+_PARTS = 20
 
-def restarted_rate(highest: float, epoch: int, first: int, epochs: int) -> float:
-    """Returns the learning rate of an epoch after a restart: evenly down, to zero after the last.
+
+def restarted_rate(highest: float, epoch: float, first: int, epochs: int) -> float:
+    """Returns the learning rate at a moment after a restart: evenly down, to zero at the end.
 
     Args:
-        highest: That of the first epoch.
-        epoch: From 0, in [first, epochs).
+        highest: That of the beginning.
+        epoch: The moment, in epochs from the beginning of the training, in [first, epochs).
         first: The epoch at which it began anew, from 0.
         epochs: Of the whole training.
 
     Example:
-        >>> [restarted_rate(0.1, epoch, 6, 10) for epoch in (6, 8)]
-        [0.1, 0.05]
+        >>> [restarted_rate(0.1, epoch, 6, 10) for epoch in (6, 8, 9.5)]
+        [0.1, 0.05, 0.0125]
     """
     return highest * (epochs - epoch) / (epochs - first)
 
@@ -27,13 +30,13 @@ class LearningRateRestart(Callback):
 
     Weights that are left can then move again (learning-rate rewinding, within the epochs that are
     left: Renda et al. 2020, Le & Hua 2021, Zimmer et al. 2023). From the first epoch that begins
-    after the last mask update on, each epoch has a constant rate in place of the optimizer's own
-    schedule, which is back after `fit`; a rate that is a plain number stays at its last value.
-    `logs["learning_rate"]` has the rate of each epoch. Must stand after `et.EarlyTicket` or
-    `et.MaskUpdate` in the list of callbacks.
+    after the last mask update on, this rate takes the place of the optimizer's own schedule, which
+    is back after `fit`; a rate that is a plain number stays at its last value. It falls in 20 equal
+    parts of each epoch; `logs["learning_rate"]` has that of an epoch's beginning. Must stand after
+    `et.EarlyTicket` or `et.MaskUpdate` in the list of callbacks.
 
     Args:
-        learning_rate: Of the first such epoch; default the rate when `fit` starts.
+        learning_rate: At the restart; default the rate when `fit` starts.
         end_step: Optimizer step from which on an epoch counts as after the ramp; default: that of
             the model's schedule. For a dense network that is to have the same learning rates.
 
@@ -67,40 +70,45 @@ class LearningRateRestart(Callback):
             raise checks.refuse(
                 "steps_per_epoch", None, "it in fit(...), to restart after the ramp"
             )
-        self._begun, self._first, self._next = None, None, 0
+        self._first, self._next = None, 0
         self._rate: float | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Notes that the next step is the first of an epoch."""
-        self._begun = epoch
+        self._epoch, self._part = epoch, None
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Sets the rate of an epoch after the ramp, before its first step."""
-        epoch, self._begun = self._begun, None
-        if epoch is None:
+        """Sets the rate of a part of an epoch after the ramp, before its first step."""
+        part = batch * _PARTS // self.params["steps"]
+        if part == self._part:
             return
-        self._set_rate(epoch, batch)
-        self._rate = self.adapter.learning_rate()
+        begins, self._part = self._part is None, part
+        # JAX has variables of its own within an epoch, which this brings back.
+        step = self.adapter.step()
+        if begins:
+            self._decide(step, batch)
+        if self._first is not None:
+            now, last = self._epoch + part / _PARTS, self.params["epochs"]
+            self.adapter.set_learning_rate(restarted_rate(self._highest, now, self._first, last))
+        if begins:
+            self._rate = self.adapter.learning_rate()
+
+    def _decide(self, step: int, batch: int) -> None:
+        """Notes the epoch of the restart once the ramp has ended."""
+        end, steps = self._end(), self.params["steps"]
+        if end is None:
+            return
+        # Of the epoch's beginning, also where training goes on within it. Steps that a loss scale
+        # skips are no steps to the optimizer, but count here as they do for masks.
+        step = max(step - batch, self._next)
+        self._next = step + steps
+        if self._first is None and step >= end:
+            self._first = self._epoch - (step - end) // steps
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds the rate that the epoch began with as `logs["learning_rate"]`."""
         if logs is not None and self._rate is not None:
             logs["learning_rate"] = self._rate
-
-    def _set_rate(self, epoch: int, batch: int) -> None:
-        end, steps = self._end(), self.params.get("steps")
-        if end is None or not steps:
-            return
-        # Of the epoch's beginning, also where training goes on within it. Steps that a loss scale
-        # skips are no steps to the optimizer, but count here as they do for masks.
-        step = max(self.adapter.step() - batch, self._next)
-        self._next = step + steps
-        if step < end:
-            return
-        if self._first is None:
-            self._first = epoch - (step - end) // steps
-        rate = restarted_rate(self._highest, epoch, self._first, self.params["epochs"])
-        self.adapter.set_learning_rate(rate)
 
     def _end(self) -> int | None:
         if self._end_step is not None:
