@@ -101,7 +101,7 @@ def run_file(path: Path, threads: int | None, name: str) -> Callable[[np.ndarray
 
 
 def with_description(content: bytes, description: str) -> bytes:
-    """Returns a TFLite file that carries what it takes, as `read_description` reads it.
+    """Returns a TFLite file that carries what it takes.
 
     As archives do that go with TFLite files: a ZIP archive behind the content, here with
     `input.json`. Runtimes pass it over; `zipfile.ZipFile` opens the file as it is.
@@ -110,14 +110,6 @@ def with_description(content: bytes, description: str) -> bytes:
     with zipfile.ZipFile(stream, "a") as archive:
         archive.writestr(zipfile.ZipInfo(DESCRIPTION), description)
     return stream.getvalue()
-
-
-def read_description(path: Path) -> str | None:
-    """Returns what `with_description` put into a file; None if it holds nothing of it."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(DESCRIPTION).decode()
 
 
 def runner(

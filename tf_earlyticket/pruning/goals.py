@@ -77,11 +77,6 @@ class Goal:
         """Whether a denser ticket may be needed for it."""
         return self.loss is not None or self.accuracy is not None
 
-    @property
-    def of_cost(self) -> bool:
-        """Whether a sparser ticket may be needed for it."""
-        return (self.bytes, self.macs, self.latency) != (None, None, None)
-
     def is_above(self, dense: float) -> bool:
         """Whether not even the dense network, with an accuracy `dense`, has what is asked for."""
         return self.accuracy is not None and self.accuracy > dense + _ACCURACY_ROUNDING
