@@ -225,3 +225,10 @@ def test_a_family_is_of_one_process_and_of_no_ticket():
     config.ticket = "somewhere"
     with pytest.raises(InputError, match="config.ticket"):
         check_config(config)
+
+
+def test_an_old_field_of_the_config_is_told_of_a_family_too(tmp_path):
+    config = tiny_config(pruning__family=(0.5, 0.8), probe__tolerance=0.02)
+    check_config(config)
+    assert config.probe.detector == "ppr_saturation(tolerance=0.02)"
+    RunPaths(tmp_path).claim(config)

@@ -66,6 +66,8 @@ def check_config(config: Config, data_dir=None) -> None:
         InputError: For the first field that cannot be used, named with its full path.
     """
     check_fields(config)
+    if old := translate_old_fields(config.probe):
+        logger.warning("%s", old)
     _find_data(config, data_dir)
     if family_of(config):
         _check_network(config)
@@ -84,8 +86,6 @@ def check_config(config: Config, data_dir=None) -> None:
             check_config(member, data_dir)
         _check_goal(config)
         return
-    if old := translate_old_fields(config.probe):
-        logger.warning("%s", old)
     apply_target(config.pruning)
     train, pruning, probe = config.train, config.pruning, config.probe
     for name, accepted in _CHOICES.items():
