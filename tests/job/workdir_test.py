@@ -1,9 +1,12 @@
 import json
 
 import pytest
+import tensorflow as tf
 
 from tf_earlyticket.config import Config
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.job.phases import Run
+from tf_earlyticket.job.results import SearchResult
 from tf_earlyticket.job.workdir import RunPaths
 
 
@@ -40,3 +43,12 @@ def test_a_run_of_before_a_field_existed_had_its_default(tmp_path):
 def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, name):
     with pytest.raises(InputError, match="--workdir=.*: expected a path without any of"):
         RunPaths(tmp_path / name).check(Config())
+
+
+def test_a_worker_that_went_on_need_not_have_what_was_written_before(tmp_path):
+    strategy = tf.distribute.get_strategy()
+    other = Run(Config(), RunPaths(tmp_path / "run", tmp_path / "own"), None, strategy)
+    # The rewind weights are in the chief's directory alone.
+    assert other.finish("search", SearchResult()) == SearchResult()
+    with pytest.raises(InputError, match="rewind_weights"):
+        Run(Config(), RunPaths(tmp_path / "run"), None, strategy).finish("search", SearchResult())
