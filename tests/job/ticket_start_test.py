@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from jobs import tiny_config
 
 import tf_earlyticket as et
 from tf_earlyticket import export, inspect
 from tf_earlyticket.backends import pruned
 from tf_earlyticket.backends.tf_keras.compat import keras
+from tf_earlyticket.job.build import build_wrapped_model
 from tf_earlyticket.job.job import add_to_report, train_and_evaluate
 
 
@@ -150,3 +152,9 @@ def test_wrong_input_is_told_in_one_line(run, call_program, module, arguments, m
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert message in line
     assert sorted(given.iterdir()) == before
+
+
+def test_the_sparsity_at_which_a_ramp_would_begin_does_not_count(tmp_path):
+    config = _config(tmp_path, pruning__structure="channels", pruning__initial_sparsity=0.3)
+    model = build_wrapped_model(config, 4, tf.distribute.get_strategy())
+    assert pruned(model).final_sparsity() == 0

@@ -269,7 +269,8 @@ def _wrapped(config: Config, pruned_network=None):
     pruning, plain, final, initial = config.pruning, pruned_network, 0.0, 0.0
     if plain is None:
         plain = build_plain_model(config)
-        final, initial = _final_sparsity(config), pruning.initial_sparsity
+        final = _final_sparsity(config)
+        initial = min(pruning.initial_sparsity, final)
     schedule = backend_named(config.model.keras).schedule_class(
         final,
         initial_sparsity=initial,
