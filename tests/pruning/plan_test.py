@@ -239,6 +239,7 @@ def test_a_ramp_of_the_whole_training_has_no_probe_and_no_start():
     assert (plan.ramp_epochs, plan.hold_epochs, plan.latest_start_epoch) == (17, 3, 0)
     assert plan.probe_epochs == () and plan.ramp_steps == 170
     assert resolve_plan(4, hold_epochs=0, from_first_step=True).ramp_epochs == 4
+    assert resolve_plan(1, from_first_step=True).hold_epochs == 0
     for fields in ({"ramp_epochs": 2}, {"rewind_epoch": 1}, {"hold_epochs": 4}):
         with pytest.raises(InputError, match=f"{[*fields][0]}="):
             resolve_plan(4, from_first_step=True, **fields)

@@ -123,7 +123,7 @@ def resolve_plan(
     if from_first_step:
         hold = hold_epochs
         if hold is None:
-            hold = max(1, min(round(share * epochs), epochs - 1))
+            hold = min(max(1, round(share * epochs)), epochs - 1)
         hold = checks.integer("hold_epochs", hold, 0, epochs - 1)
         ramp, latest = epochs - hold, 0
         for name, given, own in (
