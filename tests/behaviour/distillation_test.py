@@ -61,7 +61,7 @@ def test_no_gradient_passes_into_the_teacher(network, compiled, examples, monkey
     inputs = tf.constant(examples[0][:8])
     with tf.GradientTape(persistent=True) as tape:
         logits = adapter.model(inputs)
-        loss = added[0](inputs, logits, None)
+        loss = added[0](0.0, inputs, logits, None)
     own = {id(variable) for variable in adapter.model.trainable_variables}
     own |= {id(getattr(variable, "value", None)) for variable in adapter.model.trainable_variables}
     others = [variable for variable in tape.watched_variables() if id(variable) not in own]
@@ -144,6 +144,19 @@ def test_the_network_of_the_start_epoch_teaches_from_then_on_and_a_restart_goes_
     _fit(went_on, batches, [ticket], first=3)
     for name, weight in pruned(went_on).all_weights().items():
         np.testing.assert_array_equal(weight, whole[name])
+
+
+def test_logits_of_16_bits_are_taught_beside_penalties_of_32(bfloat16, keras, compiled, examples):
+    layers = keras.layers
+    logits = layers.Dense(3, kernel_regularizer="l2", name="logits")
+    plain = keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), logits])
+    model = compiled(et.wrap_for_pruning(plain, prunable=["logits"]))
+    adapter = pruned(model)
+    adapter.prepare()
+    before = adapter.weights()["logits/kernel"]
+    et.Distillation().begin(adapter)
+    model.train_on_batch(*examples)
+    assert np.any(adapter.weights()["logits/kernel"] != before) and adapter.finite()
 
 
 def test_what_cannot_be_taught_is_refused(keras, network, compiled, batches):

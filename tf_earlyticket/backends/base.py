@@ -657,14 +657,14 @@ class PrunedModel(ABC):
             self._kept = kept
             numbers.restore()
 
-    def add_to_loss(self, more: Callable[[Any, Any, Any], Any] | None) -> None:
+    def add_to_loss(self, more: Callable[[Any, Any, Any, Any], Any] | None) -> None:
         """Adds something to the loss of training steps, which are traced anew.
 
         Evaluation, and the gradients that scores look at, are without it.
 
         Args:
-            more: Called as more(inputs, outputs, sample_weight) where a step is traced; None: the
-                loss is the model's own again.
+            more: Called as more(loss, inputs, outputs, sample_weight) where a step is traced, it
+                returns the loss with what it adds; None: the loss is the model's own again.
         """
         if more is None and not self._adds_to_loss:
             return
@@ -691,7 +691,7 @@ class PrunedModel(ABC):
                 if not within:
                     return found
                 within[-1] += 1
-                return found + more(x, y_pred, sample_weight)
+                return more(found, x, y_pred, sample_weight)
 
             # Past Keras' tracking.
             object.__setattr__(model, "train_step", train_step)
@@ -998,6 +998,10 @@ class Backend(ABC):
     @abstractmethod
     def stop_gradient(self, values):
         """Returns a tensor as it is, through which no gradient passes."""
+
+    @abstractmethod
+    def cast(self, values, dtype: str):
+        """Returns a tensor of another type of numbers."""
 
     @abstractmethod
     def warmed_up(self, learning_rate, steps: int):

@@ -92,14 +92,19 @@ class Distillation:
         losses, softmax = backend.keras.losses, backend.keras.activations.softmax
         cross_entropy = losses.CategoricalCrossentropy(from_logits=True)
         temperature, weight = self._temperature, self._weight * self._temperature**2
+        dtype = backend.keras.backend.floatx()
 
-        def soft_loss(inputs, logits, sample_weight):
+        def soft_loss(loss, inputs, logits, sample_weight):
+            # Of 16 bits, tf_keras would not add it to penalties of 32.
+            logits = backend.cast(logits, dtype)
             # Else gradients in the teacher's weights are traced, though none is asked for.
-            taught = backend.stop_gradient(teacher(inputs, training=False)) / temperature
+            taught = backend.stop_gradient(teacher(inputs, training=False))
+            taught = backend.cast(taught, dtype) / temperature
             target = softmax(taught)
             # Less the target's own entropy: nothing where the two agree.
             apart = cross_entropy(target, logits / temperature, sample_weight)
-            return weight * (apart - cross_entropy(target, taught, sample_weight))
+            own = cross_entropy(target, taught, sample_weight)
+            return backend.cast(loss, dtype) + weight * (apart - own)
 
         adapter.add_to_loss(soft_loss)
 

@@ -225,6 +225,9 @@ class Keras3Backend(Backend):
     def stop_gradient(self, values):
         return keras.ops.stop_gradient(values)
 
+    def cast(self, values, dtype):
+        return keras.ops.cast(values, dtype)
+
     def warmed_up(self, learning_rate, steps):
         return WarmUp(learning_rate, steps)
 

@@ -213,6 +213,9 @@ class TfKerasBackend(Backend):
     def stop_gradient(self, values):
         return keras.backend.stop_gradient(values)
 
+    def cast(self, values, dtype):
+        return keras.backend.cast(values, dtype)
+
     def warmed_up(self, learning_rate, steps):
         return WarmUp(learning_rate, steps)
 
