@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_earlyticket.backends import backend_of
 from tf_earlyticket.config import Config, TrainConfig
@@ -32,6 +33,21 @@ def test_learning_rates(network):
     parts = [min((step + 1) / 10, 1) for step in steps]
     assert warmed == pytest.approx([part * rate for part, rate in zip(parts, cosine, strict=True)])
     assert rates(framework, steps, epochs=4, schedule="constant") == [0.1] * 6
+
+
+def test_an_epoch_has_as_many_steps_as_planned(network, run_config):
+    run_config.train.steps_per_execution, steps = 3, 4
+    model, backend = network(), backend_of(network())
+    if not backend.shortens_calls:
+        expected = "steps_per_execution=3: expected a divisor of the 4 steps of an epoch"
+        with pytest.raises(InputError, match=expected):
+            recipe.compile_model(model, run_config, steps)
+        run_config.train.steps_per_execution = 2
+    recipe.compile_model(model, run_config, steps)
+    batch = np.zeros((2, 8, 8, 1), np.float32), np.zeros(2, np.int32)
+    stream = tf.data.Dataset.from_tensors(batch).repeat()
+    model.fit(stream, epochs=2, steps_per_epoch=steps, verbose=0)
+    assert int(model.optimizer.iterations.numpy()) == 2 * steps
 
 
 def test_a_rising_learning_rate_comes_back_from_its_config(keras, network):

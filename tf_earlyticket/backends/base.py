@@ -766,6 +766,7 @@ class Backend(ABC):
         schedule_class: Of the schedules of its models, if the user gives none.
         schedule_kind: What a schedule has to be.
         starts_within_epochs: Whether a `fit` can begin within an epoch.
+        shortens_calls: Whether the last of several steps at once end with an epoch of a stream.
         prunes_in_place: Whether a model can be pruned without a copy.
         instead: What else to do with a model that cannot be copied, as the end of a sentence.
         state_index: End of the name of the file without which a saved state is none.
@@ -779,6 +780,7 @@ class Backend(ABC):
     schedule_class: type
     schedule_kind: type = EarlyTicketSchedule
     starts_within_epochs: bool
+    shortens_calls: bool
     prunes_in_place: bool
     instead = ""
     state_index: str

@@ -111,8 +111,15 @@ def learning_rate_schedule(train: TrainConfig, steps_per_epoch: int, framework: 
 
 
 def compile_model(model, config: Config, steps_per_epoch: int) -> None:
-    """Compiles a model as the config says; under the scope of its strategy."""
+    """Compiles a model as the config says; under the scope of its strategy.
+
+    Raises:
+        InputError: If Keras would make more steps in an epoch than there are.
+    """
     backend, train = backend_named(config.model.keras), config.train
+    if steps_per_epoch % train.steps_per_execution and not backend.shortens_calls:
+        expected = f"a divisor of the {steps_per_epoch} steps of an epoch with Keras 3"
+        raise checks.refuse("config.train.steps_per_execution", train.steps_per_execution, expected)
     made = _optimizer_of(train)
     clipping = {} if train.clip_norm is None else {"global_clipnorm": train.clip_norm}
     optimizer = backend.optimizer(

@@ -64,7 +64,7 @@ class Keras3Backend(Backend):
     command_prefix = f"KERAS_BACKEND={COMPUTES_WITH} "
     schedule_class = EarlyTicketSchedule
     # The epoch in progress is finished before a termination.
-    starts_within_epochs = False
+    starts_within_epochs = shortens_calls = False
     prunes_in_place = True
     instead = ", or wrap_for_pruning(copy=False)"
     state_index, state_others = ".npz", ".npz.tmp"

@@ -38,7 +38,7 @@ class TfKerasBackend(Backend):
     keras = keras
     schedule_class = EarlyTicketPolynomialDecay
     schedule_kind = tfmot.sparsity.keras.PruningSchedule
-    starts_within_epochs = True
+    starts_within_epochs = shortens_calls = True
     prunes_in_place = False
     instead = ", and of a model one that takes (inputs, outputs, name)"
     state_index, state_others = ".index", ".data-*"
