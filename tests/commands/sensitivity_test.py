@@ -9,6 +9,7 @@ from matplotlib.image import imread
 import tf_earlyticket as et
 from tf_earlyticket.commands import sensitivity as program
 from tf_earlyticket.config import Config
+from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.pruning.select import resolve_criterion
 
 
@@ -41,6 +42,18 @@ def test_layers_of_a_run_are_pruned_alone(run, tmp_path, monkeypatch, call_progr
     assert gone == pytest.approx(0.8 * sum(sizes.values()))
     assert resolve_criterion("budgets(file='sensitivity.json')").budgets == found["budgets"]
     assert imread(tmp_path / "sensitivity.png").shape[1] == 900
+
+
+def test_a_family_s_dense_network_has_the_goals_of_a_member(tmp_path, call_program):
+    config = Config()
+    config.model.name, config.pruning.structure = "resnet8", "channels"
+    config.pruning.target, config.pruning.channel_floor = "macs:0.8,0.7", 0.5
+    paths = RunPaths(tmp_path / "family")
+    paths.claim(config)
+    paths.result("dense").parent.mkdir(parents=True)
+    paths.result("dense").write_text("{}")
+    status, _, err = call_program(program, paths.workdir)
+    assert status == 1 and "holds no checkpoint" in err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tf_earlyticket.commands import command_line
 from tf_earlyticket.config import config_from_dict
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_json, write_json
+from tf_earlyticket.job.build import family_of
 from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.pruning.budgets import balanced_sparsities
@@ -55,6 +56,8 @@ def main(argv: list[str]) -> None:
         raise checks.refuse("RUN", argv[1], "the directory of a run of tf_earlyticket.train")
     config = config_from_dict(read_json(paths.config))
     check_run(config, values.data_dir, "one_device")
+    # Of a family any, as they share the dense training.
+    config = next(iter(family_of(config).values()), config)
     # Of an unfinished dense training, the state before pruning is the one that others can repeat.
     ready = (paths.result("dense"), paths.directory("branch"))
     phase = next((each for each, at in zip(_DENSE, ready, strict=True) if at.exists()), None)
