@@ -11,6 +11,7 @@ from tensorflow.python.framework import config
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
+from tf_earlyticket.backends.layers import recurrent_states
 
 
 def _own_noise(keras):
@@ -192,3 +193,21 @@ def test_a_sandbox_works_where_no_seed_was_ever_set(random_network, compiled, da
             config.enable_op_determinism()
     for name, weight in adapter.weights().items():
         np.testing.assert_array_equal(weight, before[name])
+
+
+def test_inputs_of_layers_are_looked_at_and_forgotten(keras, compiled):
+    layers = keras.layers
+    inputs = keras.Input(batch_shape=(4, 5, 3))
+    x = layers.GRU(4, stateful=True, name="recurrent")(inputs)
+    x = layers.Dense(6, name="hidden")(x)
+    plain = keras.Model(inputs, layers.Dense(3, name="logits")(x))
+    model = et.wrap_for_pruning(plain, prunable=["hidden"], ranking="global(score='wanda')")
+    adapter = pruned(compiled(model))
+    examples = np.ones((8, 5, 3), np.float32), np.zeros(8, np.int32)
+    batches = tf.data.Dataset.from_tensor_slices(examples).batch(4)
+    model(examples[0][:4])
+    before = [np.array(state) for state in recurrent_states(model)]
+    adapter.score_data = lambda: batches
+    assert et.mask_sparsity(adapter.ranked_masks(0.5)) == 0.5
+    assert before[0].any()
+    np.testing.assert_array_equal(before, [np.array(state) for state in recurrent_states(model)])

@@ -415,7 +415,8 @@ class PrunedModel(ABC):
     def _mean_activations(self, batches: int) -> Arrays:
         layers = self.named_layers()
         seen: dict[str, list[np.ndarray]] = {name: [] for name in self._weights}
-        with contextlib.ExitStack() as stack:
+        # Recurrent layers may remember what they are called with.
+        with self.sandbox(), contextlib.ExitStack() as stack:
             for name, values in seen.items():
                 layer = layers[name.rpartition("/")[0]]
                 if not multiplies_its_input(layer):
