@@ -38,6 +38,8 @@ def test_a_name_makes_its_entry_with_what_it_takes(registry):
         ("near(threshold=open('x'))", "parameters by name"),
         ("near(**{})", "parameters by name"),
         ("near(threshold=1) or 1", "parameters by name"),
+        ("near(threshold=1)(window=2)", "parameters by name"),
+        ("near(threshold=1).x(window=2)", "parameters by name"),
         ("near(threshold=-1)", "threshold=-1: expected a number > 0"),
         (3, "expected one of near"),
         (None, "expected one of near"),

@@ -79,7 +79,9 @@ class Registry(Generic[Entry]):
             return name, {}
         try:
             call = ast.parse(f"_({rest}", mode="eval").body
-            keywords = call.keywords if isinstance(call, ast.Call) and not call.args else [None]
+            # Of "name(a=1)(b=2)" what is called is a call again.
+            plain = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args
+            keywords = call.keywords if plain else [None]
             if not all(keyword and keyword.arg for keyword in keywords):
                 raise ValueError
             return name, {str(k.arg): ast.literal_eval(k.value) for k in keywords}

@@ -90,3 +90,14 @@ def test_calibration_is_an_array_of_examples(tmp_path, content):
         (np.savez if isinstance(content, dict) else np.save)(file, content)
     with pytest.raises(InputError, match="--calibration='.*images': expected a .npy file of an"):
         read_array(path)
+
+
+@pytest.mark.parametrize("sign", ["=", " "])
+def test_several_final_sparsities_are_a_family(sign):
+    given = f"a --config.pruning.final_sparsity{sign}0.5,0.8 --seed{sign}1".split()
+    found = " ".join(command_line._families(given))
+    assert found == f"a --config.pruning.family=0.5,0.8 --seed{sign}1"
+    single = f"--config.pruning.final_sparsity{sign}0.5 --seed 1".split()
+    assert (
+        " ".join(command_line._families(single)) == "--config.pruning.final_sparsity=0.5 --seed 1"
+    )

@@ -252,7 +252,7 @@ def parse(argv: list[str], define: Callable[[], None]) -> list[str]:
         InputError: For an unknown flag or field, or a value of the wrong type.
     """
     try:
-        sys.argv[1:] = arguments = [_family(argument) for argument in given_arguments()]
+        sys.argv[1:] = arguments = _families(given_arguments())
         # The config's fields become flags of their own while it is defined, so that fails too.
         define()
         _show_in_help(argv[0])
@@ -271,13 +271,17 @@ def parse(argv: list[str], define: Callable[[], None]) -> list[str]:
         raise InputError(_explain(error)) from error
 
 
-def _family(argument: str) -> str:
-    """Returns an argument with several final sparsities as the field that takes them."""
-    name, joined, value = argument.partition("=")
-    single = "config.pruning.final_sparsity"
-    if name.lstrip("-") == single and "," in value:
-        return f"--config.pruning.family={value}"
-    return argument
+def _families(arguments: list[str]) -> list[str]:
+    """Returns arguments with several final sparsities as the field that takes them."""
+    single, found = "config.pruning.final_sparsity", []
+    for argument in arguments:
+        if found and found[-1].lstrip("-") == single:
+            # The value is an argument of its own.
+            argument = f"{found.pop()}={argument}"
+        name, _, value = argument.partition("=")
+        several = name.lstrip("-") == single and "," in value
+        found.append(f"--config.pruning.family={value}" if several else argument)
+    return found
 
 
 def _show_in_help(program: str) -> None:
