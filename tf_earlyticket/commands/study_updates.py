@@ -14,6 +14,7 @@ from absl import flags
 
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.job.devices import check_strategy
+from tf_earlyticket.job.preflight import check_run
 from tf_earlyticket.paper.update_study import (
     DEFAULT_VARIANTS,
     ITERATIVE,
@@ -51,11 +52,12 @@ def main(argv: list[str]) -> None:
     check_strategy(values.strategy)
     arguments = (values.variants, sparsities, seeds)
     check_arguments(config, *arguments, values.data_dir, values.strategy)
-    if values.dense_from:
-        dense_of(Path(values.dense_from), config, seeds)
     if values.dry_run:
         command_line.print_dry_run(config)
         return
+    check_run(config, values.data_dir, values.strategy)
+    if values.dense_from:
+        dense_of(Path(values.dense_from), config, seeds)
     workdir, given = command_line.workdir_of(config, "updates-")
     print(f"Directory of the study: {workdir}", flush=True)
 

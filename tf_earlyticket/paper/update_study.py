@@ -20,7 +20,7 @@ from tf_earlyticket.detectors.base import make_detector, makes_probes
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_json, write_csv, write_json
 from tf_earlyticket.job.build import dataset_spec, plan_of, shape_of
-from tf_earlyticket.job.preflight import check_run
+from tf_earlyticket.job.preflight import check_config, check_run
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.paper.item import Cell, check_seeds
 from tf_earlyticket.paper.table4 import iterative_pruning
@@ -234,6 +234,7 @@ def study_updates(
         InputError: Before any work, for an argument that cannot be used.
     """
     check_arguments(config, variants, sparsities, seeds, data_dir, strategy)
+    check_run(config, data_dir, strategy)
     workdir, outcomes = Path(workdir), []
     runs = list(_runs(variants, sparsities, seeds))
     if dense_from is not None:
@@ -341,7 +342,7 @@ def check_arguments(
         # What cannot be trained is refused now, not after hours.
         own = config_of(config, variant, sparsities[0])
         with checks.prefixed(f"variants={variant!r}: "):
-            check_run(own, data_dir, strategy)
+            check_config(own, data_dir)
         same = None if variant in _ALONE else made.setdefault(own.run_name(), variant)
         if same not in (None, variant):
             raise checks.refuse("variants", variant, f"another config than that of {same!r}")
