@@ -90,6 +90,14 @@ def test_the_kept_result_is_what_the_project_promises():
     assert found["kills"] == found["survived"] and "final_sparsity=0.5,0.8" in found["config"][-1]
     said = f"`torture_family.json`): {found['kills']} kills, {found['survived']} survived, 0 differ"
     assert found["differing_bytes"] == 0 and said in page
+    kills = 0
+    for ending in ("", "_keras3_tensorflow", "_keras3_jax"):
+        found = json.loads(path.with_name(f"torture_updates{ending}.json").read_text())
+        assert found["kills"] == found["survived"] and found["differing_bytes"] == 0
+        assert found["updates"].keys() == {*UPDATES, "regrow(threshold='feather')"}
+        assert {each["kills"] for each in found["updates"].values()} == {2}
+        kills += found["kills"]
+    assert f"2 kills each, under tf_keras and under Keras 3 on each backend, {kills} kills" in page
     for name, each in (("damage.json", 50), ("damage_family.json", 20)):
         damages = json.loads(path.with_name(name).read_text())
         assert damages["different"] == damages["crashed"] == 0 and set(damages["seen"]) == {
