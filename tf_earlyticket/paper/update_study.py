@@ -31,6 +31,7 @@ from tf_earlyticket.tickets.ticket import Ticket
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_TWO_THIRDS = "after two thirds"
 # What variants are made of: the fields of the config that each part sets.
 PARTS: dict[str, dict[str, Any]] = {
     "shrink": {"pruning.update": "shrink"},
@@ -52,7 +53,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "wanda": {"pruning.ranking": "global(score='wanda')"},
     "ppr": {"probe.detector": "ppr_saturation"},
     "mask_distance": {"probe.detector": "mask_distance"},
-    # Without an epoch of its own: the latest possible.
+    # The epochs in which pruning can start: two thirds of them, then the last.
+    "two_thirds": {"probe.detector": _TWO_THIRDS},
     "late": {"probe.detector": "fixed_epoch"},
 }
 # Controls that stand alone: random masks with the first variant's layer rates, trained from the
@@ -143,8 +145,10 @@ def config_of(config: Config, variant: str, sparsity: float, seed: int = 0) -> C
     Raises:
         InputError: If a part is unknown, or the epochs do not suffice.
     """
-    third = max(1, plan_of(config).latest_start_epoch // 3)
+    latest = plan_of(config).latest_start_epoch
     fields = fields_of(variant)
+    if fields.get("probe.detector") == _TWO_THIRDS:
+        fields["probe.detector"] = f"fixed_epoch(epoch={max(1, 2 * latest // 3)})"
     fields |= {"pruning.final_sparsity": sparsity, "pruning.rewind_epoch": 0}
     fields["train.dense_baseline"] = False
     if variant.startswith(_DENSE):
@@ -156,7 +160,9 @@ def config_of(config: Config, variant: str, sparsity: float, seed: int = 0) -> C
         expected = "no start with a schedule over the whole training"
         raise checks.refuse("variants", variant, expected)
     if "probe.detector" not in fields:
-        made.probe.detector = "fixed_epoch" if at_once else f"fixed_epoch(epoch={third})"
+        made.probe.detector = (
+            "fixed_epoch" if at_once else f"fixed_epoch(epoch={max(1, latest // 3)})"
+        )
     return within_budget(made)
 
 
