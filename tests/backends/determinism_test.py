@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+# Its fast sibling is undisturbed_test.py.
+pytestmark = pytest.mark.slow
 PROGRAM = Path(__file__).parents[1] / "helpers" / "determinism_checks.py"
 CHECKS = re.findall(r"^def (check_\w+)", PROGRAM.read_text(), re.MULTILINE)
 

@@ -35,6 +35,9 @@ QUICK_ON_JAX = (
     "test_memorization_is_measured_on_a_sparse_copy",
     "test_weights_from_a_file_come_with_their_masks",
 )
+# Of callbacks and reports, which no backend of Keras 3 knows of: its backends share the other tests
+# of a file by turns, and what the other one has is slow.
+BY_TURNS = ("behaviour", "fit", "reported")
 # Tests of many cases, all of which run under tf_keras: under Keras 3 the first, others are slow.
 OF_MANY_CASES = (
     "test_any_metric_is_read_in_its_own_direction",
@@ -54,15 +57,23 @@ OF_MANY_CASES = (
 
 def pytest_collection_modifyitems(items):
     """Leaves repetitions of Keras 3, or of a backend, to the slow tests; the first stays fast."""
-    seen = set()
+    seen, turns = set(), {}
     for item in items if FRAMEWORK != "tf_keras" else ():
+        file = item.path.stem.removesuffix("_test")
+        if file in BY_TURNS and item.originalname not in (*QUICK_ON_JAX, *LONG_TO_COMPILE):
+            tests = turns.setdefault(file, [])
+            if item.originalname not in tests:
+                tests.append(item.originalname)
+            other = "keras_tensorflow" if tests.index(item.originalname) % 2 else "keras_jax"
+            if other == FRAMEWORK:
+                item.add_marker(pytest.mark.slow)
         kind = item.originalname if item.originalname in OF_MANY_CASES else None
         if FRAMEWORK == "keras_tensorflow" and item.originalname in QUICK_ON_JAX:
             item.add_marker(pytest.mark.slow)
         if FRAMEWORK == "keras_jax":
             if item.originalname in LONG_TO_COMPILE:
                 item.add_marker(pytest.mark.slow)
-            elif item.path.stem.removesuffix("_test") in OF_KERAS_ALONE:
+            elif file in OF_KERAS_ALONE:
                 kind = item.path
         if kind in seen:
             item.add_marker(pytest.mark.slow)

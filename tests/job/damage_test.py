@@ -5,8 +5,6 @@ import logging
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,34 +18,22 @@ import tf_earlyticket as et
 from tf_earlyticket.errors import RunError
 from tf_earlyticket.files import write_arrays
 
-JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Returns the folder of two finished runs, "whole" and "rewind"."""
-    folder = tmp_path_factory.mktemp("finished")
-    environment = {**os.environ, "PYTHONPATH": str(Path(et.__file__).parents[1])}
-    command = [sys.executable, str(JOBS), str(folder), "whole", "rewind"]
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    return folder
-
 
 @pytest.fixture
-def again(finished, tmp_path, monkeypatch):
+def again(runs, tmp_path, monkeypatch):
     """Returns a function that damages a copy of a run and continues it: (before, after)."""
     # Would be switched on for all tests that follow.
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
 
     def do(damage, run="whole"):
         workdir = tmp_path / run
-        shutil.copytree(finished / run, workdir)
+        shutil.copytree(runs / run, workdir)
         (workdir / "report.json").unlink()
         damage(workdir)
         fields = {"pruning__mode": "rewind", "train__dense_baseline": False}
         config = tiny_config(**(fields if run == "rewind" else {}))
         after = et.train_and_evaluate(config, workdir)
-        return json.loads((finished / run / "report.json").read_text()), after
+        return json.loads((runs / run / "report.json").read_text()), after
 
     return do
 
@@ -139,10 +125,10 @@ def test_without_the_branch_the_dense_network_is_trained_from_its_beginning(agai
 
 
 @pytest.mark.parametrize("part", ["", "masks.safetensors", "saved_model/saved_model.pb"])
-def test_a_ticket_that_is_gone_is_exported_again(finished, tmp_path, monkeypatch, part):
+def test_a_ticket_that_is_gone_is_exported_again(runs, tmp_path, monkeypatch, part):
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
     workdir = tmp_path / "run"
-    shutil.copytree(finished / "whole", workdir)
+    shutil.copytree(runs / "whole", workdir)
     path = workdir / "ticket" / part
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = json.loads((workdir / "report.json").read_text())
@@ -177,10 +163,10 @@ def test_damaged_rewind_weights_are_told_in_one_line(again, run, damage):
         again(act, run)
 
 
-def test_rows_of_finished_phases_come_back(again, finished, tmp_path):
+def test_rows_of_finished_phases_come_back(again, runs, tmp_path):
     again(lambda workdir: (workdir / "metrics.csv").unlink())
     after = (tmp_path / "whole/metrics.csv").read_text()
-    assert after == (finished / "whole/metrics.csv").read_text()
+    assert after == (runs / "whole/metrics.csv").read_text()
 
 
 def test_all_that_a_run_writes_is_brought_to_the_disk(again, tmp_path, monkeypatch):
@@ -215,9 +201,9 @@ def test_all_that_a_run_writes_is_brought_to_the_disk(again, tmp_path, monkeypat
     ]
 
 
-def test_another_process_in_the_directory_is_told_of_and_changes_nothing(finished, tmp_path):
+def test_another_process_in_the_directory_is_told_of_and_changes_nothing(runs, tmp_path):
     workdir = tmp_path / "run"
-    shutil.copytree(finished / "whole", workdir)
+    shutil.copytree(runs / "whole", workdir)
     (workdir / "report.json").unlink()
     with (
         filelock.FileLock(workdir / ".lock"),
@@ -227,9 +213,9 @@ def test_another_process_in_the_directory_is_told_of_and_changes_nothing(finishe
     assert not (workdir / "report.json").exists()
 
 
-def test_a_directory_with_files_but_no_config_is_refused(finished, tmp_path):
+def test_a_directory_with_files_but_no_config_is_refused(runs, tmp_path):
     workdir = tmp_path / "run"
-    shutil.copytree(finished / "whole", workdir)
+    shutil.copytree(runs / "whole", workdir)
     (workdir / "config.json").unlink()
     with pytest.raises(et.InputError, match="it holds files but no config.json"):
         et.train_and_evaluate(tiny_config(), workdir)

@@ -42,13 +42,6 @@ def _do(folder, *jobs):
     )
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    _do(folder, "whole", "interrupted", "dense", "rewind")
-    return folder
-
-
 def _report(workdir):
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
