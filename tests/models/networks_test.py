@@ -63,6 +63,24 @@ def test_a_copy_keeps_a_subclassed_model_inside(keras):
     assert type(copied.get_layer("own")) is Own and copied.get_layer("own") is not model.layers[1]
 
 
+def test_kernels_inside_of_wrappers_decay_too(keras):
+    layers, inputs = keras.layers, keras.Input((4, 3))
+    own = keras.regularizers.L2(0.5)
+    x = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both")(inputs)
+    x = layers.TimeDistributed(layers.Dense(2, kernel_regularizer=own), name="each")(x)
+    x = layers.RNN([layers.GRUCell(2), layers.SimpleRNNCell(2)], name="cells")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="logits")(x))
+    copied = with_weight_decay(model, 1e-3)
+    np.testing.assert_allclose(copied(np.ones((1, 4, 3))), model(np.ones((1, 4, 3))), rtol=1e-5)
+    both, each = copied.get_layer("both"), copied.get_layer("each")
+    cells = copied.get_layer("cells").cell.cells
+    decaying = [both.forward_layer.cell, both.backward_layer.cell, *cells]
+    for layer in (*decaying, copied.get_layer("logits")):
+        assert float(layer.kernel_regularizer.l2) == pytest.approx(5e-4)
+    assert float(each.layer.kernel_regularizer.l2) == 0.5
+    assert not model.losses[1:]
+
+
 def small(keras, end="softmax", classes=5):
     """Returns a functional network that ends in a softmax of the given kind."""
     layers, inputs = keras.layers, keras.Input(SHAPE)

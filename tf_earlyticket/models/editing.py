@@ -45,6 +45,8 @@ def edited(model: Network, change: Callable[[Any, dict], None]) -> Network:
 def with_weight_decay(model: Network, weight_decay: float) -> Network:
     """Returns a copy of a model whose kernels decay, but for those that have a regularizer.
 
+    Those of layers inside of wrappers such as `Bidirectional`, and of recurrent cells, too.
+
     Args:
         model: As for `edited`.
         weight_decay: In the paper's form; see `resnet.resnet20`. 0: the model itself is returned.
@@ -53,12 +55,15 @@ def with_weight_decay(model: Network, weight_decay: float) -> Network:
         return model
     keras = importlib.import_module(framework_of(model))
 
+    regularizer = keras.regularizers.serialize(keras.regularizers.L2(weight_decay / 2))
+
     def change(layer, config: dict) -> None:
-        if any(config.get(name) for name in _KERNELS):
-            return
-        for name in _KERNELS:
-            if name in config:
-                config[name] = keras.regularizers.L2(weight_decay / 2)
+        if not any(config.get(name) for name in _KERNELS):
+            config.update({name: regularizer for name in _KERNELS if name in config})
+        for value in config.values():
+            for inner in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(inner, dict) and isinstance(inner.get("config"), dict):
+                    change(None, inner["config"])
 
     return edited(model, change)
 
