@@ -31,7 +31,8 @@ from tf_earlyticket.tickets.ticket import Ticket
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_TWO_THIRDS = "after two thirds"
+# Values that depend on the epochs of the config.
+_TWO_THIRDS, _HALF = "after two thirds", "half of the epochs"
 # What variants are made of: the fields of the config that each part sets.
 PARTS: dict[str, dict[str, Any]] = {
     "shrink": {"pruning.update": "shrink"},
@@ -43,7 +44,9 @@ PARTS: dict[str, dict[str, Any]] = {
     "linear": {"pruning.schedule": "linear"},
     "one_cycle": {"pruning.schedule": "one_cycle"},
     "one_shot": {"pruning.schedule": "one_shot"},
+    "long_ramp": {"pruning.ramp_epochs": _HALF},
     "restart": {"train.restart": True},
+    "cosine": {"train.schedule": "cosine"},
     "distilled": {"train.distillation": 1.0},
     "layerwise": {"pruning.ranking": "layerwise"},
     "erk": {"pruning.ranking": "erk"},
@@ -145,8 +148,11 @@ def config_of(config: Config, variant: str, sparsity: float, seed: int = 0) -> C
     Raises:
         InputError: If a part is unknown, or the epochs do not suffice.
     """
-    latest = plan_of(config).latest_start_epoch
-    fields = fields_of(variant)
+    fields, plain = fields_of(variant), config
+    if fields.get("pruning.ramp_epochs") == _HALF:
+        ramp = {"pruning.ramp_epochs": config.train.epochs // 2}
+        fields, plain = fields | ramp, _with(config, ramp)
+    latest = plan_of(plain).latest_start_epoch
     if fields.get("probe.detector") == _TWO_THIRDS:
         fields["probe.detector"] = f"fixed_epoch(epoch={max(1, 2 * latest // 3)})"
     fields |= {"pruning.final_sparsity": sparsity, "pruning.rewind_epoch": 0}
