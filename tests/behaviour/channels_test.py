@@ -162,6 +162,7 @@ def test_an_operation_with_a_number_for_each_channel_keeps_them(keras):
         found = {f.name: f.pinned for f in et.channel_graph(model).pinned if f.size == 8}
         return found.get("before/kernel", "")
 
+    assert pinned(lambda x: 1 - x / 2 + x**2) == ""
     limits = np.arange(8, dtype=np.float32)
     if FRAMEWORK == "tf_keras":
         import tensorflow as tf

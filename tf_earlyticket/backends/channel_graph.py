@@ -66,7 +66,7 @@ _ACTIVATIONS = (
 # Functions of single numbers, as tf_keras and Keras 3 call the operations of a graph.
 _OPERATIONS = (
     {name.replace("_", "") for name in _ACTIVATIONS - {"linear"}}
-    | {"add", "subtract", "sub", "multiply", "mul", "divide", "truediv", "true_divide", "divnonan"}
+    | {"add", "subtract", "sub", "multiply", "mul", "divide", "truediv", "truedivide", "divnonan"}
     | {"maximum", "minimum", "clip", "clipbyvalue", "square", "sqrt", "rsqrt", "exp", "log", "abs"}
     | {"absolute", "negative", "neg", "cast", "identity", "stopgradient", "pow", "power"}
 )
