@@ -70,37 +70,43 @@ def reports_in(output_dir: Path) -> dict[str, dict]:
 
 
 def table(output_dir: Path) -> str:
-    """Returns a Markdown table of the reports under `output_dir`: a row each; of seeds, a mean."""
+    """Returns a Markdown table of the reports under `output_dir`: a row each; of seeds, a mean.
+
+    What no run has is no column, what one lacks a dash, and the mean is of the others.
+    """
     reports = reports_in(output_dir)
     of_seeds = all(name.startswith("seed") for name in reports)
     names = [str(r["config"]["seed"]) if of_seeds else name for name, r in reports.items()]
     rows = [_row(report) for report in reports.values()]
+    known = {c: [row[c] for row in rows if row[c] is not None] for c in rows[0]}
+    columns = [column for column, values in known.items() if values]
     if of_seeds:
         names.append("mean")
-        rows.append({c: statistics.mean(row[c] for row in rows) for c in rows[0]})
+        rows.append({column: statistics.mean(known[column]) for column in columns})
     title = "seed" if of_seeds else "run"
-    lines = [f"| {' | '.join([title, *rows[0]])} |", "|" + " --- |" * (len(rows[0]) + 1)]
+    lines = [f"| {' | '.join([title, *columns])} |", "|" + " --- |" * (len(columns) + 1)]
     for name, row in zip(names, rows, strict=True):
-        lines.append(f"| {' | '.join([name, *map(_text, row.values())])} |")
+        lines.append(f"| {' | '.join([name, *(_text(row[column]) for column in columns)])} |")
     return "\n".join(lines) + "\n"
 
 
-def _row(report: dict) -> dict:
+def _row(report: dict) -> dict[str, float | None]:
     dense, ticket, cost = report["dense"], report["ticket"], report["cost"]
-    row = {}
-    if dense is not None:
-        row["dense test accuracy (%)"] = 100 * dense["test_accuracy"]
+    row: dict[str, float | None] = {}
+    row["dense test accuracy (%)"] = None if dense is None else 100 * dense["test_accuracy"]
     row["ticket test accuracy (%)"] = 100 * ticket["test_accuracy"]
     row["sparsity (%)"] = 100 * ticket["sparsity"]
-    row["start epoch"] = float(report["start_epoch"])
-    row["of at most"] = float(report["decision"]["latest_start_epoch"])
+    row["start epoch"] = report["start_epoch"]
+    row["of at most"] = report["decision"]["latest_start_epoch"]
     row["epochs in probes"] = cost["probe_epochs"]
     row["epochs in total"] = cost["total_epochs"]
     row["iterative pruning (computed)"] = cost["iterative_pruning_epochs"]
     return row
 
 
-def _text(value: float) -> str:
+def _text(value: float | None) -> str:
+    if value is None:
+        return "-"
     return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
 
 

@@ -48,6 +48,18 @@ def one_seed(report: dict) -> dict:
     }
 
 
+def kept(path: Path, about: dict) -> dict:
+    """Returns the study in a file, to which seeds are added; a new one if it is of something else.
+
+    Args:
+        path: Of the file, which may not be there.
+        about: What the page says that all its seeds have.
+    """
+    study = read_json(path) if path.exists() else {}
+    same = all(study.get(name) == value for name, value in about.items())
+    return study if same else {"seeds": {}}
+
+
 def page(study: dict) -> str:
     """Returns the study's page in Markdown."""
     goal, seeds = parse_goal(study["goal"]), study["seeds"]
@@ -104,15 +116,17 @@ def main(argv: Sequence[str]) -> None:
 
     workdir, output = Path(values.workdir), Path(values.output)
     path = output / "study.json"
-    study = read_json(path) if path.exists() else {"seeds": {}}
+    about = {
+        "goal": config.pruning.goal,
+        "data": config.data.name,
+        "model": config.model.name,
+    }
+    study = kept(path, about)
     for seed in seeds:
         config.seed = seed
         report = et.train_family(config, workdir / f"seed{seed}", data_dir=values.data_dir)
         study["seeds"][str(seed)] = one_seed(report)
-        study |= {
-            "goal": config.pruning.goal,
-            "data": config.data.name,
-            "model": config.model.name,
+        study |= about | {
             "config": config.to_dict() | {"seed": None},
             "command": shlex.join(["python", "tools/study_goals.py", *sys.argv[1:]]),
             "environment": environment("one_device", 1),

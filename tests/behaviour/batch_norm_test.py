@@ -5,6 +5,7 @@ import pytest
 
 import tf_earlyticket as et
 from tf_earlyticket.backends import pruned
+from tf_earlyticket.backends.layers import recurrent_states
 
 
 @pytest.fixture
@@ -86,6 +87,25 @@ def test_a_wrapped_network_keeps_its_zeros_and_trains_on(network, compiled, data
     assert adapter.violations() == 0
     model.fit(data[0], **options)
     assert np.any(adapter.all_weights()["norm/moving_mean"] != after["norm/moving_mean"])
+
+
+def test_recurrent_layers_remember_what_they_did(keras):
+    layers = keras.layers
+    shape = "batch_input_shape" if keras.__name__.startswith("tf_keras") else "batch_shape"
+    model = keras.Sequential(
+        [
+            layers.InputLayer(**{shape: (4, 5, 3)}),
+            layers.GRU(2, stateful=True),
+            layers.BatchNormalization(),
+        ]
+    )
+    inputs = np.random.RandomState(0).normal(size=(8, 5, 3)).astype(np.float32)
+    model(inputs[:4])
+    before = [np.array(state) for state in recurrent_states(model)]
+    assert before and all(state.any() for state in before)
+    assert et.recalibrate_batch_norm(model, (inputs, np.zeros(8)), batch_size=4) == 1
+    for state, expected in zip(recurrent_states(model), before, strict=True):
+        np.testing.assert_array_equal(np.array(state), expected)
 
 
 def test_frozen_layers_and_what_cannot_be_measured_leave_statistics_as_they_are(make, inputs):

@@ -154,6 +154,28 @@ def test_what_is_not_understood_keeps_its_channels(keras):
         assert pinned(middle).startswith("s"), middle
 
 
+def test_an_operation_with_a_number_for_each_channel_keeps_them(keras):
+    def pinned(operation):
+        inputs = keras.Input((6, 4))
+        x = keras.layers.Dense(8, name="before")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(2)(operation(x)))
+        found = {f.name: f.pinned for f in et.channel_graph(model).pinned if f.size == 8}
+        return found.get("before/kernel", "")
+
+    assert pinned(lambda x: 1 - x / 2 + x**2) == ""
+    limits = np.arange(8, dtype=np.float32)
+    if FRAMEWORK == "tf_keras":
+        import tensorflow as tf
+
+        assert "for each channel" in pinned(lambda x: tf.add(x, limits.tolist()))
+        assert "for each channel" in pinned(lambda x: tf.clip_by_value(x, 0.0, limits.tolist()))
+        assert pinned(lambda x: tf.clip_by_value(x, 0.0, clip_value_max=[2.0])) == ""
+    else:
+        assert "for each channel" in pinned(lambda x: keras.ops.clip(x, 0.0, limits))
+        assert "for each channel" in pinned(lambda x: keras.ops.add(x, limits))
+        assert pinned(lambda x: keras.ops.clip(x, 0.0, 2.0)) == ""
+
+
 def test_numbers_without_an_axis_are_walked_over(keras):
     layers, inputs = keras.layers, keras.Input((6,))
     x = layers.Dense(8, name="middle")(inputs)

@@ -254,6 +254,18 @@ def test_patterns_in_attention_are_along_its_inputs(keras):
         assert (mask.reshape(2, 4, 8).sum(1) == 2).all()
 
 
+def test_groups_and_patterns_of_transposed_convolutions_are_along_their_inputs(keras):
+    plain = keras.Sequential(
+        [keras.Input((5, 8)), keras.layers.Conv1DTranspose(3, 2, name="up"), keras.layers.ReLU()]
+    )
+    for structure, kept in {"2:4": {2}, "input_groups(size=4)": {0, 4}}.items():
+        schedule = et.EarlyTicketPolynomialDecay(0.5, **ONE_SHOT)
+        model = et.wrap_for_pruning(plain, schedule, prunable=["up"], structure=structure)
+        (mask,) = pruned(model).ranked_masks(0.5).values()
+        assert mask.shape == (2, 3, 8)
+        assert set(mask.reshape(2, 3, 2, 4).sum(-1).ravel()) == kept
+
+
 @pytest.mark.parametrize("part", ["attention", "memory"])
 def test_scores_of_activations_are_refused_where_there_are_none(keras, compiled, series, part):
     schedule = et.EarlyTicketPolynomialDecay(0.5, **ONE_SHOT)

@@ -95,6 +95,20 @@ def test_of_a_layer_that_nothing_reads_one_channel_is_left():
     assert kept[graph.removable[0].channels].sum() == 1
 
 
+def test_the_one_channel_that_is_left_reads_what_is_still_there():
+    graph = chain(2, 4, 4, 4, 2)
+    weights = weights_of(graph)
+    # Its only reader turns out to be one that nothing reads.
+    weights["2/kernel"] = np.zeros((4, 4))
+    weights["2/kernel"][3, 2] = 1
+    weights["3/kernel"][2] = 0
+    weights["1/kernel"] = np.zeros((4, 4))
+    weights["1/kernel"][1, 0] = weights["1/kernel"][2, 3] = 1
+    kept = graph.without_readers(weights)
+    assert [kept[family.channels].sum() for family in graph.removable[:2]] == [1, 1]
+    assert graph.revived(weights, kept) == {}
+
+
 def test_the_weakest_channels_go_whatever_the_size_of_their_layer():
     graph = chain(4, 8, 8, 4)
     weights = {name: np.ones(graph.shapes[name]) for name in graph.kernels()}

@@ -288,14 +288,19 @@ def test_blocks_lie_along_the_output_channels():
 def test_kernels_of_attention_are_masked_as_matrices(inner):
     random = np.random.default_rng(0)
     query, other = random.normal(size=(8, 2, 4)), random.normal(size=(3, 3, 4, 4))
-    structure = InMatrices(inner, {"query": (8, 8)})
+    # Of a transposed convolution: outputs before inputs.
+    up = random.normal(size=(2, 6, 4))
+    structure = InMatrices(inner, {"query": (8, 8)}, {"up"})
     criterion = Criterion(magnitude, structure)
     of_matrices = Criterion(magnitude, inner)
     previous = None
     for sparsity in (0.25, 0.5):
-        found = criterion.masks({"query": query, "other": other}, sparsity, previous)
-        expected = of_matrices.masks({"query": query.reshape(8, 8), "other": other}, sparsity)
+        weights = {"query": query, "other": other, "up": up}
+        found = criterion.masks(weights, sparsity, previous)
+        weights |= {"query": query.reshape(8, 8), "up": up.swapaxes(1, 2)}
+        expected = of_matrices.masks(weights, sparsity)
         np.testing.assert_array_equal(found["query"].reshape(8, 8), expected["query"])
         np.testing.assert_array_equal(found["other"], expected["other"])
+        np.testing.assert_array_equal(found["up"].swapaxes(1, 2), expected["up"])
         previous = found
     assert str(structure) == str(inner)

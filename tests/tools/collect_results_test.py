@@ -33,6 +33,23 @@ def test_the_table_has_a_row_per_seed_and_their_mean(tmp_path):
     ]
 
 
+def test_what_a_run_lacks_moves_no_other_column(tmp_path):
+    runs = [write_run(tmp_path / f"run{seed}", seed, 0.9) for seed in (0, 1)]
+    for run in runs:
+        report = json.loads((run / "report.json").read_text())
+        # From a ticket: nobody looked for a start.
+        report |= {"start_epoch": None} | ({"dense": None} if run is runs[0] else {})
+        (run / "report.json").write_text(json.dumps(report))
+    collect_results.collect(runs, tmp_path / "results")
+    lines = collect_results.table(tmp_path / "results").splitlines()
+    assert "start epoch" not in lines[0]
+    assert lines[2:] == [
+        "| 0 | - | 90 | 80 | 20 | 1.50 | 31.50 | 270 |",
+        "| 1 | 90 | 90 | 80 | 20 | 1.50 | 31.50 | 270 |",
+        "| mean | 90 | 90 | 80 | 20 | 1.50 | 31.50 | 270 |",
+    ]
+
+
 def test_runs_that_differ_in_more_than_their_seed_have_names_and_no_mean(tmp_path):
     runs = [write_run(tmp_path / name, 0, 0.9) for name in ("b", "a")]
     arguments = [f"{name}={run}" for name, run in zip(("jax", "tensorflow"), runs, strict=True)]

@@ -1,5 +1,6 @@
 """The page of the study of goals, on literals."""
 
+import json
 import subprocess
 import sys
 
@@ -45,6 +46,15 @@ def test_the_page_counts_what_holds_and_how_far_predictions_are_off():
     study["seeds"] = {"0": _seed("0.8", 0.9900000095, 0.9700000286, a=(None, 0.97))}
     page = study_goals.page(study)
     assert "holds in 1 of 1 runs.\n" in page and "predicted of" not in page
+
+
+def test_seeds_are_added_to_those_of_the_same_goal_alone(tmp_path):
+    path, about = tmp_path / "study.json", {"goal": "accuracy>=97", "data": "digits"}
+    assert study_goals.kept(path, about) == {"seeds": {}}
+    study = {**about, "command": "python", "seeds": {"0": _seed("0.8", 0.99, 0.98)}}
+    path.write_text(json.dumps(study))
+    assert study_goals.kept(path, about) == study
+    assert study_goals.kept(path, about | {"goal": "accuracy>=98"}) == {"seeds": {}}
 
 
 def test_a_goal_without_an_accuracy_is_no_study(tmp_path):

@@ -147,6 +147,7 @@ class PrunedModel(ABC):
         self, model, weights: Mapping[str, Any], schedule, criterion: Criterion, update: Update
     ):
         self.model, self.criterion, self.update = model, criterion, update
+        self._weights, self._schedule = dict(weights), schedule
         if criterion.of_channels:
             layers = named_layers(model)
             graph = walk(model, layers, named_weights(model)).only(weights)
@@ -154,13 +155,12 @@ class PrunedModel(ABC):
         else:
             shapes = matrix_shapes(named_layers(model).values())
             known = {n: shapes[id(w)] for n, w in weights.items() if id(w) in shapes}
-            self.criterion = criterion.in_matrices(known)
+            self.criterion = criterion.in_matrices(known, self._inputs_last())
         self.record = TrainingRecord()
         self.score_data: Callable[[], Any] | None = None
         # Masks and steps of the schedule as they were last written or noted.
         self._kept: tuple[Arrays, tuple[int, int, int] | None] = {}, None
         self._adds_to_loss = False
-        self._weights, self._schedule = dict(weights), schedule
         # Past Keras' tracking, which would save it with the model.
         object.__setattr__(model, _ATTRIBUTE, self)
 
@@ -384,15 +384,18 @@ class PrunedModel(ABC):
         weights = self._latent_weights()
         if self.score_data is None:
             return ScoreContext(weights)
-        layers = self.named_layers()
         return ScoreContext(
             weights,
             gradients=self._mean_gradients,
             activations=self._mean_activations,
-            inputs_last={
-                n for n in weights if kind_of(layers.get(n.rpartition("/")[0])).inputs_last
-            },
+            inputs_last=self._inputs_last(),
         )
+
+    def _inputs_last(self) -> set[str]:
+        """Returns the names of the prunable kernels [..., c_out, c_in]."""
+        layers = self.named_layers()
+        kernels = {name for name, weight in self._weights.items() if len(weight.shape) > 1}
+        return {n for n in kernels if kind_of(layers.get(n.rpartition("/")[0])).inputs_last}
 
     def _latent_weights(self) -> Arrays:
         """The prunable weights with what the network does not see of them."""

@@ -7,7 +7,12 @@ import numpy as np
 
 from tf_earlyticket import checks
 from tf_earlyticket.backends import backend_of
-from tf_earlyticket.backends.layers import as_computed, called_as, layers_inside
+from tf_earlyticket.backends.layers import (
+    as_computed,
+    called_as,
+    layers_inside,
+    recurrent_states,
+)
 from tf_earlyticket.backends.probe_data import probe_dataset
 from tf_earlyticket.errors import InputError
 
@@ -21,7 +26,8 @@ def recalibrate_batch_norm(
     have been. Here, as in "PreciseBN" (Wu & Johnson, 2021), each layer's mean and variance become
     those of all values that reach it in some batches of training data, while every layer before it
     normalizes by the statistics of the batch. All else works as in use: no dropout, no update of a
-    weight. Layers that are frozen keep theirs. It costs a forward pass over the batches.
+    weight, and stateful recurrent layers remember what they did. Layers that are frozen keep
+    theirs. It costs a forward pass over the batches.
 
     Args:
         model: Any model of tf_keras or Keras 3, wrapped for pruning or not, compiled or not.
@@ -50,6 +56,7 @@ def recalibrate_batch_norm(
     # Within an epoch JAX keeps the state of the training step to itself.
     getattr(model, "jax_state_sync", lambda: None)()
     before = [_statistics(layer) for layer in layers]
+    remembered = [(state, np.array(state)) for state in recurrent_states(model)]
     found = [_Moments() for _ in layers]
     after = None
     try:
@@ -67,6 +74,8 @@ def recalibrate_batch_norm(
     finally:
         for layer, values in zip(layers, after or before, strict=True):
             _assign(layer, values)
+        for state, values in remembered:
+            state.assign(values)
     return len(layers)
 
 

@@ -66,7 +66,7 @@ _ACTIVATIONS = (
 # Functions of single numbers, as tf_keras and Keras 3 call the operations of a graph.
 _OPERATIONS = (
     {name.replace("_", "") for name in _ACTIVATIONS - {"linear"}}
-    | {"add", "subtract", "sub", "multiply", "mul", "divide", "truediv", "true_divide", "divnonan"}
+    | {"add", "subtract", "sub", "multiply", "mul", "divide", "truediv", "truedivide", "divnonan"}
     | {"maximum", "minimum", "clip", "clipbyvalue", "square", "sqrt", "rsqrt", "exp", "log", "abs"}
     | {"absolute", "negative", "neg", "cast", "identity", "stopgradient", "pow", "power"}
 )
@@ -382,9 +382,8 @@ class _Walk:
 
     def _operation(self, call: Call, inputs: list[Numbers]) -> Numbers | str:
         function = call.kind.replace("_", "").lower()
-        arguments = [np.size(value) for value in call.constants]
         if not inputs or function not in _OPERATIONS:
             return "not understood"
-        if any(size != 1 for size in arguments):
+        if any(np.size(value) != 1 for value in call.constants):
             return "has a number for each channel"
         return self._merge(call, inputs)

@@ -4,7 +4,7 @@ What a call is of is told by names of classes, so that no Keras is imported.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Shape = Sequence[int | None]
@@ -61,14 +61,16 @@ def product(sizes: Shape) -> int | None:
     return None if None in sizes else math.prod(sizes)  # type: ignore[arg-type]
 
 
-def _constants(structure) -> list:
-    """Returns what is given to an operation beside tensors, None and words."""
-    if isinstance(structure, Mapping):
-        structure = [value for name, value in structure.items() if name != "name"]
-    if isinstance(structure, (list, tuple)):
-        return [each for part in structure for each in _constants(part)]
-    given = structure is not None and not isinstance(structure, str)
-    return [structure] if given and not is_tensor(structure) else []
+def _constants(values: Iterable[Any]) -> list:
+    """Returns what is given to an operation beside tensors, None and words; of a list, it whole."""
+    found = []
+    for value in values:
+        if tensors(value):
+            inside = value.values() if isinstance(value, Mapping) else value
+            found += [] if is_tensor(value) else _constants(inside)
+        elif value is not None and not isinstance(value, str):
+            found.append(value)
+    return found
 
 
 class Call:
@@ -91,13 +93,15 @@ class Call:
         arguments = node.arguments if keras3 else node
         self._args = arguments.args if keras3 else node.call_args
         self._kwargs = arguments.kwargs if keras3 else node.call_kwargs
-        given = self._args, self._kwargs
-        self.constants = _constants(given) + _constants(vars(layer).get("_init_args", ()))
         self.kind = type(layer).__name__
         # tf_keras has one class for all operations, Keras 3 one for each, which is no layer.
         self.is_operation = self.kind == "TFOpLambda" or not hasattr(layer, "weights")
         if self.kind == "TFOpLambda":
             self.kind = str(layer.symbol).rpartition(".")[2]
+        # Operations of Keras 3 keep some as their attributes.
+        own = [value for name, value in vars(layer).items() if keras3 and not name.startswith("_")]
+        given = [value for name, value in self._kwargs.items() if name != "name"]
+        self.constants = _constants([*self._args, *given, *(own if self.is_operation else ())])
 
     def argument(self, name: str, place: int) -> Any:
         """Returns what an argument of the call was given, by its name or place; None if not."""

@@ -306,15 +306,16 @@ class ChannelGraph:
             found = self.everything()
             for channels in free:
                 found[channels] = read[channels]
-            self._keep_one(found)
+            self._keep_one(found, kept)
             if (found == kept).all():
                 return kept
             kept = found
 
-    def _keep_one(self, kept: Mask) -> None:
+    def _keep_one(self, found: Mask, before: Mask) -> None:
         for use in self.uses:
-            if not kept[use.channels].any():
-                kept[use.channels[0]] = True
+            if not found[use.channels].any():
+                # Of those that were there: what another one reads may be gone by now.
+                found[use.channels[before[use.channels]][0]] = True
 
     def revived(self, weights: Mapping[str, Array], kept: Mask) -> dict[str, int]:
         """Returns how many weights, by name, read channels that are not kept and are not zero."""

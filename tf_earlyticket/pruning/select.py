@@ -8,7 +8,7 @@ import contextlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -210,16 +210,21 @@ class Criterion:
         assert isinstance(self.structure, Channels)
         return replace(self, structure=self.structure.bound(graph, multiple))
 
-    def in_matrices(self, shapes: Mapping[Key, tuple[int, int]]) -> "Criterion":
+    def in_matrices(
+        self, shapes: Mapping[Key, tuple[int, int]], inputs_last: Collection[Key] = ()
+    ) -> "Criterion":
         """Returns the criterion of a model, some of whose kernels are read as matrices.
 
         Args:
             shapes: Of these kernels, see `structures.InMatrices`.
+            inputs_last: As there.
         """
         # Of single weights the shape does not matter.
-        if not shapes or type(self.structure) is Elements or not self.structure.within_tensors:
+        if type(self.structure) is Elements or not self.structure.within_tensors:
             return self
-        return replace(self, structure=InMatrices(self.structure, shapes))
+        if not shapes and not inputs_last:
+            return self
+        return replace(self, structure=InMatrices(self.structure, shapes, inputs_last))
 
     def towards(self, final: float | None) -> "Criterion":
         """Returns the criterion for masks within a ramp that ends at a sparsity; None: no ramp."""

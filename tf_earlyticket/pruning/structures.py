@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -263,16 +263,19 @@ class InMatrices(Structure):
     """Another structure, of kernels whose last two axes are not inputs and outputs.
 
     A kernel of attention is [c_in, heads, size], of its output [heads, size, c_out]: the structure
-    sees [c_in, heads * size] and [heads * size, c_out].
+    sees [c_in, heads * size] and [heads * size, c_out]. Of a transposed convolution it sees
+    [..., c_in, c_out], too.
 
     Args:
         inner: The structure, of units within tensors.
         shapes: Of each such kernel by name: (c_in, c_out), in the order of its weights.
+        inputs_last: Names of kernels [..., c_out, c_in], of transposed convolutions.
     """
 
     within_tensors = True
     inner: Structure
     shapes: Mapping[Key, tuple[int, int]]
+    inputs_last: Collection[Key] = ()
 
     def __str__(self) -> str:
         return str(self.inner)
@@ -285,7 +288,9 @@ class InMatrices(Structure):
 
     def masks(self, kept: Mask, scores: Mapping[Key, Array]) -> dict[Key, Mask]:
         found = self.inner.masks(kept, self._seen(scores))
-        return {key: mask.reshape(scores[key].shape) for key, mask in found.items()}
+        return {
+            key: self._turned(key, mask).reshape(scores[key].shape) for key, mask in found.items()
+        }
 
     def protected(
         self, scores: Mapping[Key, Array], previous: Mapping[Key, Mask] | None
@@ -299,7 +304,13 @@ class InMatrices(Structure):
         return self.inner.fixed_sparsity
 
     def _seen(self, arrays: Mapping[Key, Array]) -> dict[Key, Array]:
-        return {key: a.reshape(self.shapes.get(key, a.shape)) for key, a in arrays.items()}
+        return {
+            key: self._turned(key, a.reshape(self.shapes.get(key, a.shape)))
+            for key, a in arrays.items()
+        }
+
+    def _turned(self, key: Key, array: Array) -> Array:
+        return array.swapaxes(-1, -2) if key in self.inputs_last else array
 
 
 @dataclass(frozen=True)
