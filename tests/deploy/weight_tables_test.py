@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -172,6 +173,15 @@ def test_a_run_that_has_not_ended_says_so(tmp_path):
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(et.InputError, match="report.json is damaged"):
         about_run(tmp_path)
+
+
+def test_what_lies_beside_a_config_of_others_is_shown(folder, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(folder / "ticket" / "saved_model", model)
+    for content in ('{"architectures": ["Bert"]}', "no JSON"):
+        (model / "config.json").write_text(content)
+        found = inspect(model)
+        assert found["kind"] == "saved_model" and found["rows"]
 
 
 @pytest.mark.parametrize("package", ["tf_keras", "keras"])

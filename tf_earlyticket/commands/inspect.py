@@ -8,7 +8,9 @@ import msgspec
 from absl import flags
 
 from tf_earlyticket.commands import command_line
+from tf_earlyticket.config import config_from_dict
 from tf_earlyticket.errors import InputError
+from tf_earlyticket.files import read_json
 from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.pruning.channels import LayerCost
 from tf_earlyticket.report.drawing import count, percent, short
@@ -87,6 +89,11 @@ def about_run(path: Path) -> dict[str, object] | None:
     if not paths.config.is_file():
         return None
     if not paths.report.exists():
+        try:
+            config_from_dict(read_json(paths.config))
+        except InputError:
+            # A file of this name that others wrote.
+            return None
         raise InputError(
             f"PATH={str(path)!r} is a run that has not ended: expected one with report.json; the "
             "same train command continues it."
