@@ -41,6 +41,8 @@ def test_a_name_makes_its_entry_with_what_it_takes(registry):
         ("near(threshold=1)(window=2)", "parameters by name"),
         ("near(threshold=1).x(window=2)", "parameters by name"),
         ("near(threshold=-1)", "threshold=-1: expected a number > 0"),
+        ("near(threshold=1, threshold=2)", "parameters by name"),
+        ("near(threshold={[]: 1})", "parameters by name"),
         (3, "expected one of near"),
         (None, "expected one of near"),
     ],
@@ -49,6 +51,14 @@ def test_what_cannot_be_made_is_refused(registry, text, message):
     with pytest.raises(InputError) as refused:
         registry.make(text, latest_start_epoch=7)
     assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_parameter_without_a_default_has_to_be_given(registry):
+    registry.register("patient", lambda patience, size=1: (patience, size))
+    assert registry.make("patient(patience=3)") == (3, 1)
+    for text in ("patient", "patient(size=2)"):
+        with pytest.raises(InputError, match="^probe.detector='patient.*argument: 'patience'.$"):
+            registry.make(text)
 
 
 def test_what_the_program_gives_is_no_parameter_of_the_user(registry):

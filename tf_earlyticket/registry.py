@@ -84,8 +84,11 @@ class Registry(Generic[Entry]):
             keywords = call.keywords if plain else [None]
             if not all(keyword and keyword.arg for keyword in keywords):
                 raise ValueError
-            return name, {str(k.arg): ast.literal_eval(k.value) for k in keywords}
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            found = {str(k.arg): ast.literal_eval(k.value) for k in keywords}
+            if len(found) < len(keywords):
+                raise ValueError
+            return name, found
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             expected = f"parameters by name with plain values, such as {name}(size=2)"
             raise checks.refuse(self.argument, text, expected) from None
 
@@ -110,8 +113,14 @@ class Registry(Generic[Entry]):
                     self.argument, text, f"parameters of {name} among {', '.join(own) or 'none'}"
                 )
                 raise InputError(f"{error}{suggestion(key, own)}")
-        with checks.prefixed(f"{self.argument}={text!r}: " if parameters else ""):
-            parameters |= {key: value for key, value in given.items() if key in accepted}
+        prefix = f"{self.argument}={text!r}: " if parameters else ""
+        parameters |= {key: value for key, value in given.items() if key in accepted}
+        try:
+            inspect.signature(entry).bind(*positional, **parameters)
+        except TypeError as error:
+            expected = f"a value for each parameter of {name}; {error}"
+            raise checks.refuse(self.argument, text, expected) from None
+        with checks.prefixed(prefix):
             return entry(*positional, **parameters)
 
 
