@@ -113,6 +113,7 @@ def test_names_say_what_gates_the_probes():
         ("fixed_epoch(epoch=0)", "epoch=0: expected an integer from 1 to 20."),
         ("fixed_epoch(epoch=21)", "epoch=21: expected an integer from 1 to 20."),
         ("gated_ppr(gate='nothing')", "probe.detector='nothing': expected one of ppr_saturation"),
+        ("gated_ppr(gate='ppr_saturation')", "gate='ppr_saturation': expected a detector that"),
     ],
 )
 def test_what_cannot_be_used_is_named(text, message):

@@ -12,6 +12,7 @@ from tf_earlyticket.detectors.base import (
     Detector,
     Observation,
     WeightSignals,
+    makes_probes,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -328,7 +329,11 @@ def _gated_ppr(
 ) -> GatedPPR:
     plan = {"latest_start_epoch": latest_start_epoch, "lead_epochs": lead_epochs}
     ppr = PPRSaturation(**plan, tolerance=tolerance, minimum_rise=0.0)
-    return GatedPPR(DETECTORS.make(gate, **plan), ppr)
+    made = DETECTORS.make(gate, **plan)
+    if makes_probes(made):
+        # None is made before the gate is open.
+        raise checks.refuse("gate", gate, "a detector that needs no probe")
+    return GatedPPR(made, ppr)
 
 
 DETECTORS.register("ppr_saturation", PPRSaturation, own=True)
