@@ -112,6 +112,14 @@ def test_the_default_plan_keeps_to_its_budget_and_detects_with_ppr():
     assert early_ticket.probe.fraction == pytest.approx(0.05 * 8 / 5)
 
 
+def test_where_training_ends_at_the_start_no_ramp_is_weighed():
+    early_ticket = et.EarlyTicket(data(), data(3, seed=1), stop_at_start=True, verbose=0)
+    early_ticket.set_model(wrapped_model())
+    early_ticket.set_params({"epochs": 8, "steps": 3})
+    early_ticket.on_train_begin()
+    assert early_ticket.plan.ramp_epochs == 2 and early_ticket.detector.lead_epochs == 0
+
+
 @pytest.mark.parametrize(
     ("epochs", "options", "schedule", "message"),
     [

@@ -15,12 +15,14 @@ import tensorflow as tf
 from jobs import tiny_config
 
 import tf_earlyticket as et
+from tf_earlyticket.data.catalog import load
 from tf_earlyticket.job import job as run_module
 from tf_earlyticket.job import phases
-from tf_earlyticket.job.build import build_wrapped_model
+from tf_earlyticket.job.build import build_wrapped_model, dataset_spec
 from tf_earlyticket.job.checkpoint import RunCheckpoint
 from tf_earlyticket.job.log import COLUMNS, MetricsLog
-from tf_earlyticket.job.phases import StopIfDiverged
+from tf_earlyticket.job.phases import Run, StopIfDiverged, search_arguments
+from tf_earlyticket.job.workdir import RunPaths
 from tf_earlyticket.models import build_model
 
 JOBS = Path(__file__).parents[1] / "helpers" / "jobs.py"
@@ -406,3 +408,11 @@ def test_a_schedule_over_the_whole_training_has_no_start_and_its_own_dense_netwo
         assert [row["epoch"] for row in rows] == list("123456")
         rates = [float(row["learning_rate"]) for row in rows]
         np.testing.assert_allclose(rates, [0.1, 0.1, 0.1, 0.01, 0.1, 0.05], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "lead"), [("continue", 1), ("rewind", 0)])
+def test_a_rewound_ticket_waits_for_no_ramp(mode, lead):
+    config = tiny_config(pruning__mode=mode)
+    run = Run(config, RunPaths("unused"), load(dataset_spec(config), None), None)
+    assert run.plan.ramp_epochs == 1
+    assert search_arguments(run)["detector"].lead_epochs == lead

@@ -229,7 +229,9 @@ class EarlyTicket(Callback):
             self.probe.epochs = ()
             return
         if self._own_detector:
-            self.detector = PPRSaturation(plan.latest_start_epoch, lead_epochs=plan.ramp_epochs)
+            # Where training ends at the start, the mask is final there.
+            lead = 0 if self._stop_at_start else plan.ramp_epochs
+            self.detector = PPRSaturation(plan.latest_start_epoch, lead_epochs=lead)
         self.detector.reset()
         self.probe.fraction = plan.probe_fraction
         if makes_probes(self.detector):

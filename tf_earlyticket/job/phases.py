@@ -408,7 +408,8 @@ def search_arguments(run: Run) -> dict[str, Any]:
         "detector": make_detector(
             config.probe.detector,
             max(1, plan.latest_start_epoch),
-            lead_epochs=plan.ramp_epochs,
+            # A rewound ticket has its mask from the start on.
+            lead_epochs=0 if config.pruning.mode == "rewind" else plan.ramp_epochs,
         ),
         "probe_every": config.probe.every_epochs,
         "probe_first": config.probe.first_epoch,
