@@ -97,6 +97,11 @@ def test_budgets_of_another_network_or_of_too_little_are_refused_at_once(network
 def test_what_is_refused(trained, network, examples):
     with pytest.raises(InputError, match="sparsities=1.0: expected"):
         et.sensitivity(trained, examples, (0.5, 1.0))
+    with pytest.raises(InputError, match=r"sparsities=\[\]: expected at least one"):
+        et.sensitivity(trained, examples, ())
+    for argument, value in (("steps", 0), ("steps", -1), ("batches", 0), ("learning_rate", -0.1)):
+        with pytest.raises(InputError, match=f"{argument}={value}: expected"):
+            et.sensitivity(trained, examples, (0.5,), examples, **{argument: value})
     with pytest.raises(InputError, match="monitor='acuracy'.*Did you mean 'accuracy'"):
         et.sensitivity(trained, examples, monitor="acuracy")
     with pytest.raises(InputError, match="not compiled"):

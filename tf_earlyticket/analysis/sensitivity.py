@@ -122,7 +122,7 @@ def sensitivity(
         weight; its `dense` is the value of the whole network.
 
     Raises:
-        InputError: If the model is not compiled or has nothing to prune, a fraction is out of
+        InputError: If the model is not compiled or has nothing to prune, an argument is out of
             range, or the metric is unknown.
 
     Example:
@@ -132,6 +132,14 @@ def sensitivity(
     sparsities = [
         checks.number("sparsities", sparsity, above=0, below=1) for sparsity in sparsities
     ]
+    if not sparsities:
+        raise checks.refuse("sparsities", sparsities, "at least one fraction in (0, 1)")
+    if train is not None:
+        checks.integer("steps", steps, 1)
+    if batches is not None:
+        checks.integer("batches", batches, 1)
+    if learning_rate is not None:
+        checks.number("learning_rate", learning_rate, above=0)
     held_out = probe_dataset(validation, "validation", batch_size=batch_size, shuffled=False)
     retraining = None if train is None else probe_dataset(train, "train", batch_size=batch_size)
     adapter = _prepared(model, structure)

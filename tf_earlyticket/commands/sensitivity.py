@@ -29,7 +29,9 @@ def define_flags() -> None:
     """Defines the flags."""
     flags.DEFINE_list("sparsities", ["0.5", "0.7", "0.8", "0.9", "0.95"], "Of each layer alone")
     flags.DEFINE_integer("steps", 0, "Of retraining before each measurement", lower_bound=0)
-    flags.DEFINE_integer("batches", None, "Of held-out data that are looked at; default all")
+    flags.DEFINE_integer(
+        "batches", None, "Of held-out data that are looked at; default all", lower_bound=1
+    )
     flags.DEFINE_float("sparsity", None, "Also derive a sparsity of each layer that come to this")
     flags.DEFINE_string("json", "sensitivity.json", "FILE for the numbers")
     flags.DEFINE_string("output", "sensitivity.png", "The figure; empty: none")
@@ -46,7 +48,9 @@ def main(argv: list[str]) -> None:
     try:
         sparsities = [float(each) for each in values.sparsities]
     except ValueError:
-        raise checks.refuse("--sparsities", values.sparsities, "numbers, by commas") from None
+        sparsities = []
+    if not sparsities:
+        raise checks.refuse("--sparsities", values.sparsities, "numbers, by commas")
     for each in sparsities:
         checks.number("--sparsities", each, above=0, below=1)
     if values.sparsity is not None:
