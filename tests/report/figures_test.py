@@ -79,11 +79,17 @@ def test_a_figure_of_the_users_is_drawn_last_and_found_again(tmp_path, registere
 
     register_figure("loss", draw, "The loss.")
     report, metrics, weight_std = made_up_run()
-    paths = figures.draw_all(report, metrics, weight_std, tmp_path)
+    folder = tmp_path / "figures"
+    paths = figures.draw_all(report, metrics, weight_std, folder)
     assert list(paths) == [*NAMES, "loss"] and image.imread(paths["loss"]).shape[:2] == (100, 200)
     assert "loss" not in figures.draw_all(report, metrics, {}, tmp_path / "other")
-    (tmp_path / "another.png").write_bytes(b"")
-    assert list(figures.drawn_figures(tmp_path)) == [*NAMES, "loss", "another"]
+    (folder / "another.png").write_bytes(b"")
+    assert list(figures.drawn_figures(folder)) == [*NAMES, "loss", "another"]
+    register_figure("mine/loss", draw, "The same in a folder.")
+    figures.draw_all(report, metrics, weight_std, folder, ["mine/loss"])
+    found = figures.drawn_figures(folder)
+    assert list(found) == [*NAMES, "loss", "mine/loss", "another"]
+    assert found["mine/loss"] == folder / "mine" / "loss.png"
     assert figures.caption_of("loss") == "The loss."
     assert figures.caption_of("not_known_here") == "not known here"
 

@@ -81,7 +81,7 @@ class RunPaths:
         exported = self.ticket / EXPORTED
         return [
             *(self.report_html, self.metrics, self.weight_statistics),
-            *sorted(self.figures.glob("*.png")),
+            *sorted(self.figures.rglob("*.png")),
             *sorted(path for path in ticket if not path.is_relative_to(exported)),
         ]
 

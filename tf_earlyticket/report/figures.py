@@ -102,7 +102,10 @@ def draw_all(
 
 def drawn_figures(directory: Path) -> dict[str, Path]:
     """Returns the figures that are in a directory as `draw_all` does; others come last."""
-    found = {path.stem: path for path in sorted(directory.glob("*.png"))}
+    found = {
+        path.relative_to(directory).as_posix().removesuffix(".png"): path
+        for path in sorted(directory.rglob("*.png"))
+    }
     return {name: found[name] for name in FIGURES if name in found} | found
 
 
