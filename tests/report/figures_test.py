@@ -412,6 +412,16 @@ def test_nothing_measured_of_the_spread_is_said():
     assert "nothing was measured" in texts(draw_weight_std([], {}))
 
 
+def test_without_probes_a_rewound_ticket_s_search_is_drawn():
+    report, metrics, weight_std = made_up_run()
+    report.probe = Probe()
+    search = [{**row, "phase": "search"} for row in metrics[:4]]
+    retrain = [{**row, "phase": "retrain"} for row in metrics]
+    for rows, epochs in (([*search, *retrain], range(1, 5)), (retrain, range(1, 13))):
+        line = figures.draw_ppr(report, rows, weight_std).axes[0].get_lines()[0]
+        assert list(line.get_xdata()) == list(epochs)
+
+
 def test_of_a_rewound_ticket_its_own_training_is_drawn():
     report, metrics, weight_std = made_up_run()
     search = [{**row, "phase": "search", "sparsity": 0.0} for row in metrics]

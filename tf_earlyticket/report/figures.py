@@ -159,7 +159,9 @@ def draw_ppr(report: Report, metrics: Rows, _: WeightStd) -> "Figure":
         ("pruned, not retrained", percents(probe.pruned_accuracy), drawing.VERMILLION, "s--"),
     ]
     if not epochs:
-        epochs, accuracy = column(metrics, "epoch"), percents(column(metrics, "val_accuracy"))
+        # The training of a rewound ticket counts its epochs from 1 again.
+        rows = [row for row in metrics if row.get("phase") != "retrain"] or metrics
+        epochs, accuracy = column(rows, "epoch"), percents(column(rows, "val_accuracy"))
         lines = [("the model as trained", accuracy, drawing.GREEN, "^:")]
     drawing.curves(axes, epochs, lines)
     last = drawing.last_epoch(metrics, [*epochs, start or 0])
