@@ -67,6 +67,15 @@ def test_latency_and_size_are_drawn_where_they_were_measured(folder):
     assert len(legend.get_texts()) == 3
 
 
+def test_a_run_that_is_named_twice_has_two_numbers_in_both_parts(folder):
+    for name in "ab":
+        report = REPORT | {"bench": [vars(made_up_timing())]}
+        (folder / name / "report.json").write_text(json.dumps(report))
+    figure = draw([read_run(folder / name) for name in "aab"])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3"]
+    assert [text.get_text() for text in figure.axes[2].texts] == ["1", "1", "3"]
+
+
 def test_nothing_is_said_of_fonts_where_home_cannot_be_written(folder):
     # Matplotlib then looks for fonts again each time.
     command = [sys.executable, "-m", "tf_earlyticket.compare", "a", "b", "--output=both.png"]

@@ -131,8 +131,7 @@ def draw(runs: Sequence[Run]) -> "Figure":
     if any(run.dense_accuracy is not None for run in runs):
         left.plot([], [], "o", label="the dense network of a run", **hollow)
     if timed:
-        paths = list(dict.fromkeys(run.name for run in runs))
-        plot_timings(places[2], timed, paths)
+        plot_timings(places[2], timed, [run.name for run in runs])
         look = {"fontsize": drawing.SMALL, "frameon": False, "handlelength": 0.5}
         places[2].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, **look)
     figure.legend(
