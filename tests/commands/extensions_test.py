@@ -41,6 +41,13 @@ def test_a_network_of_a_file_is_known_by_name(call_program, write):
     assert "small_cnn" in out and "second" in out
 
 
+def test_of_several_files_of_one_flag_each_the_last_counts(call_program, write):
+    last = write(_block("register_model"))
+    arguments = ("--extensions=absent.py", last, "--config.model.name=small_cnn", "--dry_run")
+    status, _, err = call_program(train, *arguments)
+    assert status == 0, err
+
+
 def test_without_the_file_it_is_not(call_program):
     status, _, err = call_program(train, "--config.model.name=small_cnn", "--dry_run")
     assert status == 2 and "small_cnn" in err

@@ -93,13 +93,16 @@ def given_arguments() -> list[str]:
 
 
 def given(flag: str) -> str:
-    """Returns the value of a flag on the command line before flags are parsed, "" if not there."""
-    arguments = given_arguments()
+    """Returns the value of a flag on the command line before flags are parsed, "" if not there.
+
+    Of a flag that is there more than once it is the last, which counts.
+    """
+    arguments, found = given_arguments(), ""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, joined, value = argument.lstrip("-").partition("=")
         if name == flag and argument.startswith("-"):
-            return value if joined else following
-    return ""
+            found = value if joined else following
+    return found
 
 
 def checked_config(argv: list[str], seed: int | None = None) -> Config:
