@@ -166,6 +166,7 @@ FLAGS = [
     (study_updates, ["--seeds=-1"], ["seeds", "-1"]),
     (export, ["--format=tflite"], ["--ticket is missing"]),
     (export, ["--ticket=nowhere"], ["nowhere", "expected a ticket"]),
+    (export, ["--rounds=0"], ["--rounds=0", "expected an integer of at least 1"]),
     (bench, [], ["TICKET", "got none"]),
     (bench, ["nowhere", "--runtime=tensorflow"], ["nowhere", "expected a ticket"]),
     (bench, ["nowhere", "--runtime=torch"], ["runtime='torch'", "onnxruntime"]),

@@ -305,7 +305,11 @@ def _explain(error: Exception) -> str:
         setting = lines[0].partition(": ")[0].removeprefix("flag ")
         name = setting.lstrip("-").partition("=")[0]
         kind = flags.FLAGS[name].flag_type() if name in flags.FLAGS else None
-        return f"{setting}: expected {_EXPECTED[kind]}." if kind in _EXPECTED else lines[0]
+        if kind not in _EXPECTED:
+            return lines[0]
+        low = getattr(flags.FLAGS[name].parser, "lower_bound", None)
+        least = "" if low is None else f" of at least {low}"
+        return f"{setting}: expected {_EXPECTED[kind]}{least}."
     unknown = _unknown_field()
     if unknown and isinstance(error, (KeyError, AttributeError)) and not in_config_file:
         return unknown
