@@ -10,13 +10,14 @@ from tf_earlyticket.job.results import (
     TrainingResult,
     build_report,
 )
+from tf_earlyticket.pruning.channels import Amounts, LayerCost
 from tf_earlyticket.report.report import Report, Signals
 
 ROWS = [{"seconds": 1.0}, {"seconds": 2.0}]
 LAYERS = [{"name": name, "shape": [3, 3, 4, 4], "kept": 29, "sparsity": 0.8} for name in ("a", "b")]
 
 
-def build(retrain=None, dense=None, **found):
+def build(retrain=None, dense=None, costs=(), **found):
     """Returns the report of a search of 12 epochs that started at the end of epoch 2."""
     config = Config()
     config.train.epochs = 12
@@ -28,7 +29,7 @@ def build(retrain=None, dense=None, **found):
         search=search,
         retrain=retrain,
         dense=dense,
-        evaluation=Evaluation(0.9, dense and 0.95, 0.8, LAYERS, 1.0),
+        evaluation=Evaluation(0.9, dense and 0.95, 0.8, LAYERS, 1.0, costs=list(costs)),
         environment={},
         steps_per_epoch=10,
         command="",
@@ -47,6 +48,14 @@ def test_signals_are_lists_over_epochs():
     )
     assert Report.from_json(report.to_json()) == report
     assert build().signals == Signals(layers=["a", "b"])
+
+
+def test_where_nothing_can_be_counted_no_multiply_adds_are_told():
+    parameters, unknown = Amounts(9, 3, 9), Amounts(None, None, None)
+    report = build(costs=[LayerCost("a", unknown, parameters)])
+    assert report.macs is None and report.parameters.ticket == 3
+    report = build(costs=[LayerCost("a", Amounts(90, 30, 90), parameters)])
+    assert (report.macs.ticket, report.macs.dense) == (30, 90)
 
 
 def test_costs_and_times_are_those_of_all_phases():

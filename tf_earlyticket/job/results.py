@@ -221,10 +221,10 @@ def build_report(
 
 
 def _of_ticket(config: Config, amounts: list[Amounts]) -> TicketAmounts | None:
-    if not amounts:
-        # A run of before that goes on.
-        return None
     total = total_amounts(amounts)
+    if not total.dense:
+        # A run of before that goes on, or a network of which nothing can be counted.
+        return None
     of_channels = criterion_of(config.pruning).of_channels
     return TicketAmounts(**asdict(total), ticket=total.removed if of_channels else total.masked)
 
