@@ -45,7 +45,7 @@ def test_numpy_numbers_become_plain_ones():
 def test_a_number_lies_within_its_bounds(bounds, good, bad, text):
     for value in good:
         assert checks.number("x", value, **bounds) == value
-    for value in [*bad, math.nan, math.inf, -math.inf, True, "0.5", None]:
+    for value in [*bad, math.nan, math.inf, -math.inf, 10**400, True, "0.5", None]:
         with pytest.raises(InputError, match=SENTENCE) as refused:
             checks.number("x", value, **bounds)
         assert text in str(refused.value)

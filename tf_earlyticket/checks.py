@@ -72,7 +72,7 @@ def number(
     Raises:
         InputError: If it is a bool, no number, NaN, infinite or out of range.
     """
-    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, Real) and not isinstance(value, bool) and _is_finite(value)
     bounds = ((">=", low), (">", above), ("<=", high), ("<", below))
     meets = {
         ">=": lambda bound: value >= bound,
@@ -84,6 +84,14 @@ def number(
         accepted = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
         raise refuse(name, value, f"a number {accepted}".rstrip())
     return float(value)
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # An integer beyond all floats.
+        return False
 
 
 def choice(name: str, value: Value, accepted: Collection) -> Value:
