@@ -1,15 +1,20 @@
 """What a program says while it starts, its tables, and files that it reads."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from reports import made_up_report
 
 from tf_earlyticket.commands import command_line, notices
-from tf_earlyticket.commands.export import read_array
+from tf_earlyticket.commands.bench import dense_of_run
+from tf_earlyticket.commands.export import data_of, read_array
+from tf_earlyticket.config import Config
 from tf_earlyticket.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +95,29 @@ def test_calibration_is_an_array_of_examples(tmp_path, content):
         (np.savez if isinstance(content, dict) else np.save)(file, content)
     with pytest.raises(InputError, match="--calibration='.*images': expected a .npy file of an"):
         read_array(path)
+
+
+def test_the_data_of_a_ticket_are_there_whatever_else_it_was_made_by(tmp_path):
+    config = Config()
+    config.model.name, config.model.file = "file/gone", str(tmp_path / "gone.keras")
+    config.pruning.ranking = "budgets(file='gone.json')"
+    config.probe.detector = config.pruning.schedule = "of_an_extension"
+    config.ticket = str(tmp_path / "gone")
+    found = data_of(SimpleNamespace(provenance={"config": config.to_dict()}), None)
+    assert found.spec.name == "digits"
+    config.data.train_examples = 0
+    with pytest.raises(InputError, match="config.data.train_examples=0"):
+        data_of(SimpleNamespace(provenance={"config": config.to_dict()}), None)
+    assert data_of(SimpleNamespace(provenance={}), None) is None
+
+
+def test_a_dense_network_is_that_of_the_run_whose_own_ticket_it_is(tmp_path):
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps(made_up_report().to_json()))
+    assert dense_of_run(tmp_path / "ticket").test_accuracy == 0.9174
+    assert dense_of_run(tmp_path / "another") is None
+    report.write_text("{}")
+    assert dense_of_run(tmp_path / "ticket") is None
 
 
 @pytest.mark.parametrize("sign", ["=", " "])

@@ -20,7 +20,8 @@ from tf_earlyticket.commands.export import (
 from tf_earlyticket.deploy import bench, vela
 from tf_earlyticket.errors import InputError, RunError
 from tf_earlyticket.files import write_json
-from tf_earlyticket.report.report import Report
+from tf_earlyticket.job.workdir import RunPaths
+from tf_earlyticket.report.report import Dense, Report
 from tf_earlyticket.tickets.storage import RECORD_FILE, SAVED_MODEL
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -179,12 +180,26 @@ def measured(
         networks = {name: source}
         rows = bench.measure(networks, dense, inputs, options, accuracy=accuracy, failures=failures)
         rows += bench.estimates(networks, dense, inputs, options)
-    trained = None
-    with contextlib.suppress(InputError):
-        # What lies beside it may be no report.
-        trained = Report.read(directory.resolve().parent / "report.json").dense
+    trained = dense_of_run(directory)
     for row in rows if trained else ():
         # Of 8 bits it is not known.
         if row["precision"] == "float32":
             row["dense_accuracy"] = trained.test_accuracy
     return rows
+
+
+def dense_of_run(ticket: Path) -> Dense | None:
+    """Returns the dense network of the run that made a ticket.
+
+    Args:
+        ticket: Its directory.
+
+    Returns:
+        None where no run has trained one, also for another ticket that lies in a run's directory.
+    """
+    paths = RunPaths(ticket.resolve().parent)
+    if paths.ticket == ticket.resolve():
+        # What lies beside it may be no report.
+        with contextlib.suppress(InputError):
+            return Report.read(paths.report).dense
+    return None

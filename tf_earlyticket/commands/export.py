@@ -14,13 +14,13 @@ from absl import flags
 
 from tf_earlyticket import checks
 from tf_earlyticket.commands import command_line
-from tf_earlyticket.config import ModelConfig, config_from_dict
+from tf_earlyticket.config import config_from_dict
 from tf_earlyticket.data.catalog import check_available, load
 from tf_earlyticket.deploy import artefacts
 from tf_earlyticket.errors import InputError
 from tf_earlyticket.files import read_bytes
 from tf_earlyticket.job.build import dataset_spec
-from tf_earlyticket.job.preflight import check_config
+from tf_earlyticket.job.preflight import find_data
 from tf_earlyticket.pruning.masks import sparsity_in_words
 from tf_earlyticket.tickets.ticket import Ticket
 
@@ -110,12 +110,13 @@ def data_of(ticket: Ticket, data_dir: str | None) -> Data | None:
     values = ticket.provenance.get("config")
     if values is None:
         return None
-    config = config_from_dict({**values, "ticket": None} if isinstance(values, dict) else values)
-    # The file that training began with may be gone.
-    config.model = ModelConfig(keras=config.model.keras)
-    check_config(config, data_dir)
+    config = config_from_dict(values)
+    # What else it names, as the file that training began with, may be gone.
+    find_data(config, data_dir)
+    with checks.prefixed("config.data."):
+        spec = dataset_spec(config)
     check_available(config.data.name, data_dir)
-    return load(dataset_spec(config), data_dir, deterministic=True)
+    return load(spec, data_dir, deterministic=True)
 
 
 def calibration_inputs(data: Data) -> np.ndarray:

@@ -68,7 +68,7 @@ def check_config(config: Config, data_dir=None) -> None:
     check_fields(config)
     if old := translate_old_fields(config.probe):
         logger.warning("%s", old)
-    _find_data(config, data_dir)
+    find_data(config, data_dir)
     if family_of(config):
         _check_network(config)
         if config.ticket is not None:
@@ -174,7 +174,12 @@ def _check_network(config: Config) -> None:
         raise checks.refuse("config.model.synchronized_batch_norm", True, "false beside file")
 
 
-def _find_data(config: Config, data_dir) -> None:
+def find_data(config: Config, data_dir) -> None:
+    """Checks that a set that its files describe is there, and the same; gives its fingerprint.
+
+    Raises:
+        InputError: If it is not.
+    """
     data = config.data
     if not is_found(data.name):
         return
