@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import tf_earlyticket as et
-from tf_earlyticket import reproduce, train
+from tf_earlyticket import bench, export, reproduce, train
+from tf_earlyticket.commands import sensitivity
 from tf_earlyticket.models import MODELS
 from tf_earlyticket.paper.item import ITEMS
 
@@ -59,6 +60,12 @@ def test_an_item_of_a_file_is_reproduced(call_program, write):
     status, out, err = call_program(reproduce, given, *arguments)
     assert status == 0, err
     assert "rewinding: 8 cells" in out
+
+
+@pytest.mark.parametrize("program", [export, bench, sensitivity])
+def test_programs_that_look_at_a_run_know_them_too(call_program, program):
+    status, _, err = call_program(program, "--extensions=absent.py")
+    assert status == 2 and err.startswith("error: --extensions='absent.py': expected Python files")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ _EXAMPLES = 64
 
 def define_flags() -> None:
     """Defines the flags."""
+    command_line.load_extensions()
     estimators = f"besides, estimating: {', '.join(bench.ESTIMATORS)}"
     flags.DEFINE_list("runtime", list(bench.RUNTIMES), f"Runtimes, by commas; {estimators}")
     flags.DEFINE_list("precision", list(bench.PRECISIONS), "Number types of the files")

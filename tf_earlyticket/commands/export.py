@@ -33,6 +33,7 @@ _BATCH = 100
 
 def define_flags() -> None:
     """Defines the flags."""
+    command_line.load_extensions()
     flags.DEFINE_string("ticket", None, "Directory of the ticket")
     flags.DEFINE_list("format", ["saved_model", "tflite"], "Formats, separated by commas")
     flags.DEFINE_string("output", None, "Where the files go; default DIR/exported of the ticket")

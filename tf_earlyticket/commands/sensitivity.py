@@ -27,6 +27,7 @@ _DENSE = ("dense", "branch")
 
 def define_flags() -> None:
     """Defines the flags."""
+    command_line.load_extensions()
     flags.DEFINE_list("sparsities", ["0.5", "0.7", "0.8", "0.9", "0.95"], "Of each layer alone")
     flags.DEFINE_integer("steps", 0, "Of retraining before each measurement", lower_bound=0)
     flags.DEFINE_integer(
