@@ -173,6 +173,7 @@ FLAGS = [
     (bench, ["nowhere", "--threads=some"], ["--threads=some", "integers"]),
     (bench, ["nowhere", "--batch=0"], ["batch=0", "at least 1"]),
     (bench, ["nowhere", "--output=x.pdf"], ["--output='x.pdf'", "ends in .png"]),
+    (bench, ["nowhere", "--json=/"], ["--json='/'", "a file, got a directory"]),
     (inspect, ["nowhere"], ["PATH='nowhere'", "a ticket"]),
     (inspect, ["/"], ["PATH='/'", "of no known kind"]),
     (compare, ["--output=x.pdf", "nowhere"], ["--output='x.pdf'", "ends in .png"]),

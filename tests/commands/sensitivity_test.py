@@ -66,6 +66,7 @@ def test_a_family_s_dense_network_has_the_goals_of_a_member(tmp_path, call_progr
         (["nowhere", "--sparsities="], "--sparsities=[]: expected numbers"),
         (["nowhere", "--batches=0"], "--batches=0: expected an integer of at least 1"),
         (["nowhere", "--sparsities=0.5", "--sparsity=0.8"], "--sparsity=0.8: expected"),
+        (["nowhere", "--json=/"], "--json='/': expected a file, got a directory"),
         (["nowhere", "--output=a.pdf"], "--output='a.pdf': expected a file that ends in .png"),
     ],
 )

@@ -54,8 +54,8 @@ def main(argv: list[str]) -> None:
     values = flags.FLAGS
     if len(argv) < 2:
         raise InputError("TICKET: expected the directories of one or more tickets, got none.")
-    if values.output and Path(values.output).suffix != ".png":
-        raise checks.refuse("--output", values.output, "a file that ends in .png, or none")
+    command_line.check_file("output", values.output, ".png")
+    command_line.check_file("json", values.json)
     options = _options(values)
     tickets = {}
     for name in argv[1:]:

@@ -149,6 +149,17 @@ def flags_only(argv: list[str]) -> None:
         raise InputError(f"unexpected argument {argv[1]!r}: expected flags only.")
 
 
+def check_file(flag: str, path: str | None, ending: str = "") -> None:
+    """Checks that a flag names what can be written at the end: a file, or none.
+
+    Raises:
+        InputError: If it is a directory, or has another ending.
+    """
+    if path and (Path(path).is_dir() or not path.endswith(ending)):
+        kind = f"a file that ends in {ending}, or none" if ending else "a file, got a directory"
+        raise checks.refuse(f"--{flag}", path, kind)
+
+
 def workdir_of(config: Config, prefix: str = "") -> tuple[Path, list[str]]:
     """Returns the directory of a run, and the arguments that say the same command again.
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_earlyticket import checks
 from tf_earlyticket.commands import command_line
 from tf_earlyticket.errors import InputError
 
@@ -25,8 +24,7 @@ def main(argv: list[str]) -> None:
     from tf_earlyticket.report.drawing import save
 
     values = flags.FLAGS
-    if values.output and (Path(values.output).suffix != ".png" or Path(values.output).is_dir()):
-        raise checks.refuse("--output", values.output, "a file that ends in .png, or none")
+    command_line.check_file("output", values.output, ".png")
     runs = [read_run(Path(name)) for name in argv[1:]]
     if values.json:
         print(json.dumps([asdict(run) for run in runs], indent=1))

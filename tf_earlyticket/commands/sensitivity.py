@@ -44,8 +44,8 @@ def main(argv: list[str]) -> None:
     values = flags.FLAGS
     if len(argv) != 2:
         raise InputError(f"RUN: expected the directory of one run, got {len(argv) - 1} arguments.")
-    if values.output and Path(values.output).suffix != ".png":
-        raise checks.refuse("--output", values.output, "a file that ends in .png, or none")
+    command_line.check_file("output", values.output, ".png")
+    command_line.check_file("json", values.json)
     try:
         sparsities = [float(each) for each in values.sparsities]
     except ValueError:
