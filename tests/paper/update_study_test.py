@@ -79,7 +79,12 @@ def test_pruning_starts_in_the_first_third_unless_a_part_says_otherwise():
     assert plan_of(config).latest_start_epoch == 13
     assert config_of(config, "swap", 0.9).probe.detector == "fixed_epoch(epoch=4)"
     assert config_of(config, "one_shot", 0.9).probe.detector == "fixed_epoch(epoch=4)"
+    assert config_of(config, "two_thirds", 0.9).probe.detector == "fixed_epoch(epoch=8)"
     assert config_of(config, "late", 0.9).probe.detector == "fixed_epoch"
+    # A ramp of 10 leaves 7.
+    longer = config_of(config, "two_thirds+long_ramp+cosine", 0.9)
+    assert longer.probe.detector == "fixed_epoch(epoch=4)"
+    assert (longer.pruning.ramp_epochs, longer.train.schedule) == (10, "cosine")
     with pytest.raises(InputError, match="no start with a schedule over the whole training"):
         config_of(config, "one_cycle+ppr", 0.9)
 
