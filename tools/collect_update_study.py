@@ -59,13 +59,15 @@ def in_short(results: Path = RESULTS) -> str:
 
 def _in_short(study: dict, goal: float) -> str:
     config, first = study["config"], study["variants"][0]
-    own = row_of(study, first, goal)
+    rows = [row for row in study["summary"] if row["goal"] == goal]
     # One seed tells nothing.
-    others = [r for r in study["summary"] if r["goal"] == goal and r["gain_low"] is not None]
+    others = [row for row in rows if row["gain_low"] is not None]
+    several = [row for row in rows if row not in others and row["difference_low"] is not None]
+    own = row_of(study, first, goal)
+    told = ", ".join(_less_dense(row) for row in [own, *(row for row in several if row != own)])
     text = (
         f"{config['model']['name']} on {config['data']['name']}, {config['train']['epochs']} "
-        f"epochs, {100 * goal:g} %: `{first}` less dense {difference_text(own, 'difference')} "
-        f"({own['seeds']} seeds)."
+        f"epochs, {100 * goal:g} %: {told}."
     )
     if not others:
         return text
@@ -75,6 +77,11 @@ def _in_short(study: dict, goal: float) -> str:
         rows = apart(study, goal, "gain", above)
         text += f" With an interval apart from zero {word}: {_gains(rows) or 'none'}."
     return text
+
+
+def _less_dense(row: dict) -> str:
+    seeds = f"{row['seeds']} seed{'s' * (row['seeds'] != 1)}"
+    return f"`{row['variant']}` less dense {difference_text(row, 'difference')} ({seeds})"
 
 
 def _gains(rows: list[dict]) -> str:

@@ -92,6 +92,20 @@ def test_what_came_out_is_told_in_short_of_rows_with_an_interval(kept):
     )
 
 
+def test_where_the_first_has_one_seed_others_are_told_beside_the_dense_networks(kept):
+    path = kept / "digits_resnet8" / "study.json"
+    study = json.loads(path.read_text())
+    outcomes = [Outcome(**one) for one in study["outcomes"]]
+    outcomes = [one for one in outcomes if one.variant != "shrink" or one.seed == 0]
+    study["summary"] = summarize_variants(outcomes, study["variants"])
+    path.write_text(json.dumps(study))
+    assert tool.in_short(kept) == (
+        "- resnet8 on digits, 16 epochs, 90 %: `shrink` less dense -3.00 (1 seed), "
+        "`restart` less dense -1.00 (-2.00 to +0.00) (3 seeds), "
+        "`ppr` less dense -3.00 (-5.00 to +0.00) (3 seeds).\n"
+    )
+
+
 def test_the_committed_page_is_what_the_committed_results_give():
     assert tool.PAGE.read_text() == tool.page()
     assert tool.in_short() in tool.SHORT.read_text()
