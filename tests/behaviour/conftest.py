@@ -38,6 +38,8 @@ QUICK_ON_JAX = (
 # Of callbacks and reports, which no backend of Keras 3 knows of: its backends share the other tests
 # of a file by turns, and what the other one has is slow.
 BY_TURNS = ("behaviour", "fit", "reported")
+# Left out where its runtimes are not installed, which each backend tells of.
+ON_EACH_BACKEND = ("test_a_ticket_becomes_files_of_other_runtimes",)
 # Tests of many cases, all of which run under tf_keras: under Keras 3 the first, others are slow.
 OF_MANY_CASES = (
     "test_any_metric_is_read_in_its_own_direction",
@@ -60,7 +62,8 @@ def pytest_collection_modifyitems(items):
     seen, turns = set(), {}
     for item in items if FRAMEWORK != "tf_keras" else ():
         file = item.path.stem.removesuffix("_test")
-        if file in BY_TURNS and item.originalname not in (*QUICK_ON_JAX, *LONG_TO_COMPILE):
+        placed = (*QUICK_ON_JAX, *LONG_TO_COMPILE, *ON_EACH_BACKEND)
+        if file in BY_TURNS and item.originalname not in placed:
             tests = turns.setdefault(file, [])
             if item.originalname not in tests:
                 tests.append(item.originalname)

@@ -13,7 +13,7 @@ from tf_earlyticket.errors import InputError
 from tf_earlyticket.job.build import build_plain_model
 from tf_earlyticket.job.preflight import check_config
 from tf_earlyticket.models import MODELS, build_model
-from tf_earlyticket.models.editing import with_weight_decay
+from tf_earlyticket.models.editing import synchronized, with_weight_decay
 from tf_earlyticket.models.saved import load_network
 
 SHAPE = (32, 32, 3)
@@ -79,6 +79,13 @@ def test_kernels_inside_of_wrappers_decay_too(keras):
         assert float(layer.kernel_regularizer.l2) == pytest.approx(5e-4)
     assert float(each.layer.kernel_regularizer.l2) == 0.5
     assert not model.losses[1:]
+
+
+def test_batch_norms_inside_of_wrappers_see_the_whole_batch_too(keras):
+    layers, inputs = keras.layers, keras.Input((4, 6, 3))
+    x = layers.TimeDistributed(layers.BatchNormalization(), name="each")(inputs)
+    model = synchronized(keras.Model(inputs, layers.BatchNormalization(name="norm")(x)))
+    assert model.get_layer("norm").synchronized and model.get_layer("each").layer.synchronized
 
 
 def small(keras, end="softmax", classes=5):

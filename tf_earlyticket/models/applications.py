@@ -101,8 +101,8 @@ def application(
             f"({reason:.200})."
         ) from error
 
-    def change(layer, config: dict) -> None:
-        if isinstance(layer, keras.layers.Rescaling):
+    def change(kinds, config: dict) -> None:
+        if "Rescaling" in kinds:
             config.update(scale=1.0, offset=0.0)
 
     if any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers):
